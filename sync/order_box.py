@@ -1,0 +1,173 @@
+"""The order box: where sync leaves the server's orders and the terminal takes them, in number order.
+
+Sync checks the server's signature before it leaves an order here, the terminal checks it again before it acts. What has
+been acted on is erased from the box (secure_delete): a sealed reference must not outlive its purge in here. The box
+also
+tells the terminal how the line is: since when there is contact, or none.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sync.encoding import instant_text
+from sync.errors import MalformedMessage, OrderBoxUnavailable
+from sync.messages import SignedOrder, read_signed_order, write_signed_order
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS waiting (number INTEGER PRIMARY KEY, wire BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS state (
+    only INTEGER PRIMARY KEY CHECK (only = 1), done_up_to INTEGER NOT NULL, connected INTEGER NOT NULL,
+    since TEXT, last_contact TEXT, signed_time TEXT);
+INSERT OR IGNORE INTO state VALUES (1, 0, 0, NULL, NULL, NULL);
+"""
+
+_BUSY_MS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """How the line to the server is.
+
+    Attributes:
+        since: when the present state began; None before the first attempt.
+        last_contact: when the ledger last acknowledged something or an order last came.
+        signed_time: the latest instant in a message the server signed.
+    """
+
+    connected: bool
+    since: datetime | None
+    last_contact: datetime | None
+    signed_time: datetime | None
+
+
+class OrderBox:
+    """One SQLite file between two processes; each opens its own."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OrderBoxUnavailable if the file cannot be opened."""
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, timeout=_BUSY_MS / 1000, check_same_thread=False)
+            self._connection.isolation_level = None
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection.execute("PRAGMA secure_delete=ON")
+            self._connection.executescript(_SCHEMA)
+        except (sqlite3.Error, OSError) as error:
+            raise OrderBoxUnavailable(f"order box cannot be opened: {error}") from error
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def put(self, orders: list[SignedOrder]) -> None:
+        """Leave verified orders; one that is here already, or done, is left as it is."""
+        with self._transaction():
+            done = self._connection.execute("SELECT done_up_to FROM state").fetchone()[0]
+            for order in orders:
+                if order.number > done:
+                    self._connection.execute(
+                        "INSERT OR IGNORE INTO waiting VALUES (?, ?)", (order.number, write_signed_order(order))
+                    )
+
+    def next_waiting(self) -> SignedOrder | None:
+        """The order whose turn it is, or None: nothing waits, or an earlier one is still on its way.
+
+        Raises:
+            MalformedMessage: somebody wrote into the box what sync would not have left there.
+        """
+        with self._lock:
+            try:
+                row = self._connection.execute(
+                    "SELECT wire FROM waiting WHERE number = (SELECT done_up_to + 1 FROM state)"
+                ).fetchone()
+            except sqlite3.Error as error:
+                raise OrderBoxUnavailable(f"order box cannot be read: {error}") from error
+        return None if row is None else read_signed_order(row[0])
+
+    def mark_done(self, number: int) -> None:
+        """The order `number` has been applied or refused, and its fact is in the journal: erase it here."""
+        with self._transaction():
+            self._connection.execute("UPDATE state SET done_up_to = max(done_up_to, ?)", (number,))
+            self._connection.execute("DELETE FROM waiting WHERE number <= ?", (number,))
+        with self._lock, self._connection_errors():
+            # The write-ahead log keeps erased pages until it is folded back; an order must not linger there.
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    @property
+    def done_up_to(self) -> int:
+        return int(self._state()[0])
+
+    @property
+    def received_up_to(self) -> int:
+        """The highest number with none missing before it: what Hello tells the server."""
+        number = self.done_up_to
+        with self._lock, self._connection_errors():
+            rows = self._connection.execute("SELECT number FROM waiting ORDER BY number").fetchall()
+        for (waiting,) in rows:
+            if waiting == number + 1:
+                number = waiting
+        return number
+
+    def note_link(self, connected: bool, now: datetime) -> None:
+        """Sync says how the line is; `since` moves only when it changes."""
+        with self._transaction():
+            self._connection.execute(
+                "UPDATE state SET since = CASE WHEN since IS NULL OR connected <> ? THEN ? ELSE since END,"
+                " connected = ?",
+                (int(connected), instant_text(now), int(connected)),
+            )
+
+    def note_contact(self, now: datetime, signed_time: datetime) -> None:
+        """A message signed by the server came in, dated `signed_time`."""
+        with self._transaction():
+            self._connection.execute(
+                "UPDATE state SET last_contact = ?, signed_time = max(coalesce(signed_time, ''), ?)",
+                (instant_text(now), instant_text(signed_time)),
+            )
+
+    @property
+    def link(self) -> LinkState:
+        _, connected, since, last_contact, signed_time = self._state()
+        return LinkState(bool(connected), _instant(since), _instant(last_contact), _instant(signed_time))
+
+    def _state(self) -> tuple[int, int, str | None, str | None, str | None]:
+        with self._lock, self._connection_errors():
+            row: tuple[int, int, str | None, str | None, str | None] = self._connection.execute(
+                "SELECT done_up_to, connected, since, last_contact, signed_time FROM state"
+            ).fetchone()
+        return row
+
+    @contextmanager
+    def _connection_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise OrderBoxUnavailable(f"order box failed: {error}") from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock, self._connection_errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+
+def _instant(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise MalformedMessage("the order box holds no instant where one should be") from error

@@ -1,0 +1,153 @@
+"""The port of the template store: what a terminal and the station keep of pupils, and in what words they ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from canteen.consent import Consent, ConsentState
+from canteen.credentials import CardNumber, PersonalCode
+from canteen.entitlements import Entitlement
+from canteen.identifiers import PupilId
+
+
+@dataclass(frozen=True, slots=True)
+class PupilRecord:
+    """A pupil as held here. Terminals hold no last name and no code in clear: lookups go by keyed hash."""
+
+    pupil: PupilId
+    first_name: str = field(repr=False)
+    last_name: str = field(repr=False)
+    class_name: str = field(repr=False)
+    entitlements: tuple[Entitlement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CardRecord:
+    """Whose card it is, and whether it still opens anything."""
+
+    pupil: PupilId
+    blocked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReference:
+    """A reference that may be compared now."""
+
+    pupil: PupilId
+    revision: int
+    consent: Consent
+    reference: bytes = field(repr=False)
+
+
+class ReferenceAbsence(StrEnum):
+    """Why there is no reference to compare with."""
+
+    NONE = "none"
+    LEASE_EXPIRED = "lease-expired"
+
+
+class Erasure(StrEnum):
+    """How much of a pupil goes; the values of the protocol's purge scopes."""
+
+    REFERENCE = "reference"
+    EVERYTHING = "everything"
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeOutcome:
+    """What a purge did.
+
+    Attributes:
+        record_digest: keyed digest of the erased reference, or None where none was held.
+        epoch_before: the store's key epoch before; `epoch_after` after. Equal only where nothing was held.
+    """
+
+    record_digest: str | None
+    epoch_before: int
+    epoch_after: int
+
+
+class TemplateStore(Protocol):
+    """Every method raises StoreUnavailable when the store cannot do its work."""
+
+    def put_pupils(self, pupils: Sequence[tuple[PupilRecord, PersonalCode]], *, whole: bool) -> list[PupilId]:
+        """Add or replace pupils; with `whole`, whoever is not named is erased. Returns those erased.
+
+        Raises:
+            CodeTaken: two pupils with one code; nothing was changed.
+        """
+        ...
+
+    def pupil(self, pupil: PupilId) -> PupilRecord | None: ...
+
+    def pupils(self) -> Iterator[PupilRecord]: ...
+
+    def find_by_code(self, code: PersonalCode) -> PupilRecord | None: ...
+
+    def code_of(self, pupil: PupilId) -> PersonalCode | None:
+        """The pupil's code, decrypted; the station alone shows it (audited there)."""
+        ...
+
+    def put_card(self, card: CardNumber, pupil: PupilId) -> None:
+        """Raises UnknownPupil."""
+        ...
+
+    def block_card(self, card: CardNumber) -> None:
+        """Idempotent; an unknown card is remembered as blocked."""
+        ...
+
+    def find_by_card(self, card: CardNumber) -> CardRecord | None: ...
+
+    def has_card(self, pupil: PupilId) -> bool: ...
+
+    def put_consent(self, pupil: PupilId, state: ConsentState, consent: Consent | None) -> None:
+        """Remember where the pupil stands. Raises UnknownPupil; ConsentMissing for GIVEN without its proof."""
+        ...
+
+    def consent_of(self, pupil: PupilId) -> tuple[ConsentState, Consent | None]: ...
+
+    def put_reference(self, pupil: PupilId, revision: int, consent: Consent, reference: bytes) -> bool:
+        """Keep a reference; False if a newer or equal revision is held already (a replay changes nothing).
+
+        Raises:
+            UnknownPupil, or ConsentMissing: opposition or withdrawal is on record here.
+        """
+        ...
+
+    def reference(self, pupil: PupilId, now: datetime) -> StoredReference | ReferenceAbsence:
+        """The reference to compare with, unless there is none, no consent, or its lease is over."""
+        ...
+
+    def reference_revision(self, pupil: PupilId) -> int:
+        """The revision held, or 0."""
+        ...
+
+    def renew_lease(self, until: datetime) -> None:
+        """Every reference may be compared until then; an earlier `until` than the present one changes nothing."""
+        ...
+
+    @property
+    def lease_until(self) -> datetime | None: ...
+
+    def purge(self, pupil: PupilId, erasure: Erasure) -> PurgeOutcome:
+        """Erase; idempotent. The pupil's key is destroyed and the store moves to a new epoch."""
+        ...
+
+    def put_document(self, name: str, content: Mapping[str, Any]) -> None:
+        """Keep a small JSON object under `name` (calendar, device directory)."""
+        ...
+
+    def document(self, name: str) -> dict[str, Any] | None: ...
+
+    def note_instant(self, instant: datetime) -> None:
+        """Raise the high-water mark of time; an earlier instant changes nothing."""
+        ...
+
+    @property
+    def high_water_mark(self) -> datetime | None: ...
+
+    def close(self) -> None: ...
