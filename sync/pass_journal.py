@@ -125,7 +125,7 @@ class JournalReader:
             try:
                 rows = self._connection.execute(
                     "SELECT sequence, previous, recorded_at, clock_trust, kind, body, signature"
-                    f" FROM entry WHERE {where}",  # noqa: S608 - the conditions are constants of this module
+                    f" FROM entry WHERE {where}",
                     parameters,
                 ).fetchall()
             except sqlite3.Error as error:

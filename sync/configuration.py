@@ -1,0 +1,77 @@
+"""The settings of `canteen-sync`, from a TOML file."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from canteen.errors import InvalidIdentifier
+from canteen.identifiers import DeviceId, parse_device_id
+from sync.errors import MalformedMessage, SyncError
+from sync.mqtt_transport import BrokerSettings
+from sync.signing import VerifyingKey
+
+
+class ConfigurationRefused(SyncError):
+    """A setting is missing or wrong; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncConfiguration:
+    """Where the two files are, whom to believe, and where the broker is."""
+
+    device: DeviceId
+    journal: Path
+    orders: Path
+    server: VerifyingKey
+    broker: BrokerSettings
+
+
+def load_configuration(path: Path) -> SyncConfiguration:
+    """The settings in `path`.
+
+    Raises:
+        ConfigurationRefused: the file cannot be read, or a setting is missing or wrong.
+    """
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationRefused(f"{path}: {error}") from error
+    try:
+        return SyncConfiguration(
+            device=parse_device_id(_setting(settings, "device", str)),
+            journal=Path(_setting(settings, "storage.journal", str)),
+            orders=Path(_setting(settings, "storage.orders", str)),
+            server=VerifyingKey(base64.b64decode(_setting(settings, "trust.server_signing_key", str), validate=True)),
+            broker=read_broker(settings),
+        )
+    except InvalidIdentifier as error:
+        raise ConfigurationRefused(f"{path}: device: {error}") from error
+    except (MalformedMessage, binascii.Error) as error:
+        raise ConfigurationRefused(f"{path}: trust.server_signing_key: 32 bytes in base64 are needed") from error
+    except ConfigurationRefused as error:
+        raise ConfigurationRefused(f"{path}: {error}") from error
+
+
+def read_broker(settings: dict[str, Any]) -> BrokerSettings:
+    """The `[broker]` table of any of our configuration files. Raises ConfigurationRefused."""
+    return BrokerSettings(
+        host=_setting(settings, "broker.host", str),
+        port=_setting(settings, "broker.port", int),
+        ca=Path(_setting(settings, "broker.ca", str)),
+        certificate=Path(_setting(settings, "broker.certificate", str)),
+        key=Path(_setting(settings, "broker.key", str)),
+    )
+
+
+def _setting(settings: dict[str, Any], name: str, kind: type[Any]) -> Any:
+    value: Any = settings
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ConfigurationRefused(f"{name}: {'text' if kind is str else 'a whole number'} is needed")
+    return value

@@ -1,0 +1,80 @@
+"""From the server to the order box and the journal's mark: parse, check whose it is, keep; never open a seal."""
+
+from __future__ import annotations
+
+import logging
+
+from canteen.clock import Clock
+from canteen.identifiers import DeviceId
+from sync.errors import BadSignature, MalformedMessage, TransportLost
+from sync.messages import Hello, read_acknowledgement, read_orders, read_topic, topic_up, write_hello
+from sync.order_box import OrderBox
+from sync.pass_journal import JournalReader
+from sync.signing import VerifyingKey
+from sync.transport import Transport
+
+_log = logging.getLogger("canteen.sync.downlink")
+
+_ASK_AGAIN_S = 2.0
+
+
+class Downlink:
+    """Handles what comes in. Anything wrong is refused with a line in the log, and the next message is as welcome."""
+
+    def __init__(
+        self, journal: JournalReader, box: OrderBox, device: DeviceId, server: VerifyingKey, clock: Clock
+    ) -> None:
+        self._journal, self._box, self._device, self._server, self._clock = journal, box, device, server, clock
+        self._asked_at_s = float("-inf")
+        self._gap = False
+
+    def handle(self, untrusted_topic: str, untrusted_payload: bytes) -> None:
+        """Take one message; when this returns, what it brought is durable."""
+        try:
+            device, direction, what = read_topic(untrusted_topic)
+            if (device, direction) != (self._device, "down"):
+                raise MalformedMessage("a topic of somebody else")
+            if what == "ack":
+                self._take_acknowledgement(untrusted_payload)
+            elif what == "orders":
+                self._take_orders(untrusted_payload)
+            else:
+                raise MalformedMessage("an unknown topic")
+        except (MalformedMessage, BadSignature) as refusal:
+            _log.warning("refused a message of %d bytes: %s", len(untrusted_payload), refusal)
+
+    def say_hello(self, transport: Transport) -> None:
+        """Tell the server which orders are here, so that it sends the rest."""
+        self._asked_at_s = self._clock.monotonic_s()
+        self._gap = False
+        try:
+            transport.publish(topic_up(self._device, "hello"), write_hello(Hello(self._box.received_up_to)))
+        except TransportLost:
+            self._gap = True
+
+    def step(self, transport: Transport) -> None:
+        """Ask again for orders that are missing before one that is here."""
+        if self._gap and self._clock.monotonic_s() - self._asked_at_s > _ASK_AGAIN_S:
+            self.say_hello(transport)
+
+    def _take_acknowledgement(self, untrusted_payload: bytes) -> None:
+        acknowledgement = read_acknowledgement(untrusted_payload)
+        acknowledgement.verify(self._server)
+        if acknowledgement.device != self._device:
+            raise MalformedMessage("an acknowledgement for another device")
+        self._box.note_contact(self._clock.utc_now(), acknowledgement.issued_at)
+        if not self._journal.acknowledge(
+            acknowledgement.generation, acknowledgement.sequence, acknowledgement.entry_digest
+        ):
+            _log.warning("the ledger acknowledged an entry that is not in this journal")
+
+    def _take_orders(self, untrusted_payload: bytes) -> None:
+        orders = read_orders(untrusted_payload)
+        for order in orders:
+            order.verify(self._server)
+            if order.device != self._device:
+                raise MalformedMessage("an order for another device")
+        self._box.put(orders)
+        if orders:
+            self._box.note_contact(self._clock.utc_now(), max(order.issued_at for order in orders))
+            self._gap = max(order.number for order in orders) > self._box.received_up_to
