@@ -1,0 +1,153 @@
+"""From a picture, or a device, to the features of a hand: the stages in order, and nothing but values when it fails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hand_geometry.capture_device import CaptureDevice
+from hand_geometry.contour import trace_contour
+from hand_geometry.image_decoding import decode_image
+from hand_geometry.landmarks import Landmarks, find_landmarks
+from hand_geometry.measurements import FEATURE_NAMES, HandShape, features_of, measure
+from hand_geometry.quality import QualityReason
+from hand_geometry.silhouette import Platen, Silhouette, at_working_size, find_silhouette
+
+__all__ = ["Features", "FailureToAcquire", "Platen", "acquire", "capture_hand", "decode_image"]
+
+# A picture too small or too narrow to hold a hand that could be measured.
+SMALLEST_SIDE_PX = 160
+LONGEST_ASPECT = 3.0
+# Frames are compared at this size: a finger is 6 pixels wide, noise is averaged away.
+GLANCE_SIZE = (160, 120)
+# Mean difference in grey levels between two glances at a hand at rest; sensor noise gives 0.2, a hand drifting by 1 mm gives 1.
+STILL_DIFFERENCE = 0.6
+# A device without a picture for this long is lost; a camera skips a frame now and then.
+LOST_AFTER_S = 1.0
+# What is wrong with a hand is said once it has lain so for a moment: fingers are often closed while the hand comes to rest.
+REASON_HOLDS_S = 0.7
+# A simulated device answers at once; a camera's own frame rate is slower than this.
+PAUSE_S = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What was measured of one hand in one picture.
+
+    Attributes:
+        values: (n,) float64 in the order of ``names``: logarithms of lengths and widths in px at the working size, and bends
+            as parts of a finger's length.
+        names: One name a value.
+        platen: What the hand lay on; features of different platens are never compared.
+        mirrored: False where it looks like a right palm turned to the camera, True where it looks like a left one.
+    """
+
+    values: NDArray[np.float64] = field(repr=False)
+    names: tuple[str, ...] = field(repr=False)
+    platen: Platen
+    mirrored: bool
+
+
+@dataclass(frozen=True)
+class FailureToAcquire:
+    """No features, and why (ISO/IEC 19795-1: failure to acquire)."""
+
+    reason: QualityReason
+
+
+def acquire(
+    image: NDArray[np.uint8], platen: Platen = Platen.DARK, *, mirrored: bool | None = None
+) -> Features | FailureToAcquire:
+    """Measures the hand in one picture.
+
+    Args:
+        image: (H, W, 3) or (H, W) uint8, BGR or grey, any orientation of the hand.
+        platen: What the hand lies on.
+        mirrored: Which hand is expected, as in ``Features.mirrored``; None takes either.
+    """
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+        return FailureToAcquire(QualityReason.UNREADABLE_IMAGE)
+    shorter, longer = sorted(image.shape[:2])
+    if shorter < SMALLEST_SIDE_PX or longer > LONGEST_ASPECT * shorter:
+        return FailureToAcquire(QualityReason.UNREADABLE_IMAGE)
+    silhouette = find_silhouette(at_working_size(image), platen)
+    if not isinstance(silhouette, Silhouette):
+        return FailureToAcquire(silhouette)
+    contour = trace_contour(silhouette)
+    landmarks = find_landmarks(silhouette, contour)
+    if not isinstance(landmarks, Landmarks):
+        return FailureToAcquire(landmarks)
+    if mirrored is not None and landmarks.mirrored is not mirrored:
+        return FailureToAcquire(QualityReason.WRONG_HAND)
+    shape = measure(contour, landmarks)
+    if not isinstance(shape, HandShape):
+        return FailureToAcquire(shape)
+    values = features_of(shape)
+    if not np.isfinite(values).all():
+        return FailureToAcquire(QualityReason.IMPLAUSIBLE_MEASUREMENT)
+    return Features(values, FEATURE_NAMES, platen, landmarks.mirrored)
+
+
+def capture_hand(
+    device: CaptureDevice,
+    *,
+    timeout_s: float,
+    monotonic: Callable[[], float],
+    cancelled: Callable[[], bool],
+    platen: Platen = Platen.DARK,
+    mirrored: bool | None = None,
+    pause: Callable[[float], None] = time.sleep,
+) -> Features | FailureToAcquire:
+    """Polls the device until a hand lies still and could be measured, or says why not.
+
+    Args:
+        device: Where frames come from.
+        timeout_s: How long to wait for a hand.
+        monotonic: The clock.
+        cancelled: Asked between frames; True ends the wait with CANCELLED.
+        platen: What the hand lies on.
+        mirrored: Which hand is expected; None takes either.
+        pause: Sleeps; tests give one that moves their clock.
+    """
+    started_s = monotonic()
+    last_picture_s = started_s
+    before: NDArray[np.uint8] | None = None
+    reason, reason_since_s = QualityReason.NO_HAND, started_s
+    while not cancelled():
+        frame = device.capture()
+        now_s = monotonic()
+        if frame is None:
+            if now_s - last_picture_s >= LOST_AFTER_S:
+                return FailureToAcquire(QualityReason.DEVICE_LOST)
+        else:
+            last_picture_s = now_s
+            glance = _glance(frame.image)
+            still = before is not None and _difference(before, glance) <= STILL_DIFFERENCE
+            before = glance
+            if still:
+                acquired = acquire(frame.image, platen, mirrored=mirrored)
+                if isinstance(acquired, Features):
+                    return acquired
+                if acquired.reason is not reason:
+                    reason, reason_since_s = acquired.reason, now_s
+                elif reason is not QualityReason.NO_HAND and now_s - reason_since_s >= REASON_HOLDS_S:
+                    return acquired
+        if now_s - started_s >= timeout_s:
+            return FailureToAcquire(reason)
+        pause(PAUSE_S)
+    return FailureToAcquire(QualityReason.CANCELLED)
+
+
+def _glance(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    small = cv2.resize(image, GLANCE_SIZE, interpolation=cv2.INTER_AREA)
+    grey = small if small.ndim == 2 else cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+    return np.asarray(grey, dtype=np.uint8)
+
+
+def _difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    return float(np.mean(cv2.absdiff(one, other)))

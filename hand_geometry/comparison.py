@@ -1,0 +1,64 @@
+"""How far a probe lies from a reference, and the decision. The score's direction is said here and nowhere else."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from hand_geometry.acquisition import Features
+from hand_geometry.errors import FittedNumbersError
+from hand_geometry.fitted_numbers import fitted_for, numbers_for
+from hand_geometry.reference import Reference
+from hand_geometry.scoring import calibrated, raw_score
+
+
+@dataclass(frozen=True, order=True)
+class ComparisonScore:
+    """A distance: **lower is closer**.
+
+    ``value`` is log10 of the share of strangers that come as near, as measured on people kept apart from the fit: -3 means that
+    one stranger in a thousand does.
+    """
+
+    value: float
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Scores at or under ``value`` match."""
+
+    value: float
+
+    @classmethod
+    def at_false_match_rate(cls, rate: float) -> Threshold:
+        """The threshold at which a stranger matches with probability ``rate``, 0 < rate < 1."""
+        if not 0.0 < rate < 1.0:
+            raise ValueError("a false match rate lies between 0 and 1")
+        return cls(math.log10(rate))
+
+
+# A stranger who knows the pupil's code and tries with his own hand is let through once in a thousand times.
+DEFAULT_THRESHOLD = Threshold.at_false_match_rate(0.001)
+
+# Another platen or the other hand: nothing was compared, and nothing is further away.
+NOT_COMPARABLE = ComparisonScore(math.inf)
+
+
+def compare(reference: Reference, probe: Features) -> ComparisonScore:
+    """Compares one probe with one reference (1:1; there is no search over all).
+
+    Raises:
+        FittedNumbersError: The reference was made with other numbers than those shipped; the pupil has to enroll again.
+    """
+    if fitted_for(probe.platen) is not fitted_for(reference.platen) or probe.mirrored is not reference.mirrored:
+        return NOT_COMPARABLE
+    numbers = numbers_for(probe.platen)
+    if reference.numbers_identifier != numbers.identifier or len(reference.values) != numbers.dimensions:
+        raise FittedNumbersError("the reference was made with other fitted numbers")
+    raw = raw_score(numbers, reference.values, reference.sample_count, numbers.project(probe.values))
+    return ComparisonScore(calibrated(numbers, raw))
+
+
+def decide(score: ComparisonScore, threshold: Threshold = DEFAULT_THRESHOLD) -> bool:
+    """True where the score is close enough to be the same hand."""
+    return score.value <= threshold.value

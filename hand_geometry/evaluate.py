@@ -1,0 +1,96 @@
+"""``canteen-evaluate``: compares trials, fits the shipped numbers, and measures them on people kept apart."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+
+from hand_geometry.errors import FittedNumbersError, TrialsError
+from hand_geometry.fitted_numbers import NUMBERS_FILE
+from hand_geometry.performance import FALSE_MATCH_RATES, equal_error_rate, false_non_match_rate, subject_bootstrap
+from hand_geometry.silhouette import Platen
+from hand_geometry.trials import Outcome, read_trials, run_trials, write_results
+
+EXIT_OK = 0
+# 2 is what argparse uses for wrong arguments.
+EXIT_INPUT = 1
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="canteen-evaluate", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    platens = [platen.value for platen in Platen]
+
+    compare = commands.add_parser("compare", help="compare the trials of a CSV file; a lower score is closer")
+    compare.add_argument("--trials", type=Path, required=True, help="CSV with the columns trial, enrolment, probe")
+    compare.add_argument("--out", type=Path, required=True, help="CSV to write: trial, outcome, score, reason")
+    compare.add_argument("--platen", choices=platens, default=Platen.DARK.value)
+
+    fit = commands.add_parser("fit", help="fit the shipped numbers anew from folders with an index.csv")
+    fit.add_argument("--set", action="append", required=True, metavar="PLATEN=FOLDER", dest="sets")
+    fit.add_argument("--out", type=Path, default=NUMBERS_FILE)
+
+    check = commands.add_parser("crossvalidate", help="fit on half of the subjects, measure on the other half")
+    check.add_argument("folder", type=Path)
+    check.add_argument("--platen", choices=platens, default=Platen.DARK.value)
+    check.add_argument("--enrolled", type=int, default=3, help="enrolment pictures a subject")
+    check.add_argument("--seeds", type=int, default=5, help="how many random halves")
+    return parser
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    trials = read_trials(arguments.trials)
+    results = run_trials(trials, Platen(arguments.platen))
+    write_results(arguments.out, results)
+    counts = {outcome: sum(one.outcome is outcome for one in results) for outcome in Outcome}
+    print(", ".join(f"{count} {outcome.value}" for outcome, count in counts.items()))
+    return EXIT_OK
+
+
+def _fit(arguments: argparse.Namespace) -> int:
+    from hand_geometry.fit import acquire_set, fit_and_save
+
+    sets = []
+    for given in arguments.sets:
+        platen, _, folder = given.partition("=")
+        if platen not in [known.value for known in Platen] or not folder:
+            raise TrialsError(f"--set {given}: PLATEN=FOLDER is needed, PLATEN one of {', '.join(Platen)}")
+        sets.append(acquire_set(Path(folder), Platen(platen)))
+    fit_and_save(sets, arguments.out)
+    for one in sets:
+        print(f"{one.platen}: {one.name}, {len(one.images)} pictures, {one.failures} not measured")
+    return EXIT_OK
+
+
+def _crossvalidate(arguments: argparse.Namespace) -> int:
+    from hand_geometry.fit import acquire_set, cross_validate
+
+    measured = acquire_set(arguments.folder, Platen(arguments.platen))
+    scores = cross_validate(measured, enrolled=arguments.enrolled, seeds=arguments.seeds)
+    print(f"pictures {len(measured.images)}, failures to acquire {measured.failures}")
+    print(f"genuine {len(scores.genuine)}, impostor {len(scores.impostor)} trials (failures counted as rejects)")
+    print(f"equal error rate          {subject_bootstrap(scores, equal_error_rate)}")
+    for rate in FALSE_MATCH_RATES:
+        estimate = subject_bootstrap(scores, lambda g, i, rate=rate: false_non_match_rate(g, i, rate))
+        print(f"false non-match at {100 * rate:g} %   {estimate}")
+    return EXIT_OK
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code."""
+    arguments = _arguments().parse_args(argv)
+    cv2.setNumThreads(1)
+    actions = {"compare": _compare, "fit": _fit, "crossvalidate": _crossvalidate}
+    try:
+        return actions[arguments.command](arguments)
+    except (TrialsError, FittedNumbersError) as error:
+        print(f"canteen-evaluate: {error}", file=sys.stderr)
+        return EXIT_INPUT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

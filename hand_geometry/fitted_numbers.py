@@ -1,0 +1,104 @@
+"""The numbers learnt from other people's hands: what differs between people, what differs between two pictures of one.
+
+They are computed by ``fit`` and shipped as ``numbers.npz``; here they are only read, with numpy alone. They hold covariances
+over dozens of people and nothing of one person.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hand_geometry.errors import FittedNumbersError
+from hand_geometry.silhouette import Platen
+
+NUMBERS_FILE = Path(__file__).parent / "numbers.npz"
+# A back-lit hand is seen as on the dark platen: the same palm, the same pegs, the same camera. There is no set of it to fit on.
+# On white paper the hand lies free of pegs, as it does for the silhouettes.
+FITTED_FOR = {Platen.BACKLIT: Platen.DARK, Platen.LIGHT: Platen.SILHOUETTE}
+
+
+@dataclass(frozen=True, eq=False)
+class FittedNumbers:
+    """A linear discriminant with its variances, for one kind of platen.
+
+    Attributes:
+        mean: (n,) float64, mean of the features over people.
+        projection: (n, k) float64; in the projected space two pictures of one hand differ with unit variance.
+        between: (k,) float64, variance between people in the projected space.
+        calibration: (m, 2) float64, raw score against log10 of the share of strangers that score as low, rising.
+        identifier: Checksum of the above, kept in each reference: numbers fitted anew do not read old references wrongly.
+    """
+
+    mean: NDArray[np.float64] = field(repr=False)
+    projection: NDArray[np.float64] = field(repr=False)
+    between: NDArray[np.float64] = field(repr=False)
+    calibration: NDArray[np.float64] = field(repr=False)
+    identifier: int = 0
+
+    @property
+    def dimensions(self) -> int:
+        """Length of a projected vector."""
+        return int(self.projection.shape[1])
+
+    def project(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n,) or (m, n) features to (k,) or (m, k)."""
+        if values.shape[-1] != len(self.mean):
+            raise FittedNumbersError("the fitted numbers were made for other measurements")
+        return np.asarray((values - self.mean) @ self.projection, dtype=np.float64)
+
+
+def fitted_for(platen: Platen) -> Platen:
+    """The platen on whose pictures the numbers for ``platen`` were fitted."""
+    return FITTED_FOR.get(platen, platen)
+
+
+def numbers_for(platen: Platen) -> FittedNumbers:
+    """The shipped numbers for a platen."""
+    try:
+        return load_numbers(NUMBERS_FILE)[fitted_for(platen)]
+    except KeyError as error:
+        raise FittedNumbersError(f"no fitted numbers for the platen {platen}") from error
+
+
+@cache
+def load_numbers(path: Path) -> dict[Platen, FittedNumbers]:
+    """Reads a file written by ``save_numbers``."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: np.asarray(archive[key]) for key in archive.files}
+    except (OSError, ValueError) as error:
+        raise FittedNumbersError(f"the fitted numbers {path.name} cannot be read") from error
+    numbers: dict[Platen, FittedNumbers] = {}
+    for platen in Platen:
+        if f"{platen}_mean" in arrays:
+            parts = [arrays[f"{platen}_{part}"] for part in ("mean", "projection", "between", "calibration")]
+            identifier = zlib.crc32(b"".join(part.tobytes() for part in parts))
+            mean, projection, between, calibration = (part.astype(np.float64) for part in parts)
+            numbers[platen] = FittedNumbers(mean, projection, between, calibration, identifier)
+    return numbers
+
+
+def read_provenance(path: Path = NUMBERS_FILE) -> dict[str, Any]:
+    """From which sets, of how many people and pictures, and when the numbers were made."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return dict(json.loads(str(archive["provenance"])))
+    except (OSError, ValueError, KeyError) as error:
+        raise FittedNumbersError(f"the fitted numbers {path.name} have no provenance") from error
+
+
+def save_numbers(path: Path, numbers: dict[Platen, FittedNumbers], provenance: dict[str, Any]) -> None:
+    """Writes the numbers as float32, with where they come from."""
+    arrays: dict[str, NDArray[Any]] = {"provenance": np.array(json.dumps(provenance, sort_keys=True))}
+    for platen, fitted in numbers.items():
+        for part in ("mean", "projection", "between", "calibration"):
+            arrays[f"{platen}_{part}"] = getattr(fitted, part).astype(np.float32)
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own keywords

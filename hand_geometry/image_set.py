@@ -1,0 +1,109 @@
+"""Folders of labelled pictures, and measuring many pictures once each on all cores."""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+from rich.console import Console
+from rich.progress import Progress
+
+from hand_geometry.acquisition import FailureToAcquire, Features, acquire
+from hand_geometry.errors import TrialsError
+from hand_geometry.image_decoding import LARGEST_IMAGE_BYTES, decode_image
+from hand_geometry.quality import QualityReason
+from hand_geometry.silhouette import Platen
+
+Acquired = Features | FailureToAcquire
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One picture of a set and whose hand it shows; the two hands of a person are two subjects."""
+
+    path: Path
+    subject: str
+
+
+def read_index(folder: Path) -> list[LabelledImage]:
+    """Reads ``index.csv`` (columns file, subject and, where both hands occur, hand)."""
+    index = folder / "index.csv"
+    try:
+        with index.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TrialsError(f"{index}: cannot be read") from error
+    images = []
+    for number, row in enumerate(rows, start=2):
+        if not row.get("file") or not row.get("subject"):
+            raise TrialsError(f"{index}, line {number}: file and subject are needed")
+        images.append(LabelledImage(folder / row["file"], row["subject"] + (row.get("hand") or "")))
+    if not images:
+        raise TrialsError(f"{index}: no picture is named in it")
+    return images
+
+
+def acquire_file(path: Path, platen: Platen) -> Acquired:
+    """Reads and measures one picture; a file that is missing or no picture is a failure with its reason."""
+    try:
+        with path.open("rb") as file:
+            untrusted_bytes = file.read(LARGEST_IMAGE_BYTES + 1)
+    except (OSError, ValueError):
+        return FailureToAcquire(QualityReason.UNREADABLE_IMAGE)
+    image = decode_image(untrusted_bytes)
+    if image is None:
+        return FailureToAcquire(QualityReason.UNREADABLE_IMAGE)
+    return acquire(image, platen)
+
+
+def _acquire_task(task: tuple[Path, Platen]) -> Acquired:
+    return acquire_file(*task)
+
+
+def _one_thread() -> None:
+    """Each worker has a core of its own: threads inside OpenCV would only fight for it."""
+    cv2.setNumThreads(1)
+
+
+def acquire_files(paths: Sequence[Path], platen: Platen, *, title: str) -> dict[Path, Acquired]:
+    """Measures each distinct picture once, on all cores, with a progress bar on stderr."""
+    distinct = list(dict.fromkeys(paths))
+    with progress_bar(title, len(distinct)) as advance:
+        found: dict[Path, Acquired] = {}
+        workers = min(os.cpu_count() or 1, max(1, len(distinct) // 4))
+        if workers == 1:
+            for path in distinct:
+                found[path] = acquire_file(path, platen)
+                advance()
+            return found
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(workers, initializer=_one_thread) as pool:
+            tasks = [(path, platen) for path in distinct]
+            for path, acquired in zip(distinct, pool.imap(_acquire_task, tasks, chunksize=4), strict=True):
+                found[path] = acquired
+                advance()
+    return found
+
+
+class _Advance:
+    """Moves a bar on by one."""
+
+    def __init__(self, progress: Progress, title: str, total: int) -> None:
+        self._progress = progress
+        self._task = progress.add_task(title, total=total)
+
+    def __call__(self) -> None:
+        self._progress.advance(self._task)
+
+
+@contextmanager
+def progress_bar(title: str, total: int) -> Iterator[_Advance]:
+    """A progress bar on stderr; drawn only where stderr is a terminal, one line at the end elsewhere."""
+    with Progress(console=Console(stderr=True), transient=False) as progress:
+        yield _Advance(progress, title, total)

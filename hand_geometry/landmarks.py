@@ -1,0 +1,171 @@
+"""Third stage: five fingertips and the four valleys between them, in anatomical order whatever way the hand points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hand_geometry.contour import Contour
+from hand_geometry.quality import QualityReason
+from hand_geometry.silhouette import Silhouette
+
+# Lengths below are in radii of the largest disc inside the hand, which is the palm: they hold for a child and for an adult.
+LEAST_PROMINENCE = 0.28
+FINGER_ARC = 0.75
+WIDEST_FINGER = 0.95
+TIP_REACH = 1.15
+# The three valleys between the four fingers lie on a shallow arc. One further out than this has two fingers touching above it.
+VALLEY_SPREAD = 0.62
+# The distance transform needs no detail.
+COARSE = 4
+
+
+class Finger(IntEnum):
+    """Fingers in the order in which every array holds them."""
+
+    THUMB = 0
+    INDEX = 1
+    MIDDLE = 2
+    RING = 3
+    LITTLE = 4
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Where the fingers are on the outline.
+
+    Attributes:
+        tips: Five positions in the contour, thumb first.
+        valleys: Four positions in the contour: thumb-index, index-middle, middle-ring, ring-little.
+        step: +1 where the contour's order runs from thumb to little finger, -1 where it runs the other way.
+        palm_px: (2,) float64, centre of the palm.
+        palm_radius_px: Radius of the largest disc in the hand.
+    """
+
+    tips: tuple[int, int, int, int, int]
+    valleys: tuple[int, int, int, int]
+    step: int
+    palm_px: NDArray[np.float64]
+    palm_radius_px: float
+
+    @property
+    def mirrored(self) -> bool:
+        """False where the hand looks like a right palm turned to the camera (or a left hand's back)."""
+        return self.step > 0
+
+
+def find_landmarks(silhouette: Silhouette, contour: Contour) -> Landmarks | QualityReason:
+    """Finds tips as finger-like maxima of the distance from the palm, valleys as the minima between them."""
+    palm, radius = _palm(silhouette.mask)
+    points = contour.points
+    distance = np.hypot(points[:, 0] - palm[0], points[:, 1] - palm[1])
+    candidates = _peaks(distance, LEAST_PROMINENCE * radius)
+    tips: list[tuple[float, int]] = []
+    cut = False
+    for index, prominence in candidates:
+        if distance[index] < TIP_REACH * radius:
+            continue
+        arc = round(FINGER_ARC * radius)
+        one, other = points[(index - arc) % len(points)], points[(index + arc) % len(points)]
+        if float(np.hypot(*(one - other))) > WIDEST_FINGER * radius:
+            continue
+        if contour.on_border[_around(index, arc // 3, len(points))].any():
+            cut = True
+            continue
+        tips.append((prominence, index))
+    if len(tips) < 5:
+        if cut:
+            return QualityReason.HAND_CUT_OFF
+        return _why_too_few(len(tips))
+    ordered = sorted(index for _, index in sorted(tips, reverse=True)[:5])
+    return _in_anatomical_order(ordered, points, distance, palm, radius)
+
+
+def _palm(mask: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float]:
+    """Centre and radius of the largest disc inside the hand; the wrist and a bare forearm are narrower than the palm."""
+    small = cv2.resize(mask, None, fx=1 / COARSE, fy=1 / COARSE, interpolation=cv2.INTER_AREA)
+    small = cv2.copyMakeBorder(
+        cv2.threshold(small, 127, 255, cv2.THRESH_BINARY)[1], 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0.0,)
+    )
+    inner = cv2.distanceTransform(small, cv2.DIST_L2, 5)
+    _, radius, _, (column, row) = cv2.minMaxLoc(inner)
+    return np.array([column - 0.5, row - 0.5]) * COARSE, radius * COARSE
+
+
+def _around(index: int, reach: int, count: int) -> NDArray[np.intp]:
+    """Positions up to ``reach`` on both sides of ``index`` on a closed line."""
+    return np.arange(index - reach, index + reach + 1) % count
+
+
+def _peaks(values: NDArray[np.float64], prominence: float) -> list[tuple[int, float]]:
+    """Maxima of a closed line that stand out by ``prominence`` from the lower ground on both sides."""
+    start = int(np.argmin(values))
+    line = np.roll(values, -start)
+    found: list[tuple[int, float]] = []
+    low, high, high_at, rising = line[0], line[0], 0, True
+    for at, value in enumerate(np.append(line, line[0])):
+        if rising:
+            if value > high:
+                high, high_at = value, at
+            elif high - value >= prominence and high - low >= prominence:
+                found.append(((high_at + start) % len(values), float(high - low)))
+                low, rising = value, False
+            elif value < low:
+                low = high = value
+                high_at = at
+        elif value < low:
+            low = value
+        elif value - low >= prominence:
+            high, high_at, rising = value, at, True
+    return found
+
+
+def _why_too_few(found: int) -> QualityReason:
+    """Fewer than two finger-like tips are no hand at all; otherwise fingers touch (the usual case) and look like one."""
+    if found < 2:
+        return QualityReason.NO_HAND
+    return QualityReason.FINGERS_CLOSED
+
+
+def _in_anatomical_order(
+    ordered: list[int],
+    points: NDArray[np.float64],
+    distance: NDArray[np.float64],
+    palm: NDArray[np.float64],
+    radius: float,
+) -> Landmarks | QualityReason:
+    """Cuts the ring of tips at the wrist and decides at which end the thumb is."""
+    count = len(points)
+    gaps = [(ordered[(at + 1) % 5] - ordered[at]) % count for at in range(5)]
+    first = (int(np.argmax(gaps)) + 1) % 5
+    tips = [ordered[(first + at) % 5] for at in range(5)]
+    valleys = [_lowest(distance, tips[at], tips[at + 1]) for at in range(4)]
+    axis = points[tips[1:4]].mean(axis=0) - palm
+    axis /= max(float(np.hypot(*axis)), 1e-9)
+    height = (points - palm) @ axis
+    # The thumb is the end whose valley and tip lie nearer to the wrist.
+    evidence = (height[valleys[3]] - height[valleys[0]]) + 0.5 * (height[tips[4]] - height[tips[0]])
+    step = 1
+    if evidence < 0.0:
+        tips, valleys, step = tips[::-1], valleys[::-1], -1
+    heights = height[valleys[1:]]
+    if float(heights.max() - heights.min()) > VALLEY_SPREAD * radius:
+        return QualityReason.FINGERS_CLOSED
+    return Landmarks(
+        (tips[0], tips[1], tips[2], tips[3], tips[4]),
+        (valleys[0], valleys[1], valleys[2], valleys[3]),
+        step,
+        palm,
+        radius,
+    )
+
+
+def _lowest(distance: NDArray[np.float64], start: int, end: int) -> int:
+    """Position of the smallest distance between two tips on the closed line."""
+    span = (end - start) % len(distance)
+    between = (start + np.arange(span + 1)) % len(distance)
+    return int(between[np.argmin(distance[between])])

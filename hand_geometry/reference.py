@@ -1,0 +1,75 @@
+"""Several samples of one hand become one biometric reference, if they are of one hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hand_geometry.acquisition import Features
+from hand_geometry.fitted_numbers import fitted_for, numbers_for
+from hand_geometry.quality import QualityReason
+from hand_geometry.scoring import calibrated, raw_score
+from hand_geometry.silhouette import Platen
+
+# How many placements the enrolment asks for.
+SAMPLES_TO_ENROLL = 3
+# A sample is compared with the mean of the others on the scale of ``comparison``. Two strangers pass this once in thirty times, two
+# placements of one hand nearly always: it is to catch another hand or a bent finger, not to be a second comparison.
+CONSISTENCY_LIMIT = -1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What is kept of a hand: its place in the space where people differ most.
+
+    Attributes:
+        values: (k,) float64, mean of the projected samples; the picture and the lengths cannot be computed from it.
+        sample_count: How many samples it is the mean of.
+        platen: On which platen its samples were taken.
+        mirrored: As in ``Features``.
+        numbers_identifier: Which fitted numbers projected it.
+    """
+
+    values: NDArray[np.float64] = field(repr=False)
+    sample_count: int
+    platen: Platen
+    mirrored: bool
+    numbers_identifier: int
+
+
+@dataclass(frozen=True)
+class FailureToEnroll:
+    """No reference, and why; ``odd_sample`` is the position of the sample to be asked again, where one can be named."""
+
+    reason: QualityReason
+    odd_sample: int | None = None
+
+
+def make_reference(samples: Sequence[Features]) -> Reference | FailureToEnroll:
+    """Makes a reference of one or more samples; with more than one, they must agree."""
+    if not samples:
+        return FailureToEnroll(QualityReason.TOO_FEW_SAMPLES)
+    first = samples[0]
+    if any(fitted_for(sample.platen) is not fitted_for(first.platen) for sample in samples):
+        return FailureToEnroll(QualityReason.SAMPLES_DISAGREE)
+    sides = [sample.mirrored for sample in samples]
+    if len(set(sides)) > 1:
+        rare = sides.index(min(set(sides), key=sides.count))
+        return FailureToEnroll(QualityReason.SAMPLES_DISAGREE, rare if len(samples) > 2 else None)
+    numbers = numbers_for(first.platen)
+    projected = np.stack([numbers.project(sample.values) for sample in samples])
+    if len(samples) > 1:
+        total = projected.sum(axis=0)
+        others = len(samples) - 1
+        scores = [
+            calibrated(numbers, raw_score(numbers, (total - one) / others, others, one)) for one in projected
+        ]
+        if max(scores) > CONSISTENCY_LIMIT:
+            odd = int(np.argmax(scores)) if len(samples) > 2 else None
+            return FailureToEnroll(QualityReason.SAMPLES_DISAGREE, odd)
+    return Reference(
+        projected.mean(axis=0), len(samples), fitted_for(first.platen), first.mirrored, numbers.identifier
+    )

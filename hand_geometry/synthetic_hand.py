@@ -1,0 +1,242 @@
+"""Synthetic right palms on a dark platen with pegs: the demo's and the tests' people. Never a measure of accuracy.
+
+Lengths and widths are drawn with the means and spreads of adults in ANSUR II (Gordon et al., 2014: hand length 193 and 181 mm,
+breadth 88 and 78 mm) and the finger proportions of students who measured themselves. The same seed gives the same picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+WIDTH_PX, HEIGHT_PX = 1600, 1200
+# An adult's hand fills two thirds of the frame's width, as in the reader.
+SCALE_PX_PER_MM = 5.0
+WRIST_PX = (1390.0, 640.0)
+
+# Of a hand 187 mm long: where fingers leave the palm (x towards the fingertips from the wrist, y towards the thumb), their
+# visible lengths, half-widths along them, and the angle at which they rest between the pegs.
+_BASES_MM = np.array([[56.0, 33.0], [99.0, 29.0], [103.0, 9.0], [99.0, -11.0], [90.0, -29.0]])
+_LENGTHS_MM = np.array([58.0, 73.0, 81.0, 75.0, 59.0])
+_ANGLES_DEG = np.array([42.0, 7.0, 0.0, -7.0, -17.0])
+_HALF_WIDTHS_MM = np.array([10.6, 8.9, 9.1, 8.5, 7.5])
+# Half-width at even steps from base to tip, as parts of the finger's own; the joints stand out a little.
+_PROFILE = np.array([1.08, 1.03, 1.0, 1.03, 1.04, 0.98, 0.93, 0.95, 0.93, 0.86, 0.70])
+_PALM_MM = np.array(
+    [
+        [-60.0, 27.0], [0.0, 28.0], [18.0, 36.0], [42.0, 46.0], [64.0, 42.0], [82.0, 39.0], [101.0, 38.0],
+        [108.0, 19.0], [108.0, -1.0], [101.0, -20.0], [92.0, -37.0], [70.0, -42.0], [40.0, -42.0], [12.0, -33.0],
+        [0.0, -28.0], [-60.0, -27.0],
+    ]
+)  # fmt: skip
+_PEG_COLOURS_BGR = ((190, 90, 30), (30, 210, 220), (190, 90, 30), (110, 150, 20), (190, 90, 30))
+# Skin from pale to dark, in BGR; nothing in the measuring may depend on it.
+_SKINS_BGR = np.array([[160.0, 180.0, 225.0], [120.0, 150.0, 205.0], [95.0, 125.0, 185.0], [60.0, 85.0, 140.0]])
+CLOTH_BGR = (20.0, 19.0, 18.0)
+
+
+@dataclass(frozen=True)
+class _Hand:
+    """One person's own proportions."""
+
+    scale: float
+    breadth: float
+    lengths: NDArray[np.float64]
+    widths: NDArray[np.float64]
+    profiles: NDArray[np.float64]
+    bends: NDArray[np.float64]
+    bases: NDArray[np.float64]
+    skin: NDArray[np.float64]
+
+
+def _person(identity: int) -> _Hand:
+    draw = np.random.default_rng([20_26, identity])
+    mean_length, mean_breadth = (193.3, 88.3) if draw.random() < 0.5 else (181.1, 78.2)
+    common = draw.standard_normal()
+    scale = mean_length / 187.0 * float(np.exp(0.052 * common))
+    # Length and breadth of adult hands correlate by 0.58.
+    breadth = mean_breadth / 83.0 * float(np.exp(0.049 * (0.58 * common + 0.81 * draw.standard_normal())))
+    mix = draw.random()
+    at = mix * (len(_SKINS_BGR) - 1)
+    skin = _SKINS_BGR[int(at)] * (1 - at % 1) + _SKINS_BGR[min(int(at) + 1, 3)] * (at % 1)
+    return _Hand(
+        scale=scale,
+        breadth=breadth,
+        lengths=np.exp(0.036 * draw.standard_normal(5)),
+        widths=np.exp(0.045 * draw.standard_normal(5)),
+        profiles=1.0 + 0.022 * draw.standard_normal((5, len(_PROFILE))),
+        bends=1.1 * draw.standard_normal(5),
+        bases=1.6 * draw.standard_normal((5, 2)),
+        skin=skin,
+    )
+
+
+def synthetic_hand(identity: int, sample: int, *, noise: bool = True) -> NDArray[np.uint8]:
+    """A picture of one placement of one person's hand, (1200, 1600, 3) uint8 BGR, fingers to the left, thumb up.
+
+    Args:
+        identity: Whose hand; lengths, widths, bends and skin follow from it.
+        sample: Which placement; position, turn, spread of the fingers, light and noise follow from it.
+        noise: False leaves out the sensor's noise.
+    """
+    person = _person(identity)
+    draw = np.random.default_rng([20_27, identity, sample])
+    turn = np.deg2rad(draw.normal(0.0, 2.5))
+    shift = draw.normal(0.0, 12.0, 2)
+    spread = np.deg2rad(_ANGLES_DEG + draw.normal(0.0, [3.0, 1.4, 1.2, 1.4, 1.8]))
+    # Soft flesh: the same finger is pressed a little flatter or less so.
+    pressed = np.exp(draw.normal(0.0, 0.006, 5))
+
+    along = person.scale
+    across = person.breadth
+    stretch = np.array([along, across])
+    pieces = [_smooth_outline(_PALM_MM * stretch)]
+    bases = _BASES_MM * stretch + person.bases
+    joints: list[NDArray[np.float64]] = []
+    for finger in range(5):
+        length = _LENGTHS_MM[finger] * along * person.lengths[finger]
+        widths = _HALF_WIDTHS_MM[finger] * across * person.widths[finger] * pressed[finger]
+        outline, creases = _finger(
+            bases[finger], spread[finger], length, widths * _PROFILE * person.profiles[finger], person.bends[finger]
+        )
+        pieces.append(outline)
+        joints += creases
+    to_px = _Placement(turn, shift)
+    coverage = _cover([to_px(piece) for piece in pieces])
+    pegs = [to_px(point) for point in _pegs(bases, spread, along)]
+    return _paint(coverage, [to_px(line) for line in joints], pegs, person.skin, draw, noise=noise)
+
+
+def _finger(
+    base: NDArray[np.float64], angle: float, length: float, half_widths: NDArray[np.float64], bend: float
+) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
+    """Outline of one finger in mm and the creases over its joints; it starts inside the palm so that the two join."""
+    axis = np.array([np.cos(angle), np.sin(angle)])
+    normal = np.array([-axis[1], axis[0]])
+    # The last half-width is the round fingertip.
+    rounded = length - half_widths[-1]
+    stations = np.linspace(0.0, 1.0, len(half_widths))
+    fine = np.linspace(0.0, 1.0, 60)
+    widths = _gentle(stations, half_widths, fine)
+    middle = base + np.outer(fine * rounded, axis) + np.outer(bend * np.sin(np.pi * fine), normal)
+    start = (base - 22.0 * axis)[None, :]
+    one = np.vstack([start + normal * widths[0], middle + normal * widths[:, None]])
+    other = np.vstack([start - normal * widths[0], middle - normal * widths[:, None]])
+    arc = np.linspace(np.pi / 2, -np.pi / 2, 24)
+    cap = middle[-1] + widths[-1] * (np.outer(np.cos(arc), axis) * 1.15 + np.outer(np.sin(arc), normal))
+    creases = [
+        np.vstack([middle[at] + normal * widths[at] * 0.8, middle[at] - normal * widths[at] * 0.8])
+        for at in (4, 24, 26, 42)
+    ]
+    return np.vstack([one, cap, other[::-1]]), creases
+
+
+def _gentle(at: NDArray[np.float64], values: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A smooth line near the given values."""
+    coefficients = np.polynomial.polynomial.polyfit(at, values, 8)
+    return np.asarray(np.polynomial.polynomial.polyval(wanted, coefficients), dtype=np.float64)
+
+
+def _smooth_outline(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rounds a polygon by cutting its corners three times (G. Chaikin, 1974)."""
+    points = corners
+    for _ in range(3):
+        following = np.roll(points, -1, axis=0)
+        points = np.stack([0.75 * points + 0.25 * following, 0.25 * points + 0.75 * following], axis=1).reshape(-1, 2)
+    return points
+
+
+class _Placement:
+    """From the hand's own mm to px: the fingers point left and the thumb up."""
+
+    def __init__(self, turn: float, shift_px: NDArray[np.float64]) -> None:
+        cosine, sine = np.cos(turn), np.sin(turn)
+        self._matrix = -SCALE_PX_PER_MM * np.array([[cosine, -sine], [sine, cosine]])
+        self._offset = np.array(WRIST_PX) + shift_px
+
+    def __call__(self, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(points_mm @ self._matrix.T + self._offset, dtype=np.float64)
+
+
+def _cover(polygons: list[NDArray[np.float64]]) -> NDArray[np.float32]:
+    """How much of each pixel is hand, (H, W) in 0..1; blurring and cutting again rounds the webs between the fingers."""
+    drawn = np.zeros((HEIGHT_PX, WIDTH_PX), dtype=np.uint8)
+    for polygon in polygons:
+        cv2.fillPoly(drawn, [np.rint(polygon * 16).astype(np.int32)], 255, cv2.LINE_AA, shift=4)
+    soft = cv2.GaussianBlur(drawn.astype(np.float32) / 255.0, (0, 0), 5.0)
+    return np.asarray(np.clip((soft - 0.5) * 12.0 + 0.5, 0.0, 1.0), dtype=np.float32)
+
+
+def _pegs(bases: NDArray[np.float64], angles: NDArray[np.float64], scale: float) -> list[NDArray[np.float64]]:
+    """Pegs stand where neighbouring fingers part, one beside the thumb and one beside the index."""
+    axes = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    thumb = bases[0] + axes[0] * 44.0 * scale - np.array([-axes[0][1], axes[0][0]]) * 12.5
+    index = bases[1] + axes[1] * 14.0 * scale + np.array([-axes[1][1], axes[1][0]]) * 13.5
+    between = [(bases[at] + bases[at + 1]) / 2.0 + (axes[at] + axes[at + 1]) * 13.0 * scale for at in (1, 2, 3)]
+    return [thumb, index, *between]
+
+
+def _paint(
+    coverage: NDArray[np.float32],
+    creases: list[NDArray[np.float64]],
+    pegs: list[NDArray[np.float64]],
+    skin: NDArray[np.float64],
+    draw: np.random.Generator,
+    *,
+    noise: bool,
+) -> NDArray[np.uint8]:
+    """Light, skin, cloth, pegs and the sensor."""
+    rows = np.linspace(-1.0, 1.0, HEIGHT_PX, dtype=np.float32)[:, None]
+    columns = np.linspace(-1.0, 1.0, WIDTH_PX, dtype=np.float32)[None, :]
+    light = draw.normal(1.0, 0.04) * (
+        1.0 - 0.10 * (rows**2 + columns**2) + draw.normal(0.0, 0.04) * rows + draw.normal(0.0, 0.04) * columns
+    )
+    # Round flesh is darker where it turns away from the lamp.
+    small = cv2.resize(coverage, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    depth = cv2.resize(cv2.GaussianBlur(small, (0, 0), 5.0), (WIDTH_PX, HEIGHT_PX), interpolation=cv2.INTER_LINEAR)
+    shade = 0.62 + 0.38 * np.clip((depth - 0.45) / 0.5, 0.0, 1.0)
+    blotches = cv2.resize(
+        draw.normal(0.0, 1.0, (15, 20)).astype(np.float32), (WIDTH_PX, HEIGHT_PX), interpolation=cv2.INTER_CUBIC
+    )
+    lines = np.zeros_like(coverage)
+    for line in creases:
+        ends = [(round(16 * float(x)), round(16 * float(y))) for x, y in line]
+        cv2.line(lines, ends[0], ends[1], 1.0, 3, cv2.LINE_AA, shift=4)
+    body = light * (shade * (1.0 + 0.025 * blotches) * (1.0 - 0.18 * cv2.GaussianBlur(lines, (0, 0), 2.0)))
+    picture = np.empty((HEIGHT_PX, WIDTH_PX, 3), dtype=np.float32)
+    for channel in range(3):
+        picture[:, :, channel] = (
+            coverage * body * skin[channel] + (1.0 - coverage) * light * CLOTH_BGR[channel]
+        )
+    for (x, y), colour in zip(pegs, _PEG_COLOURS_BGR, strict=True):
+        centre = (round(16 * float(x)), round(16 * float(y)))
+        cv2.circle(picture, centre, 16 * 15, colour, cv2.FILLED, cv2.LINE_AA, shift=4)
+        glint = (centre[0] - 64, centre[1] - 64)
+        cv2.circle(picture, glint, 16 * 4, (235, 235, 235), cv2.FILLED, cv2.LINE_AA, shift=4)
+    picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.8), dtype=np.float32)
+    if noise:
+        grain = np.empty((HEIGHT_PX, WIDTH_PX, 3), dtype=np.int16)
+        cv2.setRNGSeed(int(draw.integers(1, 2**31 - 1)))
+        cv2.randn(grain, (0.0, 0.0, 0.0), (2.5, 2.5, 2.5))
+        picture += grain
+    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+
+
+def encode_png(image: NDArray[np.uint8]) -> bytes:
+    """The picture as PNG bytes."""
+    return _encode(".png", image, [])
+
+
+def encode_jpeg(image: NDArray[np.uint8], quality: int = 92) -> bytes:
+    """The picture as JPEG bytes."""
+    return _encode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+
+
+def _encode(suffix: str, image: NDArray[np.uint8], options: list[int]) -> bytes:
+    done, encoded = cv2.imencode(suffix, image, options)
+    if not done:
+        raise ValueError("the picture cannot be encoded")
+    return bytes(encoded.tobytes())
