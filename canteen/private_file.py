@@ -36,15 +36,17 @@ def read_private_file(path: Path, size: int) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         raise PrivateFileRefused(path, f"cannot be opened ({error.strerror})") from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise PrivateFileRefused(path, "is not a plain file")
         if status.st_mode & 0o077:
             raise PrivateFileRefused(path, "is open to others: chmod 600 it, and replace the key if others had access")
-        if status.st_uid not in (os.geteuid(), 0):
+        if status.st_uid not in {os.geteuid(), 0}:
             raise PrivateFileRefused(path, "belongs to another user")
-        content = file.read(size + 1)
+        content = os.read(descriptor, size + 1)
+    finally:
+        os.close(descriptor)
     if len(content) != size:
         raise PrivateFileRefused(path, f"does not hold {size} bytes")
     return content

@@ -21,7 +21,8 @@ _log = logging.getLogger("canteen.sync.mqtt")
 _QOS = 1
 _RECONNECT_MIN_S = 1
 _RECONNECT_MAX_S = 15
-"""A school's router takes a minute to come back; asking every 15 s costs nothing and the lane's screen is right soon."""
+"""A school's router takes a minute to come back; asking every 15 s costs nothing and the lane's screen is right
+soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class MqttTransport:
         return self._connected
 
     def start(self) -> None:
-        properties = Properties(PacketTypes.CONNECT)
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
         properties.SessionExpiryInterval = self._settings.session_expiry_s
         self._client.connect_async(
             self._settings.host,
@@ -127,11 +128,11 @@ class MqttTransport:
         except UnicodeDecodeError:
             _log.warning("refused a message: its topic is not UTF-8")
             return
-        self._guarded(lambda: self._on_message(untrusted_topic, message.payload))
+        self._guarded(lambda: self._on_message(untrusted_topic, bytes(message.payload)))
 
     def _guarded(self, handler: StateHandler) -> None:
         """The per-message handler's frame: an exception here would end paho's thread, and with it all traffic."""
         try:
             handler()
-        except Exception:  # DESIGN names this place: one bad message must not stop the next
+        except Exception:  # noqa: BLE001 - the per-message frame: one bad message must not stop the next
             _log.exception("a message was not handled")

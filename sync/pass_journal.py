@@ -1,9 +1,8 @@
-"""The pass journal: append-only, gapless, chained and signed. It is also the outbox: nothing else remembers what to
-send.
+"""The pass journal: append-only, gapless, chained, signed. It is also the outbox: nothing else knows what to send.
 
 
-One SQLite file that the terminal (or station) appends to and `canteen-sync` reads; the only thing sync writes in it is the
-ledger's acknowledgement. WAL with synchronous=FULL: when `append` returns, the fact survives a power cut.
+One SQLite file that the terminal (or station) appends to and `canteen-sync` reads; the only thing sync writes in it
+is the ledger's acknowledgement. WAL with synchronous=FULL: when `append` returns, the fact survives a power cut.
 """
 
 from __future__ import annotations
@@ -35,6 +34,10 @@ CREATE TABLE IF NOT EXISTS entry (
 CREATE TABLE IF NOT EXISTS acknowledged (
     only INTEGER PRIMARY KEY CHECK (only = 1), sequence INTEGER NOT NULL);
 """
+
+_ENTRIES = "SELECT sequence, previous, recorded_at, clock_trust, kind, body, signature FROM entry "
+_ENTRIES_AFTER = _ENTRIES + "WHERE sequence > ? ORDER BY sequence LIMIT ?"
+_ENTRIES_SINCE = _ENTRIES + "WHERE recorded_at >= ? ORDER BY sequence"
 
 _BUSY_MS = 2000
 """Sync holds the file for microseconds to note an acknowledgement; two seconds of waiting mean the disk is ill."""
@@ -96,11 +99,11 @@ class JournalReader:
 
     def entries_after(self, sequence: int, limit: int = 200) -> list[JournalEntry]:
         """Up to `limit` entries that follow `sequence`, in order."""
-        return self._entries("sequence > ? ORDER BY sequence LIMIT ?", sequence, limit)
+        return self._entries(_ENTRIES_AFTER, sequence, limit)
 
     def entries_since(self, instant: datetime) -> list[JournalEntry]:
         """The entries recorded at or after `instant`, in order."""
-        return self._entries("recorded_at >= ? ORDER BY sequence", instant_text(instant))
+        return self._entries(_ENTRIES_SINCE, instant_text(instant))
 
     def acknowledge(self, generation: str, sequence: int, entry_digest: str) -> bool:
         """Note that the ledger has all up to `sequence`; False if the acknowledgement is not about this journal.
@@ -117,17 +120,13 @@ class JournalReader:
             )
         return True
 
-    def _entries(self, where: str, *parameters: object) -> list[JournalEntry]:
+    def _entries(self, query: str, *parameters: object) -> list[JournalEntry]:
         head = self._one("SELECT device, generation FROM journal")
         if head is None:
             return []
         with self._lock:
             try:
-                rows = self._connection.execute(
-                    "SELECT sequence, previous, recorded_at, clock_trust, kind, body, signature"
-                    f" FROM entry WHERE {where}",
-                    parameters,
-                ).fetchall()
+                rows = self._connection.execute(query, parameters).fetchall()
             except sqlite3.Error as error:
                 raise JournalUnavailable(f"journal cannot be read: {error}") from error
         return [

@@ -1,4 +1,6 @@
-"""The port between the agent and whatever carries messages. What arrives is untrusted; what is sent may arrive twice."""
+"""The port between the agent and whatever carries messages. What arrives is untrusted; what is sent may arrive
+twice.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 MessageHandler = Callable[[str, bytes], None]
-"""Called with (untrusted topic, untrusted payload) on the transport's own thread; when it returns, the message counts as
+"""Called with (untrusted topic, untrusted payload) on the transport's own thread; when it returns, the message
+counts as
 received, so whatever must be durable has to be by then. It must not raise."""
 
 StateHandler = Callable[[], None]

@@ -1,0 +1,137 @@
+"""The journal: gapless, chained, signed, and honest about what is on disk."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from canteen.clock import ClockTrust
+from canteen.identifiers import DeviceId, new_pass_id
+from canteen.meal_pass import PassCompleted
+from sync.errors import BadSignature, JournalBroken, JournalUnavailable
+from sync.messages import GENESIS
+from sync.pass_journal import JournalReader, PassJournal
+from sync.signing import SigningKey
+
+TERMINAL = DeviceId("terminal-1")
+NOW = datetime(2026, 11, 23, 11, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> SigningKey:
+    return SigningKey.load_or_create(tmp_path / "key")
+
+
+def fill(journal: PassJournal, count: int) -> None:
+    for number in range(count):
+        journal.append(PassCompleted(new_pass_id()), NOW + timedelta(seconds=number), ClockTrust.TRUSTED)
+
+
+def test_a_chain_from_the_first_entry(tmp_path: Path, key: SigningKey) -> None:
+    """Each entry names the one before it and is signed; a reopened journal goes on."""
+    path = tmp_path / "journal"
+    fill(PassJournal(path, TERMINAL, key), 3)
+    journal = PassJournal(path, TERMINAL, key)
+    fill(journal, 2)
+    entries = journal.entries_after(0)
+    assert [1, 2, 3, 4, 5] == [entry.sequence for entry in entries]
+    assert [GENESIS, *(entry.digest for entry in entries[:-1])] == [entry.previous for entry in entries]
+    for entry in entries:
+        entry.verify(key.verifying_key)
+    assert 1 == len({entry.generation for entry in entries})
+    assert entries[3:] == journal.entries_after(3)
+    assert entries[:2] == journal.entries_after(0, 2)
+
+
+def test_the_mark_moves_forward_only_and_only_for_this_journal(tmp_path: Path, key: SigningKey) -> None:
+    """A late, foreign or wrong acknowledgement changes nothing."""
+    journal = PassJournal(tmp_path / "journal", TERMINAL, key)
+    fill(journal, 4)
+    one, two, three, four = journal.entries_after(0)
+    assert journal.acknowledge(three.generation, 3, three.digest)
+    assert journal.acknowledge(one.generation, 1, one.digest)
+    assert not journal.acknowledge("0" * 16, 4, four.digest)
+    assert not journal.acknowledge(four.generation, 4, two.digest)
+    assert not journal.acknowledge(four.generation, 9, four.digest)
+    assert (3, 1) == (journal.acknowledged_up_to, journal.backlog)
+
+
+def test_a_changed_body_is_noticed(tmp_path: Path, key: SigningKey) -> None:
+    """Whoever edits the file breaks the signature of that entry, and a reopening refuses a changed last one."""
+    path = tmp_path / "journal"
+    fill(PassJournal(path, TERMINAL, key), 2)
+    with sqlite3.connect(path) as raw:
+        raw.execute("UPDATE entry SET body = replace(body, 'm-', 'n-')")
+    with pytest.raises(JournalBroken):
+        PassJournal(path, TERMINAL, key)
+    with pytest.raises(BadSignature):
+        JournalReader(path).entries_after(0)[0].verify(key.verifying_key)
+
+
+def test_another_devices_journal_is_refused(tmp_path: Path, key: SigningKey) -> None:
+    """A card put into another terminal does not go on under its name."""
+    PassJournal(tmp_path / "journal", TERMINAL, key)
+    with pytest.raises(JournalBroken):
+        PassJournal(tmp_path / "journal", DeviceId("terminal-2"), key)
+
+
+def test_a_file_that_is_no_journal_is_a_clear_error(tmp_path: Path, key: SigningKey) -> None:
+    """Garbage where the journal should be."""
+    path = tmp_path / "journal"
+    path.write_bytes(b"not a database, " * 500)
+    with pytest.raises(JournalUnavailable):
+        PassJournal(path, TERMINAL, key)
+
+
+def test_a_full_disk_is_an_error_not_a_lost_entry(tmp_path: Path, key: SigningKey) -> None:
+    """The pass that cannot be written raises; what was there stays, and room brings it back."""
+    journal = PassJournal(tmp_path / "journal", TERMINAL, key)
+    fill(journal, 1)
+    pages = journal._connection.execute("PRAGMA page_count").fetchone()[0]
+    journal._connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(JournalUnavailable):
+        fill(journal, 500)
+    kept = journal.last_sequence
+    journal._connection.execute("PRAGMA max_page_count = 1000000")
+    fill(journal, 1)
+    assert kept + 1 == journal.last_sequence
+    assert list(range(1, kept + 2)) == [entry.sequence for entry in journal.entries_after(0, 1000)]
+
+
+WRITER = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from canteen.clock import ClockTrust
+from canteen.identifiers import DeviceId, new_pass_id
+from canteen.meal_pass import PassCompleted
+from sync.pass_journal import PassJournal
+from sync.signing import SigningKey
+folder = Path(sys.argv[1])
+journal = PassJournal(folder / "journal", DeviceId("terminal-1"), SigningKey.load_or_create(folder / "key"))
+while True:
+    entry = journal.append(PassCompleted(new_pass_id()), datetime.now(UTC), ClockTrust.TRUSTED)
+    print(entry.sequence, entry.digest, flush=True)
+"""
+
+
+def test_kill_9_loses_nothing_that_was_recorded(tmp_path: Path, key: SigningKey) -> None:
+    """What `append` returned for is there after the kill, in an unbroken chain."""
+    told: dict[int, str] = {}
+    for _ in range(5):
+        process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        for _ in range(20):
+            sequence, digest = process.stdout.readline().split()
+            told[int(sequence)] = digest
+        process.kill()
+        process.communicate()
+    entries = PassJournal(tmp_path / "journal", TERMINAL, key).entries_after(0, 100_000)
+    assert list(range(1, len(entries) + 1)) == [entry.sequence for entry in entries]
+    assert told.items() <= {entry.sequence: entry.digest for entry in entries}.items()
+    assert [GENESIS, *(entry.digest for entry in entries[:-1])] == [entry.previous for entry in entries]
