@@ -1,0 +1,109 @@
+"""The tables of the store. Every page of the file is SQLCipher's; what is sealed in here is sealed once more.
+
+A change of these tables is a new `SCHEMA_VERSION`; a store of a version this program does not know is refused.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import CheckConstraint, ForeignKey
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+SCHEMA_VERSION = 1
+
+
+class Base(DeclarativeBase):
+    """The base of this package's tables."""
+
+
+class StoreState(Base):
+    """One row: the format, the present epoch with its wrapped key, lease and high-water mark of time."""
+
+    __tablename__ = "store_state"
+    __table_args__ = (CheckConstraint("only_row = 1"),)
+
+    only_row: Mapped[int] = mapped_column(primary_key=True)
+    schema_version: Mapped[int]
+    epoch: Mapped[int]
+    wrapped_epoch_key: Mapped[bytes]
+    lease_until: Mapped[str | None]
+    high_water_mark: Mapped[str | None]
+
+
+class PupilRow(Base):
+    """A pupil of the roster; the code is found by `code_lookup` and read from `sealed_code`."""
+
+    __tablename__ = "pupil"
+
+    pupil: Mapped[str] = mapped_column(primary_key=True)
+    first_name: Mapped[str]
+    last_name: Mapped[str]
+    class_name: Mapped[str]
+    entitlements: Mapped[str]
+    # NULL only inside put_pupils, while codes change hands; unique all the same.
+    code_lookup: Mapped[bytes | None] = mapped_column(unique=True)
+    sealed_code: Mapped[bytes]
+
+
+class PupilKeyRow(Base):
+    """The pupil's own key, wrapped by the epoch's; deleting this row is what destroys the pupil's records."""
+
+    __tablename__ = "pupil_key"
+
+    pupil: Mapped[str] = mapped_column(ForeignKey("pupil.pupil"), primary_key=True)
+    wrapped_key: Mapped[bytes]
+
+
+class ReferenceRow(Base):
+    """A sealed reference and the consent it rests on, which is bound into the seal."""
+
+    __tablename__ = "reference"
+
+    pupil: Mapped[str] = mapped_column(ForeignKey("pupil.pupil"), primary_key=True)
+    revision: Mapped[int]
+    notice_version: Mapped[str]
+    given_by: Mapped[str]
+    given_at: Mapped[str]
+    sealed_reference: Mapped[bytes]
+
+
+class ConsentRow(Base):
+    """Where the pupil stands; the proof's columns are filled for a given consent."""
+
+    __tablename__ = "consent"
+
+    pupil: Mapped[str] = mapped_column(ForeignKey("pupil.pupil"), primary_key=True)
+    state: Mapped[str]
+    notice_version: Mapped[str | None]
+    given_by: Mapped[str | None]
+    given_at: Mapped[str | None]
+
+
+class CardRow(Base):
+    """A card by the keyed hash of its number; `pupil` is NULL for a blocked card that was nobody's here."""
+
+    __tablename__ = "card"
+
+    card_lookup: Mapped[bytes] = mapped_column(primary_key=True)
+    pupil: Mapped[str | None] = mapped_column(ForeignKey("pupil.pupil"), index=True)
+    blocked: Mapped[bool]
+
+
+class TombstoneRow(Base):
+    """What is left of an erased reference: a keyed hash of the pupil and the highest revision there ever was.
+
+    A sealed reference of that revision or an earlier one is a replay, whoever sends it, and stays out for good.
+    """
+
+    __tablename__ = "tombstone"
+
+    pupil_digest: Mapped[bytes] = mapped_column(primary_key=True)
+    revision: Mapped[int]
+
+
+class DocumentRow(Base):
+    """A small JSON object under a name."""
+
+    __tablename__ = "document"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    content: Mapped[str]

@@ -1,0 +1,102 @@
+"""Between the domain's values and the columns that hold them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+
+from sqlalchemy import Row, select
+
+from canteen.consent import Consent, GivenBy
+from canteen.entitlements import Entitlement, EntitlementKind
+from canteen.errors import CanteenError
+from canteen.identifiers import PupilId
+from templates_store.errors import StoreUnavailable
+from templates_store.models import ConsentRow, PupilKeyRow, PupilRow, ReferenceRow, StoreState
+from templates_store.store import PupilRecord
+
+PUPIL_RECORDS = select(
+    PupilRow.pupil, PupilRow.first_name, PupilRow.last_name, PupilRow.class_name, PupilRow.entitlements
+)
+"""Pupils as `read_pupil` takes them."""
+
+REFERENCES = (
+    select(
+        ReferenceRow.revision,
+        ReferenceRow.notice_version,
+        ReferenceRow.given_by,
+        ReferenceRow.given_at,
+        ReferenceRow.sealed_reference,
+        PupilKeyRow.wrapped_key,
+        ConsentRow.state,
+        StoreState.epoch,
+        StoreState.wrapped_epoch_key,
+        StoreState.lease_until,
+        StoreState.high_water_mark,
+    )
+    .join(PupilKeyRow, PupilKeyRow.pupil == ReferenceRow.pupil)
+    .join(StoreState, StoreState.only_row == 1)
+    .outerjoin(ConsentRow, ConsentRow.pupil == ReferenceRow.pupil)
+)
+"""References with all that opening one takes."""
+
+
+def read_pupil(row: Row[str, str, str, str, str]) -> PupilRecord:
+    """The pupil of a row of `PUPIL_RECORDS`; raises StoreUnavailable."""
+    return PupilRecord(
+        pupil=PupilId(row.pupil),
+        first_name=row.first_name,
+        last_name=row.last_name,
+        class_name=row.class_name,
+        entitlements=read_entitlements(row.entitlements),
+    )
+
+
+def entitlements_text(entitlements: Iterable[Entitlement]) -> str:
+    """Entitlements as JSON."""
+    return json.dumps(
+        [[e.kind.value, sorted(e.weekdays), e.valid_from.isoformat(), e.valid_until.isoformat()] for e in entitlements],
+        separators=(",", ":"),
+    )
+
+
+def read_entitlements(text: str) -> tuple[Entitlement, ...]:
+    """What `entitlements_text` wrote; raises StoreUnavailable."""
+    try:
+        return tuple(
+            Entitlement(
+                EntitlementKind(kind), frozenset(weekdays), date.fromisoformat(valid_from), date.fromisoformat(until)
+            )
+            for kind, weekdays, valid_from, until in json.loads(text)
+        )
+    except (CanteenError, ValueError, TypeError) as error:
+        raise StoreUnavailable("an entitlement in the store cannot be read") from error
+
+
+def instant_text(instant: datetime) -> str:
+    """An aware instant in UTC, such that texts order as instants do."""
+    if instant.tzinfo is None:
+        raise ValueError("an instant needs its time zone")
+    return instant.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def read_instant(text: str) -> datetime:
+    """What `instant_text` wrote; raises StoreUnavailable."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise StoreUnavailable("an instant in the store cannot be read") from error
+
+
+def optional_instant(text: str | None) -> datetime | None:
+    """What `instant_text` wrote, or None."""
+    return None if text is None else read_instant(text)
+
+
+def read_consent(notice_version: str, given_by: str, given_at: str) -> Consent:
+    """A consent from its columns; raises StoreUnavailable."""
+    try:
+        return Consent(notice_version, GivenBy(given_by), read_instant(given_at))
+    except (CanteenError, ValueError) as error:
+        raise StoreUnavailable("a consent in the store cannot be read") from error
