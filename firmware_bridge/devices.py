@@ -1,0 +1,161 @@
+"""The ports of the access point and the events it reports, in the domain's words.
+
+Keypad, card reader, turnstile and line have no port of their own for what they report: everything arrives, in the order
+in which it happened, through one `on_event` callable, because a state machine with four inboxes has no order.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from canteen.credentials import CardNumber
+
+UNLOCK_TIMEOUT_MIN_S = 0.1
+UNLOCK_TIMEOUT_MAX_S = 25.0
+"""OSDP counts the timer in tenths of a second; libosdp's binding keeps eight bits of it: 25.5 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class DigitPressed:
+    """One digit key. Digits make up a personal code, hence no value in the representation."""
+
+    digit: str
+
+    def __repr__(self) -> str:
+        return "DigitPressed(…)"
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionPressed:
+    """The '*' key: takes back the last digit; with nothing typed, it cancels."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnterPressed:
+    """The '#' key: the code is complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelPressed:
+    """The cancel key of keypads that have one; twelve-key keypads never send it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CardPresented:
+    """A card with a number of valid length. The number is an identifier of a person: never logged."""
+
+    card: CardNumber
+
+
+@dataclass(frozen=True, slots=True)
+class PassageCompleted:
+    """The turnstile turned once after the last unlock, and is locked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassageAbandoned:
+    """The board itself locked the turnstile again after its timeout: nobody went through."""
+
+
+@dataclass(frozen=True, slots=True)
+class TamperDetected:
+    """The board's cover contact opened."""
+
+
+class LossReason(enum.Enum):
+    """Why the board cannot be used; what staff would have to look at."""
+
+    NO_DEVICE = "no_device"
+    """The serial device is absent, busy or unplugged."""
+    SILENT = "silent"
+    """The line is there; nobody answers on it, or nobody understandable."""
+    KEY_REFUSED = "key_refused"
+    """A peripheral answers but does not hold our secure channel key."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoardLost:
+    """The board has not answered for `LOST_AFTER_S`. Whatever it held is void."""
+
+    reason: LossReason
+
+
+@dataclass(frozen=True, slots=True)
+class BoardRecovered:
+    """The board answers again under the secure channel, and holds nothing typed or presented before."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputInterrupted:
+    """The line failed too briefly for a loss. A key or card may be missing: void the code so far; a passage goes on."""
+
+
+KeypadEvent = DigitPressed | CorrectionPressed | EnterPressed | CancelPressed
+CardReaderEvent = CardPresented
+TurnstileEvent = PassageCompleted | PassageAbandoned
+LineEvent = BoardLost | BoardRecovered | InputInterrupted | TamperDetected
+BoardEvent = KeypadEvent | CardReaderEvent | TurnstileEvent | LineEvent
+
+OnBoardEvent = Callable[[BoardEvent], None]
+"""Called on the board's own thread: must only hand the event over (a queue), not raise, not wait for the board."""
+
+
+class CommandOutcome(enum.Enum):
+    """What became of a command to the turnstile."""
+
+    DONE = "done"
+    """The board confirmed it under the secure channel."""
+    REFUSED = "refused"
+    """The board answered that it would not."""
+    BOARD_LOST = "board_lost"
+    """No confirmation in time. The command may have been carried out: nobody knows."""
+
+
+class Signal(enum.Enum):
+    """What the lamp and the buzzer say."""
+
+    READY = "ready"
+    WAIT = "wait"
+    GRANTED = "granted"
+    DENIED = "denied"
+    FAULT = "fault"
+
+
+class Turnstile(Protocol):
+    """Lets one person through at a time."""
+
+    def unlock(self, timeout_s: float) -> CommandOutcome:
+        """Open for one passage; the board locks again by itself after `timeout_s` (0.1 to 25). Waits at most 1 s."""
+        ...
+
+    def lock(self) -> CommandOutcome:
+        """Lock now. Waits at most 1 s."""
+        ...
+
+
+class Signals(Protocol):
+    """Lamp, buzzer and the board's line of text."""
+
+    def show(self, signal: Signal, text: str) -> None:
+        """Show `signal` and `text` as soon as the board can, again after a loss; the latest counts. Never waits."""
+        ...
+
+
+class Board(Turnstile, Signals, Protocol):
+    """One access point's devices on one line, with one owner who retries."""
+
+    @property
+    def online(self) -> bool:
+        """Whether the board answers now under the secure channel."""
+        ...
+
+    def start(self) -> None:
+        """Begin to talk and to report; the first report is BoardRecovered or BoardLost, within a second."""
+        ...
+
+    def stop(self) -> None:
+        """Fall silent; nothing is reported after it returns."""
+        ...
