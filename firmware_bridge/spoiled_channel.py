@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import heapq
+import os
 import random
 import select
 import sys
@@ -138,7 +139,7 @@ class SpoiledChannel:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program; ends at SIGINT."""
-    tr = translator("fr")
+    tr = translator(os.environ.get("LANG", "fr"))
     parser = argparse.ArgumentParser(description=tr("Une mauvaise ligne série, pour essayer à la main."))
     parser.add_argument("--from", dest="good", type=Path, required=True, help=tr("la ligne de la carte"))
     parser.add_argument("--to", dest="spoiled", type=Path, required=True, help=tr("nom à donner à la mauvaise ligne"))
