@@ -18,18 +18,20 @@ from hand_geometry.measurements import FEATURE_NAMES, HandShape, features_of, me
 from hand_geometry.quality import QualityReason
 from hand_geometry.silhouette import Platen, Silhouette, at_working_size, find_silhouette
 
-__all__ = ["Features", "FailureToAcquire", "Platen", "acquire", "capture_hand", "decode_image"]
+__all__ = ["FailureToAcquire", "Features", "Platen", "acquire", "capture_hand", "decode_image"]
 
 # A picture too small or too narrow to hold a hand that could be measured.
 SMALLEST_SIDE_PX = 160
 LONGEST_ASPECT = 3.0
 # Frames are compared at this size: a finger is 6 pixels wide, noise is averaged away.
 GLANCE_SIZE = (160, 120)
-# Mean difference in grey levels between two glances at a hand at rest; sensor noise gives 0.2, a hand drifting by 1 mm gives 1.
+# Mean difference in grey levels between two glances at a hand at rest; sensor noise gives 0.2, a hand drifting by 1 mm
+# gives 1.
 STILL_DIFFERENCE = 0.6
 # A device without a picture for this long is lost; a camera skips a frame now and then.
 LOST_AFTER_S = 1.0
-# What is wrong with a hand is said once it has lain so for a moment: fingers are often closed while the hand comes to rest.
+# What is wrong with a hand is said once it has lain so for a moment: fingers are often closed while the hand comes to
+# rest.
 REASON_HOLDS_S = 0.7
 # A simulated device answers at once; a camera's own frame rate is slower than this.
 PAUSE_S = 0.01
@@ -40,8 +42,8 @@ class Features:
     """What was measured of one hand in one picture.
 
     Attributes:
-        values: (n,) float64 in the order of ``names``: logarithms of lengths and widths in px at the working size, and bends
-            as parts of a finger's length.
+        values: (n,) float64 in the order of ``names``: logarithms of lengths and widths in px at the working size, and
+            bends as parts of a finger's length.
         names: One name a value.
         platen: What the hand lay on; features of different platens are never compared.
         mirrored: False where it looks like a right palm turned to the camera, True where it looks like a left one.

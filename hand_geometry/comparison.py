@@ -16,8 +16,8 @@ from hand_geometry.scoring import calibrated, raw_score
 class ComparisonScore:
     """A distance: **lower is closer**.
 
-    ``value`` is log10 of the share of strangers that come as near, as measured on people kept apart from the fit: -3 means that
-    one stranger in a thousand does.
+    ``value`` is log10 of the share of strangers that come as near, as measured on people kept apart from the fit: -3
+    means that one stranger in a thousand does.
     """
 
     value: float

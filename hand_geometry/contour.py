@@ -26,7 +26,8 @@ class Contour:
 
     Attributes:
         points: (N, 2) float64, x and y in px, clockwise on the screen, closed, evenly spaced.
-        hidden: (N,) bool, True where something foreign touches the hand, so that the point is not the hand's own border.
+        hidden: (N,) bool, True where something foreign touches the hand, so that the point is not the hand's own
+            border.
         on_border: (N,) bool, True where the outline is the border of the picture.
     """
 
@@ -43,9 +44,7 @@ def trace_contour(silhouette: Silhouette) -> Contour:
         raw = raw[::-1]
     height, width = silhouette.mask.shape
     points = _smooth(_evenly_spaced(raw), SMOOTHING_PX)
-    edge = (
-        (points[:, 0] < 2.5) | (points[:, 1] < 2.5) | (points[:, 0] > width - 3.5) | (points[:, 1] > height - 3.5)
-    )
+    edge = (points[:, 0] < 2.5) | (points[:, 1] < 2.5) | (points[:, 0] > width - 3.5) | (points[:, 1] > height - 3.5)
     points = np.where(edge[:, None], points, _refine(points, silhouette.soft, silhouette.level))
     points = _smooth(points, SMOOTHING_PX)
     hidden = np.zeros(len(points), dtype=np.bool_)
@@ -92,9 +91,9 @@ def _refine(points: NDArray[np.float64], soft: NDArray[np.uint8], level: float) 
     outward = np.stack([tangent[:, 1], -tangent[:, 0]], axis=1)
     offsets = np.arange(-REFINE_REACH_PX, REFINE_REACH_PX + 0.5, 1.0)
     at = points[:, None, :] + offsets[None, :, None] * outward[:, None, :]
-    values = cv2.remap(
-        soft, at[:, :, 0].astype(np.float32), at[:, :, 1].astype(np.float32), cv2.INTER_LINEAR
-    ).astype(np.float64)
+    values = cv2.remap(soft, at[:, :, 0].astype(np.float32), at[:, :, 1].astype(np.float32), cv2.INTER_LINEAR).astype(
+        np.float64
+    )
     inner, outer = values[:, :-1], values[:, 1:]
     crossing = (inner >= level) & (outer < level)
     part = (inner - level) / np.where(crossing, inner - outer, 1.0)

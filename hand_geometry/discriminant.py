@@ -11,8 +11,9 @@ from hand_geometry.errors import FittedNumbersError
 from hand_geometry.fitted_numbers import FittedNumbers
 from hand_geometry.scoring import raw_score
 
-# Share of the within-person correlation that is replaced by none at all. A hundred measurements and a hundred pictures: without it
-# the directions that happened not to vary in the set would count for everything. Chosen on subject-disjoint folds.
+# Share of the within-person correlation that is replaced by none at all. A hundred measurements and a hundred pictures:
+# without it the directions that happened not to vary in the set would count for everything. Chosen on subject-disjoint
+# folds.
 SHRINKAGE = 0.5
 LARGEST_DIMENSIONS = 32
 FEWEST_SUBJECTS = 8
@@ -35,7 +36,9 @@ class LabelledSet:
 
 
 def fit_discriminant(training: LabelledSet) -> FittedNumbers:
-    """Pooled within-person covariance, shrunk; then the directions in which people differ most, as many as are useful."""
+    """Pooled within-person covariance, shrunk; then the directions in which people differ most, as many as are
+    useful.
+    """
     from sklearn.covariance import shrunk_covariance  # imported late: it takes seconds and 100 MiB
 
     people = np.unique(training.subjects)

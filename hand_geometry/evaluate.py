@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,11 @@ from hand_geometry.trials import Outcome, read_trials, run_trials, write_results
 EXIT_OK = 0
 # 2 is what argparse uses for wrong arguments.
 EXIT_INPUT = 1
+
+
+def _say(line: str) -> None:
+    """One line of the answer, on stdout."""
+    sys.stdout.write(line + "\n")
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -47,7 +53,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     results = run_trials(trials, Platen(arguments.platen))
     write_results(arguments.out, results)
     counts = {outcome: sum(one.outcome is outcome for one in results) for outcome in Outcome}
-    print(", ".join(f"{count} {outcome.value}" for outcome, count in counts.items()))
+    _say(", ".join(f"{count} {outcome.value}" for outcome, count in counts.items()))
     return EXIT_OK
 
 
@@ -62,7 +68,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         sets.append(acquire_set(Path(folder), Platen(platen)))
     fit_and_save(sets, arguments.out)
     for one in sets:
-        print(f"{one.platen}: {one.name}, {len(one.images)} pictures, {one.failures} not measured")
+        _say(f"{one.platen}: {one.name}, {len(one.images)} pictures, {one.failures} not measured")
     return EXIT_OK
 
 
@@ -71,12 +77,12 @@ def _crossvalidate(arguments: argparse.Namespace) -> int:
 
     measured = acquire_set(arguments.folder, Platen(arguments.platen))
     scores = cross_validate(measured, enrolled=arguments.enrolled, seeds=arguments.seeds)
-    print(f"pictures {len(measured.images)}, failures to acquire {measured.failures}")
-    print(f"genuine {len(scores.genuine)}, impostor {len(scores.impostor)} trials (failures counted as rejects)")
-    print(f"equal error rate          {subject_bootstrap(scores, equal_error_rate)}")
+    _say(f"pictures {len(measured.images)}, failures to acquire {measured.failures}")
+    _say(f"genuine {len(scores.genuine)}, impostor {len(scores.impostor)} trials (failures counted as rejects)")
+    _say(f"equal error rate          {subject_bootstrap(scores, equal_error_rate)}")
     for rate in FALSE_MATCH_RATES:
-        estimate = subject_bootstrap(scores, lambda g, i, rate=rate: false_non_match_rate(g, i, rate))
-        print(f"false non-match at {100 * rate:g} %   {estimate}")
+        estimate = subject_bootstrap(scores, partial(false_non_match_rate, false_match_rate=rate))
+        _say(f"false non-match at {100 * rate:g} %   {estimate}")
     return EXIT_OK
 
 
@@ -88,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return actions[arguments.command](arguments)
     except (TrialsError, FittedNumbersError) as error:
-        print(f"canteen-evaluate: {error}", file=sys.stderr)
+        sys.stderr.write(f"canteen-evaluate: {error}\n")
         return EXIT_INPUT
 
 

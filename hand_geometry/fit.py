@@ -48,7 +48,9 @@ def acquire_set(folder: Path, platen: Platen) -> AcquiredSet:
     return AcquiredSet(folder.name, platen, images, [found[image.path] for image in images])
 
 
-def fit_and_save(sets: Sequence[AcquiredSet], out: Path, *, when: datetime | None = None) -> dict[Platen, FittedNumbers]:
+def fit_and_save(
+    sets: Sequence[AcquiredSet], out: Path, *, when: datetime | None = None
+) -> dict[Platen, FittedNumbers]:
     """Fits one set of numbers a platen and writes them with their provenance."""
     numbers: dict[Platen, FittedNumbers] = {}
     provenance: dict[str, Any] = {"fitted_on": (when or datetime.now(UTC)).date().isoformat(), "sets": []}
@@ -72,8 +74,8 @@ def fit_and_save(sets: Sequence[AcquiredSet], out: Path, *, when: datetime | Non
 def cross_validate(measured: AcquiredSet, *, enrolled: int = 3, seeds: int = 5) -> TrialScores:
     """Fits on half of the subjects, measures on the other half, both ways, for several random halves.
 
-    Each picture of a person is the probe once, the first ``enrolled`` others enroll. A picture that could not be measured is a
-    probe that is rejected.
+    Each picture of a person is the probe once, the first ``enrolled`` others enroll. A picture that could not be
+    measured is a probe that is rejected.
     """
     people = np.unique([image.subject for image in measured.images])
     labelled = measured.labelled()
@@ -86,9 +88,7 @@ def cross_validate(measured: AcquiredSet, *, enrolled: int = 3, seeds: int = 5) 
     return merge(parts)
 
 
-def _test(
-    measured: AcquiredSet, numbers: FittedNumbers, people: np.ndarray[Any, Any], enrolled: int
-) -> TrialScores:
+def _test(measured: AcquiredSet, numbers: FittedNumbers, people: np.ndarray[Any, Any], enrolled: int) -> TrialScores:
     """All genuine and impostor trials among ``people``."""
     rows = [
         (image.subject, numbers.project(one.values) if isinstance(one, Features) else None)
@@ -117,6 +117,4 @@ def _test(
                 impostor.append(score)
                 impostor_subjects.append((subject, other))
         del probe
-    return TrialScores(
-        np.array(genuine), np.array(genuine_subjects), np.array(impostor), np.array(impostor_subjects)
-    )
+    return TrialScores(np.array(genuine), np.array(genuine_subjects), np.array(impostor), np.array(impostor_subjects))

@@ -1,7 +1,7 @@
 """The numbers learnt from other people's hands: what differs between people, what differs between two pictures of one.
 
-They are computed by ``fit`` and shipped as ``numbers.npz``; here they are only read, with numpy alone. They hold covariances
-over dozens of people and nothing of one person.
+They are computed by ``fit`` and shipped as ``numbers.npz``; here they are only read, with numpy alone. They hold
+covariances over dozens of people and nothing of one person.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from hand_geometry.errors import FittedNumbersError
 from hand_geometry.silhouette import Platen
 
 NUMBERS_FILE = Path(__file__).parent / "numbers.npz"
-# A back-lit hand is seen as on the dark platen: the same palm, the same pegs, the same camera. There is no set of it to fit on.
-# On white paper the hand lies free of pegs, as it does for the silhouettes.
+# A back-lit hand is seen as on the dark platen: the same palm, the same pegs, the same camera. There is no set of it to
+# fit on. On white paper the hand lies free of pegs, as it does for the silhouettes.
 FITTED_FOR = {Platen.BACKLIT: Platen.DARK, Platen.LIGHT: Platen.SILHOUETTE}
 
 
@@ -34,7 +34,8 @@ class FittedNumbers:
         projection: (n, k) float64; in the projected space two pictures of one hand differ with unit variance.
         between: (k,) float64, variance between people in the projected space.
         calibration: (m, 2) float64, raw score against log10 of the share of strangers that score as low, rising.
-        identifier: Checksum of the above, kept in each reference: numbers fitted anew do not read old references wrongly.
+        identifier: Checksum of the above, kept in each reference: numbers fitted anew do not read old references
+            wrongly.
     """
 
     mean: NDArray[np.float64] = field(repr=False)

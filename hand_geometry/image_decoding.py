@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# An uploaded picture: a 40-megapixel camera's JPEG. A bomb of a few kilobytes that unfolds to gigabytes is stopped by its header.
+# An uploaded picture: a 40-megapixel camera's JPEG. A bomb of a few kilobytes that unfolds to gigabytes is stopped by
+# its header.
 LARGEST_IMAGE_BYTES = 32 * 1024 * 1024
 LARGEST_IMAGE_PIXELS = 40_000_000
 

@@ -13,12 +13,14 @@ from hand_geometry.contour import Contour
 from hand_geometry.quality import QualityReason
 from hand_geometry.silhouette import Silhouette
 
-# Lengths below are in radii of the largest disc inside the hand, which is the palm: they hold for a child and for an adult.
+# Lengths below are in radii of the largest disc inside the hand, which is the palm: they hold for a child and for an
+# adult.
 LEAST_PROMINENCE = 0.28
 FINGER_ARC = 0.75
 WIDEST_FINGER = 0.95
 TIP_REACH = 1.15
-# The three valleys between the four fingers lie on a shallow arc. One further out than this has two fingers touching above it.
+# The three valleys between the four fingers lie on a shallow arc. One further out than this has two fingers touching
+# above it.
 VALLEY_SPREAD = 0.62
 # The distance transform needs no detail.
 COARSE = 4
@@ -86,7 +88,9 @@ def find_landmarks(silhouette: Silhouette, contour: Contour) -> Landmarks | Qual
 
 
 def _palm(mask: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float]:
-    """Centre and radius of the largest disc inside the hand; the wrist and a bare forearm are narrower than the palm."""
+    """Centre and radius of the largest disc inside the hand; the wrist and a bare forearm are narrower than the
+    palm.
+    """
     small = cv2.resize(mask, None, fx=1 / COARSE, fy=1 / COARSE, interpolation=cv2.INTER_AREA)
     small = cv2.copyMakeBorder(
         cv2.threshold(small, 127, 255, cv2.THRESH_BINARY)[1], 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0.0,)
@@ -125,7 +129,9 @@ def _peaks(values: NDArray[np.float64], prominence: float) -> list[tuple[int, fl
 
 
 def _why_too_few(found: int) -> QualityReason:
-    """Fewer than two finger-like tips are no hand at all; otherwise fingers touch (the usual case) and look like one."""
+    """Fewer than two finger-like tips are no hand at all; otherwise fingers touch (the usual case) and look like
+    one.
+    """
     if found < 2:
         return QualityReason.NO_HAND
     return QualityReason.FINGERS_CLOSED

@@ -1,7 +1,7 @@
 """Fourth stage: lengths and widths of the fingers and of the palm, each finger on an axis of its own.
 
-Lengths are given as natural logarithms of pixels at the working size. A difference of two logarithms is a ratio, so the fitted
-weights hold for a camera of another height, while the size of the hand keeps its part in telling people apart.
+Lengths are given as natural logarithms of pixels at the working size. A difference of two logarithms is a ratio, so the
+fitted weights hold for a camera of another height, while the size of the hand keeps its part in telling people apart.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ BEND_STATIONS = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85)
 AXIS_ITERATIONS = 4
 # Parts of the length between which the axis is fitted: the nail and the web would bend it.
 AXIS_FROM, AXIS_TO = 0.12, 0.82
-# Neighbouring stations of a finger never differ more than this; a larger step is a peg or another finger taken for its side.
+# Neighbouring stations of a finger never differ more than this; a larger step is a peg or another finger taken for its
+# side.
 LARGEST_STEP = 0.5
 
 
@@ -122,8 +123,11 @@ def _measure_finger(contour: Contour, marks: Landmarks, finger: Finger) -> Finge
         return QualityReason.FINGERS_CLOSED
     cap = points[(tip_at + np.arange(-round(0.3 * reach), round(0.3 * reach) + 1)) % count]
 
-    base = np.mean(limits, axis=0) if len(limits) == 2 else (limits[0] + _opposite(
-        little_side if before is not None else thumb_side, points[tip_at], reach)) / 2.0
+    base = (
+        np.mean(limits, axis=0)
+        if len(limits) == 2
+        else (limits[0] + _opposite(little_side if before is not None else thumb_side, points[tip_at], reach)) / 2.0
+    )
     origin, axis = points[tip_at], base - points[tip_at]
     axis = axis / max(float(np.hypot(*axis)), 1e-9)
     for _ in range(AXIS_ITERATIONS):
@@ -173,7 +177,7 @@ def _arc(end: int, start: int, step: int, count: int) -> int:
 def _opposite(side: NDArray[np.float64], tip: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
     """The point of a side as far from the tip as the valley on the other side."""
     distance = np.hypot(*(side - tip).T)
-    return side[int(np.argmin(np.abs(distance - reach)))]
+    return np.asarray(side[int(np.argmin(np.abs(distance - reach)))], dtype=np.float64)
 
 
 def _lateral(
@@ -192,9 +196,7 @@ def _lateral(
     return np.asarray(np.interp(stations, along[keep], across[keep]), dtype=np.float64)
 
 
-def _deepest(
-    points: NDArray[np.float64], marks: Landmarks, fingers: list[FingerShape], at: int
-) -> NDArray[np.float64]:
+def _deepest(points: NDArray[np.float64], marks: Landmarks, fingers: list[FingerShape], at: int) -> NDArray[np.float64]:
     """A valley's bottom, seen along the bisector of its two fingers; the mean of the last pixels."""
     bisector = fingers[at].axis + fingers[at + 1].axis
     bisector = bisector / max(float(np.hypot(*bisector)), 1e-9)

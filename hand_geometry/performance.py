@@ -30,7 +30,9 @@ class TrialScores:
 
 
 def equal_error_rate(genuine: NDArray[np.float64], impostor: NDArray[np.float64]) -> float:
-    """Where the shares of rejected genuine and of accepted impostor trials meet; the mean of both at the nearest threshold."""
+    """Where the shares of rejected genuine and of accepted impostor trials meet; the mean of both at the nearest
+    threshold.
+    """
     if not len(genuine) or not len(impostor):
         return math.nan
     thresholds = np.unique(np.concatenate([genuine, impostor]))
@@ -41,9 +43,7 @@ def equal_error_rate(genuine: NDArray[np.float64], impostor: NDArray[np.float64]
     return float((rejected[nearest] + accepted[nearest]) / 2.0)
 
 
-def false_non_match_rate(
-    genuine: NDArray[np.float64], impostor: NDArray[np.float64], false_match_rate: float
-) -> float:
+def false_non_match_rate(genuine: NDArray[np.float64], impostor: NDArray[np.float64], false_match_rate: float) -> float:
     """Share of genuine trials rejected at the loosest threshold that accepts at most this share of the impostors."""
     if not len(genuine) or not len(impostor):
         return math.nan
@@ -73,7 +73,9 @@ def subject_bootstrap(
     rounds: int = 200,
     seed: int = 0,
 ) -> Estimate:
-    """The statistic with its interval when subjects, not trials, are drawn anew: trials of one person are not independent."""
+    """The statistic with its interval when subjects, not trials, are drawn anew: trials of one person are not
+    independent.
+    """
     people, genuine_at = np.unique(scores.genuine_subjects, return_inverse=True)
     reference_at = np.searchsorted(people, scores.impostor_subjects[:, 0])
     probe_at = np.searchsorted(people, scores.impostor_subjects[:, 1])

@@ -1,4 +1,6 @@
-"""Recorded frames in place of a camera, for tests: the pictures of a folder in order of their names, or a video file."""
+"""Recorded frames in place of a camera, for tests: the pictures of a folder in order of their names, or a video
+file.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,7 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 class RecordedCamera:
     """Gives each recorded frame once, then None, as a camera that was unplugged."""
 
-    def __init__(
-        self, source: Path, *, production: bool, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, source: Path, *, production: bool, monotonic: Callable[[], float] = time.monotonic) -> None:
         """Takes a folder or a video file; refused in production."""
         refuse_in_production("a recording", production=production)
         self._monotonic = monotonic

@@ -16,8 +16,9 @@ from hand_geometry.silhouette import Platen
 
 # How many placements the enrolment asks for.
 SAMPLES_TO_ENROLL = 3
-# A sample is compared with the mean of the others on the scale of ``comparison``. Two strangers pass this once in thirty times, two
-# placements of one hand nearly always: it is to catch another hand or a bent finger, not to be a second comparison.
+# A sample is compared with the mean of the others on the scale of ``comparison``. Two strangers pass this once in
+# thirty times, two placements of one hand nearly always: it is to catch another hand or a bent finger, not to be a
+# second comparison.
 CONSISTENCY_LIMIT = -1.0
 
 
@@ -64,12 +65,8 @@ def make_reference(samples: Sequence[Features]) -> Reference | FailureToEnroll:
     if len(samples) > 1:
         total = projected.sum(axis=0)
         others = len(samples) - 1
-        scores = [
-            calibrated(numbers, raw_score(numbers, (total - one) / others, others, one)) for one in projected
-        ]
+        scores = [calibrated(numbers, raw_score(numbers, (total - one) / others, others, one)) for one in projected]
         if max(scores) > CONSISTENCY_LIMIT:
             odd = int(np.argmax(scores)) if len(samples) > 2 else None
             return FailureToEnroll(QualityReason.SAMPLES_DISAGREE, odd)
-    return Reference(
-        projected.mean(axis=0), len(samples), fitted_for(first.platen), first.mirrored, numbers.identifier
-    )
+    return Reference(projected.mean(axis=0), len(samples), fitted_for(first.platen), first.mirrored, numbers.identifier)

@@ -1,7 +1,8 @@
 """A reference as a few bytes: the only form in which a hand is ever stored or sent (sealed by others).
 
-Version 1, big-endian: version (1), flags (1: bit 0 mirrored), platen (1), samples (1), identifier of the fitted numbers (4),
-number of values (1), then each value as a signed 16-bit number of 1/256 of the spread between two pictures of one hand.
+Version 1, big-endian: version (1), flags (1: bit 0 mirrored), platen (1), samples (1), identifier of the fitted numbers
+(4), number of values (1), then each value as a signed 16-bit number of 1/256 of the spread between two pictures of one
+hand.
 """
 
 from __future__ import annotations

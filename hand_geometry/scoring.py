@@ -1,7 +1,8 @@
 """The arithmetic of a comparison: how much likelier one hand than two, and how rare a stranger so near is.
 
 The model is probabilistic linear discriminant analysis with two Gaussians (S. Ioffe, ECCV 2006): people differ with the
-variances ``between``, pictures of one person with variance one. The score is the negated logarithm of the likelihood ratio.
+variances ``between``, pictures of one person with variance one. The score is the negated logarithm of the likelihood
+ratio.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from hand_geometry.fitted_numbers import FittedNumbers
 def raw_score(
     numbers: FittedNumbers, reference: NDArray[np.float64], sample_count: int, probe: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Negated log likelihood ratio of (…, k) probes to a (k,) reference that is the mean of ``sample_count`` samples."""
+    """Negated log likelihood ratio of (…, k) probes to a (k,) reference that is the mean of ``sample_count``
+    samples.
+    """
     between = numbers.between
     posterior = between / (sample_count * between + 1.0)
     expected = sample_count * posterior * reference

@@ -1,4 +1,6 @@
-"""First stage: which pixels are hand. Nothing here knows a skin tone or a peg's colour: both are learnt from the picture."""
+"""First stage: which pixels are hand. Nothing here knows a skin tone or a peg's colour: both are learnt from the
+picture.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from numpy.typing import NDArray
 
 from hand_geometry.quality import QualityReason
 
-# Everything is tuned at this length of the longer side; smaller or larger pictures are brought to it, so that one pixel means one pixel.
+# Everything is tuned at this length of the longer side; smaller or larger pictures are brought to it, so that one pixel
+# means one pixel.
 WORKING_SIDE_PX = 1600
 # Under this share of the picture no adult's or child's hand was ever seen, only pegs, dust and folds of the cloth.
 SMALLEST_HAND_SHARE = 0.02
@@ -33,7 +36,8 @@ class Silhouette:
 
     Attributes:
         mask: (H, W) uint8, 255 on the hand, one connected piece without holes.
-        soft: (H, W) uint8, grey picture in which the hand's border lies where the value crosses ``level``; the hand is bright.
+        soft: (H, W) uint8, grey picture in which the hand's border lies where the value crosses ``level``; the hand is
+            bright.
         level: The grey value of the border.
         foreign: (H, W) uint8, 255 on bright things that are not hand (pegs, rings' glitter, sleeves), or None.
     """
@@ -88,8 +92,8 @@ def _otsu(grey: NDArray[np.uint8]) -> float:
 def _bright_on_dark(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float, NDArray[np.uint8]]:
     """Skin of every tone is brightest in red and near infrared, so the red channel alone parts it from black cloth."""
     soft = np.asarray(cv2.GaussianBlur(image[:, :, 2], (5, 5), 1.2), dtype=np.uint8)
-    # Otsu's value lies half-way between the class means; the border of a hand lit from above darkens towards its edge, so
-    # the level is taken nearer to the ground.
+    # Otsu's value lies half-way between the class means; the border of a hand lit from above darkens towards its edge,
+    # so the level is taken nearer to the ground.
     otsu = _otsu(soft)
     ground = float(np.median(soft[soft < otsu])) if otsu > 0 else 0.0
     level = ground + DARK_LEVEL_SHARE * (2.0 * (otsu - ground))
@@ -98,15 +102,17 @@ def _bright_on_dark(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float,
 
 # Share of the way from the ground to the skin at which the border is drawn.
 DARK_LEVEL_SHARE = 0.35
-# A pixel is foreign when its hue lies further than this from that of the palm. Skin keeps its hue in its own shade and only grows
-# more saturated there, so saturation alone never makes a pixel foreign.
+# A pixel is foreign when its hue lies further than this from that of the palm. Skin keeps its hue in its own shade and
+# only grows more saturated there, so saturation alone never makes a pixel foreign.
 FOREIGN_HUE_RADIANS = 0.5
 # Under this saturation a hue means nothing (grey sleeves, glare, a camera without colour).
 COLOURED = 0.07
 
 
 def _foreign_colours(image: NDArray[np.uint8], soft: NDArray[np.uint8], level: float) -> NDArray[np.uint8]:
-    """Marks bright pixels whose colour is not that of the middle of this hand: pegs, sleeves and bracelets of any colour."""
+    """Marks bright pixels whose colour is not that of the middle of this hand: pegs, sleeves and bracelets of any
+    colour.
+    """
     small = np.asarray(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     small = np.asarray(cv2.GaussianBlur(small, (5, 5), 1.5), dtype=np.uint8)
     # A blue peg is dark in red, yet its glint and its rim are not: it has to be seen whole to be taken away whole.
@@ -147,7 +153,8 @@ def _skin_on_white(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
     red = image[:, :, 2].astype(np.int16)
     darkness = 255 - blue
     colour = np.clip(red - blue, 0, 255)
-    # A grey shadow is up to 90 darker than the paper and has no colour; a very dark hand has little colour but is darker.
+    # A grey shadow is up to 90 darker than the paper and has no colour; a very dark hand has little colour but is
+    # darker.
     evidence = np.clip(darkness // 2 + colour, 0, 255).astype(np.uint8)
     soft = np.asarray(cv2.GaussianBlur(evidence, (5, 5), 1.2), dtype=np.uint8)
     return soft, _otsu(soft) * 0.9

@@ -1,13 +1,12 @@
 """The camera's twin: it asks a frame server on a Unix socket what lies on the platen.
 
-The protocol is one byte ``F`` for a frame; the answer is a length (4 bytes, big-endian) and that many bytes of an encoded
-picture, or length 0 for the empty platen. Frames exist in memory only, and the socket has mode 0600.
+The protocol is one byte ``F`` for a frame; the answer is a length (4 bytes, big-endian) and that many bytes of an
+encoded picture, or length 0 for the empty platen. Frames exist in memory only, and the socket has mode 0600.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import struct
 import threading
@@ -51,9 +50,7 @@ def _receive_exactly(connection: socket.socket, count: int) -> bytes | None:
 class SimulatedCamera:
     """A capture device that shows what was laid on a ``FrameServer``."""
 
-    def __init__(
-        self, socket_path: Path, *, production: bool, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, socket_path: Path, *, production: bool, monotonic: Callable[[], float] = time.monotonic) -> None:
         """Connects at the first capture; refused in production."""
         refuse_in_production("a simulated camera", production=production)
         self._path = Path(socket_path)
@@ -126,7 +123,7 @@ class FrameServer:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         # The mode is set before anybody can connect: bind creates the file, listen opens it.
         listener.bind(str(self._path))
-        os.chmod(self._path, 0o600)
+        self._path.chmod(0o600)
         listener.listen(4)
         self._listener = listener
         self._thread = threading.Thread(target=self._accept, args=(listener,), name="frame-server", daemon=True)

@@ -1,7 +1,8 @@
 """Synthetic right palms on a dark platen with pegs: the demo's and the tests' people. Never a measure of accuracy.
 
-Lengths and widths are drawn with the means and spreads of adults in ANSUR II (Gordon et al., 2014: hand length 193 and 181 mm,
-breadth 88 and 78 mm) and the finger proportions of students who measured themselves. The same seed gives the same picture.
+Lengths and widths are drawn with the means and spreads of adults in ANSUR II (Gordon et al., 2014: hand length 193 and
+181 mm, breadth 88 and 78 mm) and the finger proportions of students who measured themselves. The same seed gives the
+same picture.
 """
 
 from __future__ import annotations
@@ -14,24 +15,33 @@ from numpy.typing import NDArray
 
 WIDTH_PX, HEIGHT_PX = 1600, 1200
 # An adult's hand fills two thirds of the frame's width, as in the reader.
-SCALE_PX_PER_MM = 5.0
-WRIST_PX = (1390.0, 640.0)
+SCALE_PX_PER_MM = 5.9
+WRIST_PX = (1480.0, 650.0)
 
-# Of a hand 187 mm long: where fingers leave the palm (x towards the fingertips from the wrist, y towards the thumb), their
-# visible lengths, half-widths along them, and the angle at which they rest between the pegs.
-_BASES_MM = np.array([[56.0, 33.0], [99.0, 29.0], [103.0, 9.0], [99.0, -11.0], [90.0, -29.0]])
-_LENGTHS_MM = np.array([58.0, 73.0, 81.0, 75.0, 59.0])
-_ANGLES_DEG = np.array([42.0, 7.0, 0.0, -7.0, -17.0])
-_HALF_WIDTHS_MM = np.array([10.6, 8.9, 9.1, 8.5, 7.5])
-# Half-width at even steps from base to tip, as parts of the finger's own; the joints stand out a little.
-_PROFILE = np.array([1.08, 1.03, 1.0, 1.03, 1.04, 0.98, 0.93, 0.95, 0.93, 0.86, 0.70])
+# Of a hand 187 mm long: where fingers leave the palm (x towards the fingertips from the wrist, y towards the thumb),
+# their visible lengths, half-widths along them, and the angle at which they rest between the pegs.
+_BASES_MM = np.array([[40.0, 33.0], [97.0, 31.5], [103.0, 10.0], [98.0, -11.5], [86.0, -32.0]])
+_LENGTHS_MM = np.array([80.0, 73.0, 83.0, 78.0, 59.0])
+_ANGLES_DEG = np.array([39.0, 8.5, 0.5, -7.5, -19.0])
+# Half-widths in mm at even steps from base to tip; the joints stand out a little, and each finger has its own form.
+_HALF_WIDTHS_MM = np.array(
+    [
+        [12.2, 11.2, 10.4, 10.2, 10.1, 9.9, 9.6, 9.2, 8.6, 7.8, 6.4],
+        [9.9, 9.8, 9.6, 9.3, 8.9, 8.3, 7.9, 7.8, 7.6, 7.2, 6.3],
+        [9.7, 9.8, 9.9, 9.7, 9.3, 8.9, 8.3, 8.1, 7.9, 7.6, 6.9],
+        [9.3, 9.4, 9.4, 9.1, 8.6, 8.1, 7.6, 7.5, 7.3, 7.1, 6.6],
+        [8.5, 8.3, 8.1, 7.8, 7.6, 7.2, 7.1, 7.1, 6.8, 6.4, 5.5],
+    ]
+)
 _PALM_MM = np.array(
     [
-        [-60.0, 27.0], [0.0, 28.0], [18.0, 36.0], [42.0, 46.0], [64.0, 42.0], [82.0, 39.0], [101.0, 38.0],
-        [108.0, 19.0], [108.0, -1.0], [101.0, -20.0], [92.0, -37.0], [70.0, -42.0], [40.0, -42.0], [12.0, -33.0],
+        [-60.0, 27.0], [0.0, 28.0], [18.0, 36.0], [36.0, 43.0], [56.0, 42.0], [76.0, 40.0], [99.0, 41.0],
+        [106.0, 21.0], [106.0, -1.0], [99.0, -22.0], [88.0, -40.5], [70.0, -43.0], [40.0, -42.0], [12.0, -33.0],
         [0.0, -28.0], [-60.0, -27.0],
     ]
 )  # fmt: skip
+# Fingers of one hand leave at least this between them where they begin; touching ones could not be laid between pegs.
+_LEAST_GAP_MM = 4.5
 _PEG_COLOURS_BGR = ((190, 90, 30), (30, 210, 220), (190, 90, 30), (110, 150, 20), (190, 90, 30))
 # Skin from pale to dark, in BGR; nothing in the measuring may depend on it.
 _SKINS_BGR = np.array([[160.0, 180.0, 225.0], [120.0, 150.0, 205.0], [95.0, 125.0, 185.0], [60.0, 85.0, 140.0]])
@@ -65,11 +75,11 @@ def _person(identity: int) -> _Hand:
     return _Hand(
         scale=scale,
         breadth=breadth,
-        lengths=np.exp(0.036 * draw.standard_normal(5)),
+        lengths=np.exp(0.05 * draw.standard_normal(5)),
         widths=np.exp(0.045 * draw.standard_normal(5)),
-        profiles=1.0 + 0.022 * draw.standard_normal((5, len(_PROFILE))),
-        bends=1.1 * draw.standard_normal(5),
-        bases=1.6 * draw.standard_normal((5, 2)),
+        profiles=1.0 + 0.038 * draw.standard_normal(_HALF_WIDTHS_MM.shape),
+        bends=1.5 * draw.standard_normal(5),
+        bases=draw.standard_normal((5, 2)) * [2.4, 0.7],
         skin=skin,
     )
 
@@ -86,7 +96,7 @@ def synthetic_hand(identity: int, sample: int, *, noise: bool = True) -> NDArray
     draw = np.random.default_rng([20_27, identity, sample])
     turn = np.deg2rad(draw.normal(0.0, 2.5))
     shift = draw.normal(0.0, 12.0, 2)
-    spread = np.deg2rad(_ANGLES_DEG + draw.normal(0.0, [3.0, 1.4, 1.2, 1.4, 1.8]))
+    spread = np.deg2rad(_ANGLES_DEG + draw.normal(0.0, [2.5, 1.0, 0.8, 1.0, 1.4]))
     # Soft flesh: the same finger is pressed a little flatter or less so.
     pressed = np.exp(draw.normal(0.0, 0.006, 5))
 
@@ -94,20 +104,28 @@ def synthetic_hand(identity: int, sample: int, *, noise: bool = True) -> NDArray
     across = person.breadth
     stretch = np.array([along, across])
     pieces = [_smooth_outline(_PALM_MM * stretch)]
-    bases = _BASES_MM * stretch + person.bases
+    half_widths = _HALF_WIDTHS_MM * across * person.profiles * (person.widths * pressed)[:, None]
+    bases = _apart(_BASES_MM * stretch + person.bases, half_widths[:, 0])
     joints: list[NDArray[np.float64]] = []
     for finger in range(5):
         length = _LENGTHS_MM[finger] * along * person.lengths[finger]
-        widths = _HALF_WIDTHS_MM[finger] * across * person.widths[finger] * pressed[finger]
-        outline, creases = _finger(
-            bases[finger], spread[finger], length, widths * _PROFILE * person.profiles[finger], person.bends[finger]
-        )
+        outline, creases = _finger(bases[finger], spread[finger], length, half_widths[finger], person.bends[finger])
         pieces.append(outline)
         joints += creases
     to_px = _Placement(turn, shift)
     coverage = _cover([to_px(piece) for piece in pieces])
     pegs = [to_px(point) for point in _pegs(bases, spread, along)]
     return _paint(coverage, [to_px(line) for line in joints], pegs, person.skin, draw, noise=noise)
+
+
+def _apart(bases: NDArray[np.float64], half_widths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Moves index, ring and little finger outwards until their roots leave a gap."""
+    moved = bases.copy()
+    for finger, neighbour, outwards in ((1, 2, 1.0), (3, 2, -1.0), (4, 3, -1.0)):
+        needed = half_widths[finger] + half_widths[neighbour] + _LEAST_GAP_MM
+        found = outwards * (moved[finger, 1] - moved[neighbour, 1])
+        moved[finger, 1] += outwards * max(0.0, needed - found)
+    return moved
 
 
 def _finger(
@@ -162,18 +180,20 @@ class _Placement:
 
 
 def _cover(polygons: list[NDArray[np.float64]]) -> NDArray[np.float32]:
-    """How much of each pixel is hand, (H, W) in 0..1; blurring and cutting again rounds the webs between the fingers."""
+    """How much of each pixel is hand, (H, W) in 0..1; blurring and cutting again rounds the webs between the
+    fingers.
+    """
     drawn = np.zeros((HEIGHT_PX, WIDTH_PX), dtype=np.uint8)
     for polygon in polygons:
         cv2.fillPoly(drawn, [np.rint(polygon * 16).astype(np.int32)], 255, cv2.LINE_AA, shift=4)
-    soft = cv2.GaussianBlur(drawn.astype(np.float32) / 255.0, (0, 0), 5.0)
-    return np.asarray(np.clip((soft - 0.5) * 12.0 + 0.5, 0.0, 1.0), dtype=np.float32)
+    soft = cv2.GaussianBlur(drawn, (0, 0), 5.0).astype(np.float32)
+    return np.asarray(np.clip((soft - np.float32(127.5)) * np.float32(12.0 / 255.0) + np.float32(0.5), 0.0, 1.0))
 
 
 def _pegs(bases: NDArray[np.float64], angles: NDArray[np.float64], scale: float) -> list[NDArray[np.float64]]:
     """Pegs stand where neighbouring fingers part, one beside the thumb and one beside the index."""
     axes = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    thumb = bases[0] + axes[0] * 44.0 * scale - np.array([-axes[0][1], axes[0][0]]) * 12.5
+    thumb = bases[0] + axes[0] * 62.0 * scale - np.array([-axes[0][1], axes[0][0]]) * 13.0
     index = bases[1] + axes[1] * 14.0 * scale + np.array([-axes[1][1], axes[1][0]]) * 13.5
     between = [(bases[at] + bases[at + 1]) / 2.0 + (axes[at] + axes[at + 1]) * 13.0 * scale for at in (1, 2, 3)]
     return [thumb, index, *between]
@@ -189,40 +209,41 @@ def _paint(
     noise: bool,
 ) -> NDArray[np.uint8]:
     """Light, skin, cloth, pegs and the sensor."""
-    rows = np.linspace(-1.0, 1.0, HEIGHT_PX, dtype=np.float32)[:, None]
-    columns = np.linspace(-1.0, 1.0, WIDTH_PX, dtype=np.float32)[None, :]
-    light = draw.normal(1.0, 0.04) * (
-        1.0 - 0.10 * (rows**2 + columns**2) + draw.normal(0.0, 0.04) * rows + draw.normal(0.0, 0.04) * columns
-    )
+    # Light, shade and blotches vary slowly: they are made on a quarter of the grid.
+    height, width = HEIGHT_PX // 4, WIDTH_PX // 4
+    rows = np.linspace(-1.0, 1.0, height, dtype=np.float32)[:, None]
+    columns = np.linspace(-1.0, 1.0, width, dtype=np.float32)[None, :]
+    gain, tilt_rows, tilt_columns = draw.normal(1.0, 0.04), draw.normal(0.0, 0.04), draw.normal(0.0, 0.04)
+    light = gain * (1.0 - 0.10 * (rows**2 + columns**2) + tilt_rows * rows + tilt_columns * columns)
     # Round flesh is darker where it turns away from the lamp.
-    small = cv2.resize(coverage, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
-    depth = cv2.resize(cv2.GaussianBlur(small, (0, 0), 5.0), (WIDTH_PX, HEIGHT_PX), interpolation=cv2.INTER_LINEAR)
-    shade = 0.62 + 0.38 * np.clip((depth - 0.45) / 0.5, 0.0, 1.0)
-    blotches = cv2.resize(
-        draw.normal(0.0, 1.0, (15, 20)).astype(np.float32), (WIDTH_PX, HEIGHT_PX), interpolation=cv2.INTER_CUBIC
-    )
-    lines = np.zeros_like(coverage)
+    small = cv2.resize(coverage, (width, height), interpolation=cv2.INTER_AREA)
+    shade = 0.62 + 0.38 * np.clip((cv2.GaussianBlur(small, (0, 0), 5.0) - 0.45) / 0.5, 0.0, 1.0)
+    grain = draw.normal(0.0, 1.0, (15, 20)).astype(np.float32)
+    blotches = cv2.resize(grain, (width, height), interpolation=cv2.INTER_CUBIC)
+    body = np.asarray(light * shade * (1.0 + 0.025 * blotches), dtype=np.float32)
+    lines = np.zeros((HEIGHT_PX, WIDTH_PX), dtype=np.uint8)
     for line in creases:
         ends = [(round(16 * float(x)), round(16 * float(y))) for x, y in line]
-        cv2.line(lines, ends[0], ends[1], 1.0, 3, cv2.LINE_AA, shift=4)
-    body = light * (shade * (1.0 + 0.025 * blotches) * (1.0 - 0.18 * cv2.GaussianBlur(lines, (0, 0), 2.0)))
-    picture = np.empty((HEIGHT_PX, WIDTH_PX, 3), dtype=np.float32)
-    for channel in range(3):
-        picture[:, :, channel] = (
-            coverage * body * skin[channel] + (1.0 - coverage) * light * CLOTH_BGR[channel]
-        )
+        cv2.line(lines, ends[0], ends[1], 255, 3, cv2.LINE_AA, shift=4)
+    lines = np.asarray(cv2.GaussianBlur(lines, (0, 0), 2.0), dtype=np.uint8)
+    flesh = cv2.resize(body, (WIDTH_PX, HEIGHT_PX), interpolation=cv2.INTER_LINEAR)
+    flesh = coverage * flesh * (1.0 - np.float32(0.18 / 255.0) * lines)
+    cloth = (1.0 - coverage) * cv2.resize(light.astype(np.float32), (WIDTH_PX, HEIGHT_PX))
+    picture = np.asarray(
+        cv2.merge([flesh * np.float32(skin[i]) + cloth * np.float32(CLOTH_BGR[i]) for i in range(3)]), dtype=np.float32
+    )
     for (x, y), colour in zip(pegs, _PEG_COLOURS_BGR, strict=True):
         centre = (round(16 * float(x)), round(16 * float(y)))
-        cv2.circle(picture, centre, 16 * 15, colour, cv2.FILLED, cv2.LINE_AA, shift=4)
+        cv2.circle(picture, centre, 16 * 17, colour, cv2.FILLED, cv2.LINE_AA, shift=4)
         glint = (centre[0] - 64, centre[1] - 64)
         cv2.circle(picture, glint, 16 * 4, (235, 235, 235), cv2.FILLED, cv2.LINE_AA, shift=4)
-    picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.8), dtype=np.float32)
+    painted = np.asarray(cv2.GaussianBlur(cv2.convertScaleAbs(picture), (3, 3), 0.8), dtype=np.uint8)
     if noise:
-        grain = np.empty((HEIGHT_PX, WIDTH_PX, 3), dtype=np.int16)
+        speckle = np.empty((HEIGHT_PX, WIDTH_PX, 3), dtype=np.int16)
         cv2.setRNGSeed(int(draw.integers(1, 2**31 - 1)))
-        cv2.randn(grain, (0.0, 0.0, 0.0), (2.5, 2.5, 2.5))
-        picture += grain
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+        cv2.randn(speckle, np.zeros(3), np.full(3, 2.5))
+        painted = np.asarray(cv2.add(painted, speckle, dtype=cv2.CV_8U), dtype=np.uint8)
+    return painted
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:

@@ -54,7 +54,7 @@ def read_trials(path: Path) -> list[Trial]:
             reader = csv.DictReader(file)
             missing = {"trial", "enrolment", "probe"} - set(reader.fieldnames or ())
             if missing:
-                raise TrialsError(f"{path}: the column {sorted(missing)[0]} is missing")
+                raise TrialsError(f"{path}: the column {min(missing)} is missing")
             trials = []
             for row in reader:
                 images = [part.strip() for part in (row["enrolment"] or "").split("|")]

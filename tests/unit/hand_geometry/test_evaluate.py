@@ -1,0 +1,103 @@
+"""The command line: trials in, scores out, and the numbers fitted anew."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from hand_geometry.evaluate import EXIT_INPUT, EXIT_OK, main
+from hand_geometry.fitted_numbers import load_numbers, read_provenance
+from hand_geometry.silhouette import Platen
+from hand_geometry.synthetic_hand import encode_jpeg, synthetic_hand
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seventeen people with three pictures each, and an index."""
+    place = tmp_path_factory.mktemp("set")
+    rows = ["file,subject,sample"]
+    for identity in range(17):
+        for sample in range(3):
+            name = f"{identity}_{sample}.jpg"
+            (place / name).write_bytes(encode_jpeg(synthetic_hand(identity, sample)))
+            rows.append(f"{name},{identity},{sample}")
+    (place / "index.csv").write_text("\n".join(rows) + "\n")
+    (place / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
+    return place
+
+
+def compared(folder: Path, rows: list[str]) -> list[dict[str, str]]:
+    """Runs ``compare`` over the given rows of trials and reads the scores."""
+    trials, out = folder / "trials.csv", folder / "scores.csv"
+    trials.write_text("trial,genuine,enrolment,probe\n" + "\n".join(rows) + "\n")
+    assert EXIT_OK == main(["compare", "--trials", str(trials), "--out", str(out), "--platen", "dark"])
+    with out.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_compare_gives_every_trial_an_outcome(folder: Path) -> None:
+    """Pins columns, outcomes and reasons, that a lower score is closer, and that unreadable pictures do not stop it."""
+    got = compared(
+        folder,
+        [
+            "a,1,0_0.jpg|0_1.jpg,0_2.jpg",
+            "b,0,0_0.jpg|0_1.jpg,1_2.jpg",
+            "c,1,0_0.jpg|0_1.jpg,broken.jpg",
+            "d,1,missing.jpg,0_2.jpg",
+            "e,0,0_0.jpg|1_0.jpg|0_1.jpg,0_2.jpg",
+        ],
+    )
+    assert ["trial", "outcome", "score", "reason"] == list(got[0])
+    assert ["a", "b", "c", "d", "e"] == [row["trial"] for row in got]
+    outcomes = ["compared", "compared", "failure_to_acquire", "failure_to_enroll", "failure_to_enroll"]
+    assert outcomes == [row["outcome"] for row in got]
+    assert ["", "", "unreadable_image", "unreadable_image", "samples_disagree"] == [row["reason"] for row in got]
+    assert float(got[0]["score"]) < -3.0 < float(got[1]["score"])
+    assert ["", "", ""] == [row["score"] for row in got[2:]]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("trial,probe\n1,x.jpg\n", "enrolment is missing"),
+        ("trial,enrolment,probe\n1,a.jpg,b.jpg\n2,,b.jpg\n", "line 3"),
+        ("trial,enrolment,probe\n1,a.jpg|,b.jpg\n", "line 2"),
+        ("trial,enrolment,probe\n1,a.jpg\n", "line 2"),
+        ("", "enrolment is missing"),
+    ],
+)
+def test_a_bad_row_is_an_error_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, said: str
+) -> None:
+    """Pins exit code and sentence for a file of trials that makes no sense."""
+    trials = tmp_path / "trials.csv"
+    trials.write_text(content)
+    assert EXIT_INPUT == main(["compare", "--trials", str(trials), "--out", str(tmp_path / "out.csv")])
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pins that a wrong path is a sentence and not a traceback."""
+    assert EXIT_INPUT == main(["compare", "--trials", str(tmp_path / "no.csv"), "--out", str(tmp_path / "out.csv")])
+    assert "cannot be read" in capsys.readouterr().err
+    assert EXIT_INPUT == main(["crossvalidate", str(tmp_path)])
+    assert EXIT_INPUT == main(["fit", "--set", "moon=x", "--out", str(tmp_path / "n.npz")])
+
+
+def test_no_trials_give_a_header(folder: Path) -> None:
+    """Pins that an empty list of trials is no error."""
+    assert [] == compared(folder, [])
+
+
+def test_numbers_are_fitted_and_measured(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pins that the shipped numbers can be made again, with their provenance, and measured on people kept apart."""
+    out = tmp_path / "numbers.npz"
+    assert EXIT_OK == main(["fit", "--set", f"dark={folder}", "--out", str(out)])
+    assert {Platen.DARK} == set(load_numbers(out))
+    assert 17 == read_provenance(out)["sets"][0]["subjects"]
+    # Half of a half is too few people to calibrate on, which is said.
+    assert EXIT_INPUT == main(["crossvalidate", str(folder), "--seeds", "1"])
+    assert "too few" in capsys.readouterr().err
