@@ -89,7 +89,7 @@ class EncryptedStore:
         lookups = {pupil: self._code_lookup(code) for pupil, (_, code) in by_pupil.items()}
         with self._writing() as connection:
             gone = purge_all_but(connection, self._keys, by_pupil.keys()) if whole else []
-            held = dict(connection.execute(select(PupilRow.pupil, PupilRow.code_lookup)).tuples().all())
+            held = {row.pupil: row.code_lookup for row in connection.execute(select(PupilRow.pupil, PupilRow.code_lookup))}
             taken = {lookup for pupil, lookup in held.items() if pupil not in by_pupil}
             if len(set(lookups.values())) < len(lookups) or taken & set(lookups.values()):
                 raise CodeTaken("two pupils with one code")
