@@ -1,9 +1,8 @@
-"""What the demonstration starts, in which order, and how it fills it the first time: through the same doors as people do."""
+"""What the demonstration starts, in which order, and how it is filled the first time: by the doors that people use."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -267,7 +266,7 @@ class Canteen:
             self.pupils[person.key] = PupilId(row["pupil"])
         draft = self.layout.people.with_suffix(".new")
         draft.write_text(json.dumps(self.pupils), encoding="utf-8")
-        os.replace(draft, self.layout.people)
+        draft.replace(self.layout.people)
         self._progress("Liste des élèves", 1, 1)
         wanted = {self.pupils[person.key] for person in newcomers}
         self.programs["canteen-station"].wait_ready(lambda: wanted <= {row["pupil"] for row in self.station.pupils()})

@@ -67,5 +67,13 @@ class StationClient(ServerClient):
             answer.raise_for_status()
         return dict(answer.json())
 
+    def enroll_without_consent_is_refused(self, pupil: str, placements: list[bytes]) -> bool:
+        """Tries to enrol somebody who has not consented; True if the station forbids it."""
+        try:
+            self.enroll(pupil, placements)
+        except httpx.HTTPStatusError as refusal:
+            return refusal.response.status_code == httpx.codes.FORBIDDEN
+        return False
+
     def give_card(self, pupil: str, card: str) -> None:
         self.post(f"/api/eleves/{pupil}/carte", {"card": card})

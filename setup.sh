@@ -1,0 +1,72 @@
+#!/bin/sh
+# Sets up this checkout, and only that: Debian packages (apt-get), then a virtual environment in .venv from the hashed lock.
+# usage: ./setup.sh demo|dev       A second run finds everything there and takes no time.
+set -eu
+cd "$(dirname "$0")"
+what=${1:-demo}
+
+case $what in
+demo) packages="mosquitto python3-venv tzdata" lock=requirements.lock ;;
+dev) packages="mosquitto python3-venv tzdata chromium fonts-dejavu-core postgresql systemd" lock=requirements-dev.lock ;;
+*) echo "usage: ./setup.sh demo|dev" >&2; exit 2 ;;
+esac
+
+fail() { printf '\nsetup: %s\n' "$*" >&2; exit 1; }
+say() { printf '%s\n' "-- $*" >&2; }
+
+# Debian packages
+
+missing=
+if command -v dpkg-query >/dev/null 2>&1; then
+    for package in $packages; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+    done
+else
+    say "Pas un système Debian : installez vous-même l'équivalent de :$packages"
+fi
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" = 0 ]; then
+        root=
+    elif command -v sudo >/dev/null 2>&1; then
+        root=sudo
+    else
+        fail "il manque des paquets et ni root ni sudo ne sont là. Demandez à l'administrateur :
+    apt-get install -y --no-install-recommends$missing"
+    fi
+    say "Paquets Debian :$missing"
+    $root apt-get update -qq || say "apt-get update a échoué ; essai avec les listes présentes"
+    # A broker of the system's own on port 1883 is of no use here: the demonstration starts one with its own keys.
+    $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing ||
+        fail "apt-get n'a pas pu installer :$missing
+    Vérifiez le réseau (apt-get update), puis recommencez."
+fi
+
+# Python
+
+python=${PYTHON:-python3}
+command -v "$python" >/dev/null 2>&1 || fail "python3 manque : apt-get install python3"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    fail "Python 3.11 ou plus récent est nécessaire ; ici : $("$python" -V 2>&1). Indiquez-en un autre : make PYTHON=python3.12"
+
+mark=.venv/installed
+wanted="$what $(cat bootstrap.lock "$lock" pyproject.toml | cksum)"
+dev_wanted="dev $(cat bootstrap.lock requirements-dev.lock pyproject.toml | cksum)"
+# What serves development serves the demonstration too.
+if [ -f "$mark" ] && { [ "$(cat "$mark")" = "$wanted" ] || [ "$(cat "$mark")" = "$dev_wanted" ]; }; then
+    exit 0
+fi
+
+say "Environnement Python dans .venv ($lock)"
+rm -f "$mark"
+[ -x .venv/bin/python ] || "$python" -m venv .venv || fail "venv impossible : apt-get install python3-venv"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bootstrap.lock ||
+    fail "pip n'a pas pu installer uv : vérifiez le réseau, puis recommencez."
+export UV_PYTHON_DOWNLOADS=never
+uv_quiet=--quiet
+[ -t 2 ] && uv_quiet=
+.venv/bin/uv pip install $uv_quiet --python .venv/bin/python --require-hashes -r "$lock" ||
+    fail "l'installation depuis $lock a échoué : vérifiez le réseau et la place (df -h .), puis recommencez."
+.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e . ||
+    fail "l'installation de canteen-access dans .venv a échoué."
+printf '%s' "$wanted" >"$mark"
+say "Prêt."
