@@ -19,6 +19,7 @@ from pathlib import Path
 from sync.encoding import instant_text
 from sync.errors import MalformedMessage, OrderBoxUnavailable
 from sync.messages import SignedOrder, read_signed_order, write_signed_order
+from sync.shared_database import open_shared_database
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS waiting (number INTEGER PRIMARY KEY, wire BLOB NOT NULL);
@@ -27,8 +28,6 @@ CREATE TABLE IF NOT EXISTS state (
     since TEXT, last_contact TEXT, signed_time TEXT);
 INSERT OR IGNORE INTO state VALUES (1, 0, 0, NULL, NULL, NULL);
 """
-
-_BUSY_MS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +53,7 @@ class OrderBox:
         """Raises OrderBoxUnavailable if the file cannot be opened."""
         self._lock = threading.Lock()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=_BUSY_MS / 1000, check_same_thread=False)
-            self._connection.isolation_level = None
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")
-            self._connection.execute("PRAGMA secure_delete=ON")
-            self._connection.executescript(_SCHEMA)
+            self._connection = open_shared_database(path, _SCHEMA)
         except (sqlite3.Error, OSError) as error:
             raise OrderBoxUnavailable(f"order box cannot be opened: {error}") from error
 

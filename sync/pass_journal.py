@@ -1,6 +1,5 @@
 """The pass journal: append-only, gapless, chained, signed. It is also the outbox: nothing else knows what to send.
 
-
 One SQLite file that the terminal (or station) appends to and `canteen-sync` reads; the only thing sync writes in it
 is the ledger's acknowledgement. WAL with synchronous=FULL: when `append` returns, the fact survives a power cut.
 """
@@ -23,6 +22,7 @@ from sync.encoding import canonical, instant_text, octets_text
 from sync.errors import JournalBroken, JournalUnavailable
 from sync.facts import Fact, write_fact
 from sync.messages import GENESIS, JournalEntry, entry_header
+from sync.shared_database import open_shared_database
 from sync.signing import Purpose, SigningKey
 
 _SCHEMA = """
@@ -39,9 +39,6 @@ _ENTRIES = "SELECT sequence, previous, recorded_at, clock_trust, kind, body, sig
 _ENTRIES_AFTER = _ENTRIES + "WHERE sequence > ? ORDER BY sequence LIMIT ?"
 _ENTRIES_SINCE = _ENTRIES + "WHERE recorded_at >= ? ORDER BY sequence"
 
-_BUSY_MS = 2000
-"""Sync holds the file for microseconds to note an acknowledgement; two seconds of waiting mean the disk is ill."""
-
 _NONCE_BYTES = 12
 
 
@@ -56,13 +53,7 @@ class JournalReader:
         """
         self._lock = threading.Lock()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=_BUSY_MS / 1000, check_same_thread=False)
-            self._connection.isolation_level = None
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")
-            self._connection.execute("PRAGMA secure_delete=ON")
-            self._connection.executescript(_SCHEMA)
+            self._connection = open_shared_database(path, _SCHEMA)
         except (sqlite3.Error, OSError) as error:
             raise JournalUnavailable(f"journal cannot be opened: {error}") from error
 
