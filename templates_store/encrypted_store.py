@@ -32,7 +32,7 @@ from templates_store.models import (
     StoreState,
 )
 from templates_store.pupil_keys import FIRST_EPOCH, Epoch, create_pupil_key, open_epoch, present_epoch, pupil_key
-from templates_store.purge import buried_revision, purge_all_but, purge_pupil
+from templates_store.purge import buried_revision, last_erasure, purge_all_but, purge_pupil
 from templates_store.records import (
     PUPIL_RECORDS,
     REFERENCES,
@@ -43,6 +43,7 @@ from templates_store.records import (
     read_pupil,
 )
 from templates_store.sealing import code_bound, derive_keys, keyed_digest, reference_bound, seal, unseal
+from templates_store.standing import Standing, standings
 from templates_store.store import (
     CardRecord,
     Erasure,
@@ -89,7 +90,9 @@ class EncryptedStore:
         lookups = {pupil: self._code_lookup(code) for pupil, (_, code) in by_pupil.items()}
         with self._writing() as connection:
             gone = purge_all_but(connection, self._keys, by_pupil.keys()) if whole else []
-            held = {row.pupil: row.code_lookup for row in connection.execute(select(PupilRow.pupil, PupilRow.code_lookup))}
+            held = {
+                row.pupil: row.code_lookup for row in connection.execute(select(PupilRow.pupil, PupilRow.code_lookup))
+            }
             taken = {lookup for pupil, lookup in held.items() if pupil not in by_pupil}
             if len(set(lookups.values())) < len(lookups) or taken & set(lookups.values()):
                 raise CodeTaken("two pupils with one code")
@@ -113,6 +116,11 @@ class EncryptedStore:
         with self._reading() as connection:
             rows = connection.execute(PUPIL_RECORDS.order_by(PupilRow.class_name, PupilRow.last_name)).all()
         return map(read_pupil, rows)
+
+    def standings(self) -> list[Standing]:
+        """Every pupil with where they stand, by class and name."""
+        with self._reading() as connection:
+            return list(standings(connection))
 
     def find_by_code(self, code: PersonalCode) -> PupilRecord | None:
         with self._reading() as connection:
@@ -261,6 +269,15 @@ class EncryptedStore:
         # Even when nothing was held: a kill may have struck between the purge and the folding, and this is the retry.
         self._fold_log()
         return outcome
+
+    def last_erasure(self, pupil: PupilId) -> PurgeOutcome | None:
+        """What the latest erasure of a reference of this pupil said.
+
+        A purge that is asked for again, after a kill or because the station erased at once by itself, finds nothing;
+        its receipt still names what was erased.
+        """
+        with self._reading() as connection:
+            return last_erasure(connection, self._keys, pupil)
 
     @property
     def epoch(self) -> int:

@@ -91,13 +91,17 @@ class CardRow(Base):
 class TombstoneRow(Base):
     """What is left of an erased reference: a keyed hash of the pupil and the highest revision there ever was.
 
-    A sealed reference of that revision or an earlier one is a replay, whoever sends it, and stays out for good.
+    A sealed reference of that revision or an earlier one is a replay, whoever sends it, and stays out for good. What
+    the erasure's receipt says is kept beside it: a kill between the erasure and its receipt must not lose it.
     """
 
     __tablename__ = "tombstone"
 
     pupil_digest: Mapped[bytes] = mapped_column(primary_key=True)
     revision: Mapped[int]
+    record_digest: Mapped[str]
+    epoch_before: Mapped[int]
+    epoch_after: Mapped[int]
 
 
 class DocumentRow(Base):

@@ -22,7 +22,7 @@ from templates_store.store import Erasure, PurgeOutcome
 def purge_pupil(connection: Connection, keys: StoreKeys, pupil: PupilId, erasure: Erasure) -> PurgeOutcome:
     """Erase what `erasure` names; where nothing of it is held, change nothing and say so."""
     epoch = present_epoch(connection, keys)
-    digest = _bury_reference(connection, keys, pupil)
+    digest = _bury_reference(connection, keys, pupil, epoch)
     on_roster = _is_on_roster(connection, pupil)
     if digest is None and not (erasure is Erasure.EVERYTHING and on_roster):
         return PurgeOutcome(None, epoch.number, epoch.number)
@@ -42,7 +42,7 @@ def purge_all_but(connection: Connection, keys: StoreKeys, staying: Collection[P
     if gone:
         epoch = present_epoch(connection, keys)
         for pupil in gone:
-            _bury_reference(connection, keys, pupil)
+            _bury_reference(connection, keys, pupil, epoch)
             _erase_rows(connection, pupil)
         move_to_new_epoch(connection, epoch, keys)
     return gone
@@ -56,24 +56,36 @@ def buried_revision(connection: Connection, keys: StoreKeys, pupil: PupilId) -> 
     return revision or 0
 
 
-def _bury_reference(connection: Connection, keys: StoreKeys, pupil: PupilId) -> str | None:
-    """Deletes the reference and remembers its revision; its keyed digest, or None where there was none."""
+def last_erasure(connection: Connection, keys: StoreKeys, pupil: PupilId) -> PurgeOutcome | None:
+    """What the latest erasure of a reference of this pupil said, or None if there never was one."""
+    row = connection.execute(
+        select(TombstoneRow.record_digest, TombstoneRow.epoch_before, TombstoneRow.epoch_after).where(
+            TombstoneRow.pupil_digest == _tombstone_digest(keys, pupil)
+        )
+    ).one_or_none()
+    return None if row is None else PurgeOutcome(row.record_digest, row.epoch_before, row.epoch_after)
+
+
+def _bury_reference(connection: Connection, keys: StoreKeys, pupil: PupilId, epoch: Epoch) -> str | None:
+    """Deletes the reference, remembers revision and digest; the keyed digest, or None where there was none."""
     row = connection.execute(
         select(ReferenceRow.revision, ReferenceRow.sealed_reference).where(ReferenceRow.pupil == pupil)
     ).one_or_none()
     if row is None:
         return None
-    bury = insert(TombstoneRow).values(pupil_digest=_tombstone_digest(keys, pupil), revision=row.revision)
+    # Over the ciphertext: it names the very record that is gone, and could not tell of the hand even to us.
+    named = f"{pupil}\x00{row.revision}\x00".encode() + row.sealed_reference
+    digest = keyed_digest(keys.record_digest, named).hex()
+    said = {"record_digest": digest, "epoch_before": epoch.number, "epoch_after": epoch.number + 1}
+    bury = insert(TombstoneRow).values(pupil_digest=_tombstone_digest(keys, pupil), revision=row.revision, **said)
     connection.execute(
         bury.on_conflict_do_update(
             index_elements=[TombstoneRow.pupil_digest],
-            set_={"revision": func.max(TombstoneRow.revision, bury.excluded.revision)},
+            set_={"revision": func.max(TombstoneRow.revision, bury.excluded.revision), **said},
         )
     )
     connection.execute(delete(ReferenceRow).where(ReferenceRow.pupil == pupil))
-    # Over the ciphertext: it names the very record that is gone, and could not tell of the hand even to us.
-    named = f"{pupil}\x00{row.revision}\x00".encode() + row.sealed_reference
-    return keyed_digest(keys.record_digest, named).hex()
+    return digest
 
 
 def _replace_pupil_key(connection: Connection, epoch: Epoch, pupil: PupilId) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
+from typing import Any
 
 from sqlalchemy import Row, select
 
@@ -42,8 +43,8 @@ REFERENCES = (
 """References with all that opening one takes."""
 
 
-def read_pupil(row: Row[str, str, str, str, str]) -> PupilRecord:
-    """The pupil of a row of `PUPIL_RECORDS`; raises StoreUnavailable."""
+def read_pupil(row: Row[str, str, str, str, str, *tuple[Any, ...]]) -> PupilRecord:
+    """The pupil of a row that begins as those of `PUPIL_RECORDS`; raises StoreUnavailable."""
     return PupilRecord(
         pupil=PupilId(row.pupil),
         first_name=row.first_name,
