@@ -266,7 +266,7 @@ class ControlPanelBoard:
                 self._answers_drained = channel.answers
                 self._key_refusals = 0
             elif unanswered:
-                refused = channel.last_security_block == SECURITY_CHALLENGE and channel.bytes_since_command > 0
+                refused = channel.last_security_block == SECURITY_CHALLENGE and channel.frames_since_command > 0
                 self._key_refusals = self._key_refusals + 1 if refused else 0
                 self._new_session()
             return

@@ -14,12 +14,11 @@ from pathlib import Path
 import serial
 
 from firmware_bridge.errors import LineUnavailable
+from firmware_bridge.osdp_frames import FRAME_START, FrameAssembler
 
 _log = logging.getLogger("canteen.firmware_bridge.serial_channel")
 
-_BUFFER_BYTES = 4096
-"""Far above the largest OSDP reply (about 270 bytes here): what exceeds it can only be noise."""
-_FRAME_START = 0x53
+_READ_BYTES = 4096
 _SECURITY_BLOCK_PRESENT = 0x08
 SECURITY_CHALLENGE = 0x11
 """Security block type of the challenge, the first step of the secure channel (SCS_11)."""
@@ -34,11 +33,12 @@ class SerialChannel:
         self._path = path
         self._baud = baud
         self._port: serial.Serial | None = None
+        self._frames = FrameAssembler(replies=True)
         self.restart_bookkeeping()
 
     def restart_bookkeeping(self) -> None:
         """Forget the frames seen so far: a new session starts."""
-        self._received = bytearray()
+        self._frames.clear()
         self._sequence: int | None = None
         self.advanced_at_s = time.monotonic()
         """When a command last had a new sequence number (monotonic)."""
@@ -47,7 +47,8 @@ class SerialChannel:
         self.answers = 0
         """Commands known to be answered in this session."""
         self.last_security_block = 0
-        self.bytes_since_command = 0
+        self.frames_since_command = 0
+        """Valid replies to the last command, whether libosdp accepts them or not."""
 
     @property
     def is_open(self) -> bool:
@@ -87,20 +88,18 @@ class SerialChannel:
         if self._port is None:
             return
         try:
-            chunk = self._port.read(_BUFFER_BYTES)
+            chunk = self._port.read(_READ_BYTES)
         except OSError:
             self._fail()
             return
-        self.bytes_since_command += len(chunk)
-        self._received += chunk
-        del self._received[:-_BUFFER_BYTES]
+        self._frames.feed(chunk)
 
     def read(self, max_bytes: int) -> bytes:
-        """At most `max_bytes` of what came in."""
+        """The next whole reply that came in."""
         self.pump()
-        taken = bytes(self._received[:max_bytes])
-        del self._received[:max_bytes]
-        return taken
+        frame = self._frames.take(max_bytes)
+        self.frames_since_command += bool(frame)
+        return frame
 
     def write(self, buf: bytes) -> int:
         """Send a frame. Always claims success: a lost frame shows as a missing reply, which has its own handling."""
@@ -117,11 +116,11 @@ class SerialChannel:
     def flush(self) -> None:
         """Drop what came in so far."""
         self.pump()
-        self._received.clear()
+        self._frames.clear()
 
     def _note_command(self, frame: bytes) -> None:
         """Learn from a frame's header whether libosdp accepted the reply to the one before."""
-        header = frame.find(_FRAME_START, 0, 2)
+        header = frame.find(FRAME_START, 0, 2)
         if header < 0 or len(frame) < header + 7:
             return
         control = frame[header + 4]
@@ -133,7 +132,7 @@ class SerialChannel:
             self._sequence = sequence
             self.advanced_at_s = now_s
         self.last_security_block = frame[header + 6] if control & _SECURITY_BLOCK_PRESENT else 0
-        self.bytes_since_command = 0
+        self.frames_since_command = 0
         self.commanded_at_s = now_s
 
     def _fail(self) -> None:

@@ -33,6 +33,7 @@ from osdp import (
 
 from firmware_bridge.channel_key import check_channel_key, read_channel_key
 from firmware_bridge.errors import FirmwareBridgeError, SimulatedDeviceInProduction
+from firmware_bridge.osdp_frames import FrameAssembler
 from firmware_bridge.osdp_messages import INPUTS, OUTPUT_OFF, OUTPUT_ON_FOR, OUTPUTS, PASSAGE_INPUT, TURNSTILE_OUTPUT
 from firmware_bridge.phrases import translator
 from firmware_bridge.pseudo_terminal import PseudoTerminalLine
@@ -85,21 +86,18 @@ class _PeripheralChannel:
 
     def __init__(self, line: PseudoTerminalLine) -> None:
         self._line = line
-        self._received = bytearray()
+        self._frames = FrameAssembler(replies=False)
         self.heard_at_s = -1e9
 
     def pump(self) -> None:
-        """Take in what has come; drop all but the latest if nobody reads it."""
+        """Take in what has come."""
         while chunk := self._line.read():
             self.heard_at_s = time.monotonic()
-            self._received += chunk
-            del self._received[:-4096]
+            self._frames.feed(chunk)
 
     def read(self, max_bytes: int) -> bytes:
-        """At most `max_bytes` of what came in."""
-        taken = bytes(self._received[:max_bytes])
-        del self._received[:max_bytes]
-        return taken
+        """The next whole command that came in."""
+        return self._frames.take(max_bytes)
 
     def write(self, buf: bytes) -> int:
         """Send; a reply that is lost is the panel's to notice."""
@@ -108,7 +106,7 @@ class _PeripheralChannel:
 
     def flush(self) -> None:
         """Drop what came in."""
-        self._received.clear()
+        self._frames.clear()
 
 
 class SimulatedPeripheral:
