@@ -1,0 +1,45 @@
+"""The web application over the assembled services."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware import Middleware
+
+from billing_server.assembly import Services
+from billing_server.gate import Gate
+from billing_server.routes import actions, machine, pages
+
+_STATIC = Path(__file__).parent / "static"
+
+
+def make_app(services: Services) -> FastAPI:
+    """The application; `services` must be started by the caller."""
+    app = FastAPI(
+        title="canteen-billing",
+        version="1",
+        docs_url=None,  # the interactive pages load scripts from elsewhere
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        middleware=[Middleware(Gate, operators=services.operators, refuse=pages.closed_door)],
+        exception_handlers={RequestValidationError: _invalid},
+    )
+    app.state.services = services
+    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+    app.include_router(machine.router)
+    app.include_router(pages.router, include_in_schema=False)
+    app.include_router(actions.router, include_in_schema=False)
+    return app
+
+
+async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    """What is wrong and where, without repeating what was sent: it may be a name or a code."""
+    problems: list[dict[str, Any]] = [
+        {"where": [str(part) for part in problem["loc"]], "what": problem["msg"]} for problem in error.errors()
+    ]
+    return JSONResponse({"error": "invalid", "problems": problems}, 422)

@@ -1,0 +1,139 @@
+"""Puts the server together from its settings; the only place that chooses what stands behind a port."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from billing_server.cards import CardDesk
+from billing_server.configuration import Settings
+from billing_server.consents import ConsentDesk
+from billing_server.database import Database
+from billing_server.devices import DeviceDesk
+from billing_server.downlink import Downlink
+from billing_server.housekeeping import Housekeeping
+from billing_server.ingest import Ingest
+from billing_server.line import Line, Outlet, TransportFactory
+from billing_server.operators import OperatorBook
+from billing_server.orders import OrderDesk, announce
+from billing_server.projections import Projector
+from billing_server.pulse import Pulse
+from billing_server.purge_deadlines import PurgeDesk
+from billing_server.refusals import Refusals
+from billing_server.roster import PupilRegistry
+from billing_server.school import School
+from billing_server.vault import Vault
+from canteen.clock import Clock, SystemClock
+from sync.mqtt_transport import BrokerSettings, MqttTransport
+from sync.sealing import OpeningKey
+from sync.signing import SigningKey
+
+_log = logging.getLogger("canteen.billing")
+
+_CLIENT_ID = "canteen-billing"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that a route or a thread works with."""
+
+    settings: Settings
+    database: Database
+    signing_key: SigningKey = field(repr=False)
+    opening_key: OpeningKey = field(repr=False)
+    operators: OperatorBook
+    school: School
+    orders: OrderDesk
+    pupils: PupilRegistry
+    cards: CardDesk
+    purges: PurgeDesk
+    consents: ConsentDesk
+    devices: DeviceDesk
+    ingest: Ingest
+    downlink: Downlink
+    refusals: Refusals
+    pulse: Pulse
+    line: Line
+    housekeeping: Housekeeping
+    clock: Clock
+
+    def start(self) -> None:
+        """Bring the schema up to date, start the threads, connect to the broker."""
+        self.database.upgrade()
+        self.line.start(_transport_factory(self.settings))
+        self.housekeeping.start()
+
+    def stop(self) -> None:
+        """Finish what is in hand and let go of everything."""
+        self.line.stop()
+        self.housekeeping.stop()
+        self.database.close()
+
+
+def assemble(settings: Settings, clock: Clock | None = None) -> Services:
+    """The server, not yet started.
+
+    Raises:
+        ConfigurationRefused: the database's address cannot be.
+        PrivateFileRefused: a key's file is open to others or damaged.
+    """
+    clock = clock or SystemClock()
+    database = Database(settings.database_url)
+    signing_key = SigningKey.load_or_create(settings.keys.signing_key)
+    opening_key = OpeningKey.load_or_create(settings.keys.sealing_key)
+    vault = Vault.load_or_create(settings.keys.code_key)
+    school = School(settings.school_name, settings.policy.missing_entitlement)
+    outlet, refusals, pulse = Outlet(), Refusals(clock), Pulse()
+
+    orders = OrderDesk(signing_key, clock)
+    pupils = PupilRegistry(vault, orders, clock)
+    cards = CardDesk(vault, orders, opening_key, clock)
+    purges = PurgeDesk(orders, cards, clock, settings.policy.purge_deadline)
+    consents = ConsentDesk(purges, clock)
+    devices = DeviceDesk(orders, pupils, cards, school, clock, settings.policy.lease)
+    projector = Projector(orders, consents, cards, purges, school, clock)
+    ingest = Ingest(database, projector, devices, refusals, pulse, signing_key, clock, outlet.publish)
+    downlink = Downlink(database, outlet.publish, {})
+    line = Line(ingest, downlink, refusals, outlet)
+    announce(database.writers, _after_orders(line, pulse))
+    return Services(
+        settings=settings,
+        database=database,
+        signing_key=signing_key,
+        opening_key=opening_key,
+        operators=OperatorBook(settings.keys.operators),
+        school=school,
+        orders=orders,
+        pupils=pupils,
+        cards=cards,
+        purges=purges,
+        consents=consents,
+        devices=devices,
+        ingest=ingest,
+        downlink=downlink,
+        refusals=refusals,
+        pulse=pulse,
+        line=line,
+        housekeeping=Housekeeping(database, devices, purges, refusals),
+        clock=clock,
+    )
+
+
+def _after_orders(line: Line, pulse: Pulse) -> Callable[[set[str]], None]:
+    def wake(devices: set[str]) -> None:
+        pulse.beat()
+        line.wake(devices)
+
+    return wake
+
+
+def _transport_factory(settings: Settings) -> TransportFactory | None:
+    broker = settings.broker
+    if broker is None:
+        _log.warning("no [broker] in the configuration: devices cannot reach this server")
+        return None
+    address = BrokerSettings(broker.host, broker.port, broker.ca, broker.certificate, broker.key)
+    return lambda on_message, on_connected, on_lost: MqttTransport(
+        address, _CLIENT_ID, on_message, on_connected, on_lost
+    )

@@ -1,0 +1,157 @@
+"""The configuration file (TOML) as frozen settings; every refusal is one sentence for the administrator."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from billing_server.errors import ConfigurationRefused
+from canteen.access_decision import MissingEntitlement
+
+LANGUAGES = ("fr", "en")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFiles:
+    """Where the secrets are, each in its own file of mode 0600."""
+
+    signing_key: Path
+    sealing_key: Path
+    code_key: Path
+    operators: Path
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """The MQTT broker and this server's certificate for it."""
+
+    host: str
+    port: int
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the school chose.
+
+    Attributes:
+        purge_deadline: how long holders have to erase; a week by the old AU-009's retention rule, still the usage.
+        lease: how long references may be compared without a word from us.
+    """
+
+    purge_deadline: timedelta = timedelta(days=7)
+    lease: timedelta = timedelta(days=7)
+    missing_entitlement: MissingEntitlement = MissingEntitlement.DENY
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that the process is told from outside."""
+
+    school_name: str
+    language: str
+    database_url: str = field(repr=False)
+    """May hold a password."""
+    keys: KeyFiles
+    broker: BrokerAddress | None
+    web_host: str
+    web_port: int
+    policy: Policy
+
+
+def load_settings(path: Path) -> Settings:
+    """The settings in the file at `path`; relative paths count from its folder.
+
+    Raises:
+        ConfigurationRefused: no such file, not TOML, or a value that cannot be.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationRefused(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationRefused(f"{path}: not TOML ({error})") from error
+    return _Reader(path, content).settings()
+
+
+class _Reader:
+    def __init__(self, path: Path, content: dict[str, Any]) -> None:
+        self._path, self._content = path, content
+
+    def settings(self) -> Settings:
+        language = self._text(self._content, "language", "fr")
+        if language not in LANGUAGES:
+            raise self._refused("language", "fr or en")
+        policy = self._table("policy", required=False)
+        web = self._table("web", required=False)
+        return Settings(
+            school_name=self._text(self._content, "school_name"),
+            language=language,
+            database_url=self._text(self._table("database"), "url"),
+            keys=self._keys(self._table("keys")),
+            broker=self._broker(),
+            web_host=self._text(web, "host", "127.0.0.1"),
+            web_port=self._whole(web, "port", 8001, 0, 65535),
+            policy=Policy(
+                purge_deadline=timedelta(days=self._whole(policy, "purge_deadline_days", 7, 1, 31)),
+                lease=timedelta(days=self._whole(policy, "lease_days", 7, 1, 31)),
+                missing_entitlement=self._missing_entitlement(policy),
+            ),
+        )
+
+    def _keys(self, table: dict[str, Any]) -> KeyFiles:
+        return KeyFiles(
+            signing_key=self._file(table, "signing_key"),
+            sealing_key=self._file(table, "sealing_key"),
+            code_key=self._file(table, "code_key"),
+            operators=self._file(table, "operators"),
+        )
+
+    def _broker(self) -> BrokerAddress | None:
+        if "broker" not in self._content:
+            return None
+        table = self._table("broker")
+        return BrokerAddress(
+            host=self._text(table, "host"),
+            port=self._whole(table, "port", 8883, 1, 65535),
+            ca=self._file(table, "ca"),
+            certificate=self._file(table, "certificate"),
+            key=self._file(table, "key"),
+        )
+
+    def _missing_entitlement(self, table: dict[str, Any]) -> MissingEntitlement:
+        value = self._text(table, "missing_entitlement", MissingEntitlement.DENY.value)
+        try:
+            return MissingEntitlement(value)
+        except ValueError:
+            allowed = " or ".join(choice.value for choice in MissingEntitlement)
+            raise self._refused("policy.missing_entitlement", allowed) from None
+
+    def _table(self, name: str, required: bool = True) -> dict[str, Any]:
+        table = self._content.get(name, None if required else {})
+        if not isinstance(table, dict):
+            raise self._refused(f"[{name}]", "a table")
+        return table
+
+    def _text(self, table: dict[str, Any], name: str, default: str | None = None) -> str:
+        value = table.get(name, default)
+        if not isinstance(value, str) or not value.strip():
+            raise self._refused(name, "text")
+        return value
+
+    def _file(self, table: dict[str, Any], name: str) -> Path:
+        return self._path.parent / self._text(table, name)
+
+    def _whole(self, table: dict[str, Any], name: str, default: int, least: int, most: int) -> int:
+        value = table.get(name, default)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise self._refused(name, f"a whole number from {least} to {most}")
+        return value
+
+    def _refused(self, name: str, expected: str) -> ConfigurationRefused:
+        return ConfigurationRefused(f"{self._path}: {name} should be {expected}")

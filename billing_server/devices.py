@@ -1,0 +1,119 @@
+"""Devices: registered with their public keys, told everything they need, kept in the lease."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from billing_server.alarms import AlarmKind, raise_alarm
+from billing_server.cards import CardDesk
+from billing_server.errors import DeviceConflict
+from billing_server.models import Device, Holding
+from billing_server.orders import OrderDesk, has_forgotten, locked_device, locked_devices
+from billing_server.roster import PupilRegistry
+from billing_server.school import School
+from canteen.clock import Clock
+from canteen.identifiers import DeviceId
+from sync.orders import DeviceEntry, DeviceRole, DevicesOrder, LeaseOrder
+from sync.sealing import SealingKey
+from sync.signing import VerifyingKey
+
+RENEWED_EVERY = timedelta(days=1)
+"""A lease of seven days then survives six days without a line, and a dead server is known within one."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceDesk:
+    """Registers devices and keeps what they know up to date."""
+
+    orders: OrderDesk
+    pupils: PupilRegistry
+    cards: CardDesk
+    school: School
+    clock: Clock
+    lease: timedelta
+    _doubted: dict[str, int] = field(default_factory=dict)
+    """Devices that once said less than they had answered for."""
+
+    def register(self, session: Session, entry: DeviceEntry) -> bool:
+        """Take a device in and tell it everything; False if it was here already, with these keys.
+
+        Raises:
+            DeviceConflict: it is here with other keys.
+        """
+        known = locked_device(session, entry.device)
+        if known is not None:
+            if _directory_entry(known) != entry:
+                raise DeviceConflict("a device of this name has other keys")
+            return False
+        device = Device(
+            device=entry.device,
+            role=entry.role.value,
+            verifying_key=entry.verifying_key.octets,
+            sealing_key=entry.sealing_key.octets,
+            registered_at=self.clock.utc_now(),
+            last_order=0,
+        )
+        session.add(device)
+        session.flush()
+        directory = self.directory(session)
+        for other in locked_devices(session):
+            if other.device != entry.device:
+                self.orders.issue(session, other, directory)
+        self.tell_everything(session, device)
+        return True
+
+    def directory(self, session: Session) -> DevicesOrder:
+        rows = session.scalars(select(Device).order_by(Device.device))
+        return DevicesOrder(tuple(_directory_entry(row) for row in rows))
+
+    def tell_everything(self, session: Session, device: Device) -> None:
+        """The present state, whole, as orders of `device` (a locked row); references come from the station."""
+        role = DeviceRole(device.role)
+        self.orders.issue(session, device, self.directory(session))
+        self.orders.issue(session, device, self.school.calendar_order(session))
+        self.orders.issue(session, device, self.pupils.whole_roster(session, role))
+        for assigned in self.cards.active_cards(session):
+            self.orders.issue(session, device, assigned)
+        self._renew(session, device)
+
+    def take_hello(self, session: Session, name: DeviceId, orders_up_to: int) -> None:
+        """A device connected and says what it has; if it has forgotten answered orders, start it afresh."""
+        device = locked_device(session, name)
+        if device is None:
+            return
+        now = self.clock.utc_now()
+        device.last_contact = now
+        if not has_forgotten(session, name, orders_up_to):
+            self._doubted.pop(name, None)
+            return
+        if self._doubted.get(name) != orders_up_to:
+            # The broker may deliver an old hello again, late; a device that has really forgotten says it once more.
+            self._doubted[name] = orders_up_to
+            return
+        del self._doubted[name]
+        raise_alarm(session, AlarmKind.DEVICE_RESTORED, name, now, device=name)
+        session.execute(delete(Holding).where(Holding.device == name))
+        self.orders.restore(session, device, orders_up_to)
+        self.tell_everything(session, device)
+
+    def renew_leases(self, session: Session) -> None:
+        """Give every device whose lease is a day old a fresh one."""
+        now = self.clock.utc_now()
+        for device in locked_devices(session):
+            if device.lease_issued_at is None or now - device.lease_issued_at >= RENEWED_EVERY:
+                self._renew(session, device)
+
+    def _renew(self, session: Session, device: Device) -> None:
+        now = self.clock.utc_now()
+        device.lease_issued_at = now
+        self.orders.issue(session, device, LeaseOrder(now + self.lease))
+
+
+def _directory_entry(row: Device) -> DeviceEntry:
+    return DeviceEntry(
+        DeviceId(row.device), DeviceRole(row.role), VerifyingKey(row.verifying_key), SealingKey(row.sealing_key)
+    )

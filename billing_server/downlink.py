@@ -1,0 +1,65 @@
+"""Orders on their way down: at a hello all that a device lacks, new ones at once, everything at a reconnection."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from billing_server.database import Database
+from billing_server.models import Device
+from billing_server.orders import unanswered
+from sync.errors import TransportLost
+from sync.messages import read_signed_order, topic_down, write_orders
+
+if TYPE_CHECKING:
+    from billing_server.ingest import Publish
+
+_log = logging.getLogger("canteen.billing.downlink")
+
+ORDERS_A_MESSAGE = 50
+BYTES_A_MESSAGE = 200_000
+"""A terminal behind a poor line takes a message whole or not at all, so none should take long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Downlink:
+    """Publishes orders. Publishing one twice is harmless: the device knows them by number."""
+
+    database: Database
+    publish: Publish
+    sent_up_to: dict[str, int]
+
+    def catch_up(self, device: str, above: int) -> None:
+        """Publish all unanswered orders of `device` above a number."""
+        while True:
+            with self.database.reading() as session:
+                waiting = unanswered(session, device, above, ORDERS_A_MESSAGE)
+            if not waiting:
+                return
+            chunk: list[tuple[int, bytes]] = []
+            size = 0
+            for number, wire in waiting:
+                if chunk and size + len(wire) > BYTES_A_MESSAGE:
+                    break
+                chunk.append((number, wire))
+                size += len(wire)
+            try:
+                self.publish(topic_down(device, "orders"), write_orders([read_signed_order(w) for _, w in chunk]))
+            except TransportLost:
+                return  # at the next connection it is all sent again
+            above = chunk[-1][0]
+            self.sent_up_to[device] = max(above, self.sent_up_to.get(device, 0))
+
+    def send_new(self, device: str) -> None:
+        """Publish what was made since the last time."""
+        self.catch_up(device, self.sent_up_to.get(device, 0))
+
+    def send_all(self) -> None:
+        """We were away: publish whatever any device has not answered for."""
+        with self.database.reading() as session:
+            devices = list(session.scalars(select(Device.device).order_by(Device.device)))
+        for device in devices:
+            self.catch_up(device, 0)

@@ -1,0 +1,55 @@
+"""What can be wrong at the server; each class is one thing that a caller answers in its own way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from canteen.errors import CanteenError
+
+
+class BillingError(CanteenError):
+    """The base of this package's errors."""
+
+
+class ConfigurationRefused(BillingError):
+    """The configuration file is missing or says something impossible; the message is for the administrator."""
+
+
+class VaultBroken(BillingError):
+    """A sealed column does not open: another key, or somebody changed the database."""
+
+
+class UnknownPupil(BillingError):
+    """No such pupil here."""
+
+
+class UnknownPurge(BillingError):
+    """No such purge here."""
+
+
+class UnknownCard(BillingError):
+    """No such card here."""
+
+
+class CodeTaken(BillingError):
+    """Another pupil has, or until their purge is complete had, this code."""
+
+
+class DeviceConflict(BillingError):
+    """A device of this name is registered with other keys; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowError:
+    """What is wrong in one row of an import; `row` counts from 1, the heading excluded."""
+
+    row: int
+    what: str
+
+
+class ImportRefused(BillingError):
+    """Rows of an import are wrong; nothing was imported."""
+
+    def __init__(self, rows: list[RowError]) -> None:
+        super().__init__(f"{len(rows)} rows are wrong")
+        self.rows = rows

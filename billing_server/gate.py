@@ -1,0 +1,150 @@
+"""The door of the web side: who is asking, may this request change anything, how large may it be; pure ASGI.
+
+It stands before every route, so that a route cannot forget it. A browser shows its cookie, a program its bearer token;
+a change by cookie must come from our own pages (Origin), which a foreign page cannot forge.
+"""
+
+from __future__ import annotations
+
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from billing_server.errors import ConfigurationRefused
+from billing_server.operators import OperatorBook
+from canteen.operator_access import Operator
+
+COOKIE = "canteen_billing"
+"""Its own name: cookies do not tell ports apart, and the station may be on the same machine."""
+
+BODY_BYTES_MAX = 2 * 1024 * 1024
+"""A roster of 10,000 pupils is 0.6 MiB of CSV."""
+
+_OPEN_PATHS = frozenset({"/entrer", "/api/health"})
+_OPEN_PREFIX = "/static/"
+_READING = frozenset({"GET", "HEAD"})
+
+_SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class _TooLarge(Exception):
+    """The body went past the limit while it was read."""
+
+
+class Gate:
+    """Wraps the application. The operator who asks is in `request.state.operator` from here on."""
+
+    def __init__(self, app: ASGIApp, operators: OperatorBook, refuse: ASGIApp) -> None:
+        """`refuse` answers a browser that may not come in."""
+        self._app, self._operators, self._refuse = app, operators, refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        await self._answer(scope, receive, _with_headers(send, scope["path"]))
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        path: str = scope["path"]
+        refusal: ASGIApp | None = None
+        if path not in _OPEN_PATHS and not path.startswith(_OPEN_PREFIX):
+            bearer = _bearer(headers)
+            operator = self._find(bearer or _cookie(headers))
+            if operator is None:
+                refusal = _problem(401, "unauthorized") if path.startswith("/api/") else self._refuse
+            elif scope["method"] not in _READING and not _from_our_pages(headers, has_bearer=bearer is not None):
+                refusal = _problem(403, "wrong origin")
+            scope.setdefault("state", {})["operator"] = operator
+        if refusal is None and not _length_allowed(headers):
+            refusal = _problem(413, "too large")
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        await self._pass_on(scope, receive, send)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+        received = 0
+
+        async def limited_receive() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > BODY_BYTES_MAX:
+                raise _TooLarge
+            return message
+
+        async def noting_send(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, limited_receive, noting_send)
+        except _TooLarge:
+            if not started:
+                await _problem(413, "too large")(scope, receive, send)
+
+    def _find(self, untrusted_token: str | None) -> Operator | None:
+        if untrusted_token is None:
+            return None
+        try:
+            return self._operators.find(untrusted_token)
+        except ConfigurationRefused:
+            return None  # a file of operators that is open to others lets nobody in
+
+
+def _problem(status: int, what: str) -> Response:
+    return JSONResponse({"error": what}, status)
+
+
+def _bearer(headers: Headers) -> str | None:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+def _cookie(headers: Headers) -> str | None:
+    try:
+        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return None
+    return None if morsel is None else morsel.value
+
+
+def _from_our_pages(headers: Headers, *, has_bearer: bool) -> bool:
+    origin = headers.get("origin")
+    if origin is None:
+        return has_bearer
+    return urlsplit(origin).netloc == headers.get("host")
+
+
+def _length_allowed(headers: Headers) -> bool:
+    length = headers.get("content-length", "0")
+    return length.isascii() and length.isdigit() and int(length[:20]) <= BODY_BYTES_MAX
+
+
+def _with_headers(send: Send, path: str) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in _SECURITY_HEADERS.items():
+                headers[name] = value
+            if not path.startswith(_OPEN_PREFIX):
+                headers["Cache-Control"] = "no-store"
+        await send(message)
+
+    return sending

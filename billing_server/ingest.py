@@ -1,0 +1,130 @@
+"""From an MQTT message to the ledger and back to an acknowledgement: one payload, one transaction, one answer.
+
+The acknowledgement is signed and published after the commit. If the program dies in between, the device sends again and
+the ledger knows the entries: nothing is lost, nothing is there twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from billing_server import ledger
+from billing_server.alarms import AlarmKind, raise_alarm
+from billing_server.database import Database
+from billing_server.devices import DeviceDesk
+from billing_server.orders import locked_device, note_contact
+from billing_server.projections import Projector
+from billing_server.pulse import Pulse
+from billing_server.refusals import Refusals, WhyRefused
+from canteen.clock import Clock
+from canteen.identifiers import DeviceId
+from sync.errors import MalformedMessage, TransportLost
+from sync.messages import (
+    JournalEntry,
+    read_batch,
+    read_hello,
+    read_topic,
+    topic_down,
+    write_acknowledgement,
+)
+from sync.signing import SigningKey
+
+_log = logging.getLogger("canteen.billing.ingest")
+
+Publish = Callable[[str, bytes], None]
+"""Hands one message to the broker; raises TransportLost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ingest:
+    """Takes what devices send. Every method may be called with anything: what is wrong is refused and counted."""
+
+    database: Database
+    projector: Projector
+    devices: DeviceDesk
+    refusals: Refusals
+    pulse: Pulse
+    signing_key: SigningKey = field(repr=False)
+    clock: Clock
+    publish: Publish
+
+    def take_journal(self, untrusted_topic: str, untrusted_payload: bytes) -> None:
+        """Put a batch into the ledger and acknowledge how far its journals are durable."""
+        device = self._sender(untrusted_topic)
+        if device is None:
+            return
+        try:
+            marks = self._store(device, read_batch(untrusted_payload))
+        except (MalformedMessage, UnicodeEncodeError, OverflowError):
+            # OverflowError: an instant in the year 1 with a zone east of Greenwich has no UTC.
+            self.refusals.count(device, WhyRefused.GARBAGE)
+            return
+        except SQLAlchemyError as error:
+            # No acknowledgement: the device keeps its entries and sends them again.
+            _log.error("batch of %s not stored: %s", device, type(error).__name__)
+            self.refusals.count(device, WhyRefused.NOT_STORED)
+            return
+        self.pulse.beat()
+        for mark in marks:
+            self._acknowledge(device, mark)
+
+    def take_hello(self, untrusted_topic: str, untrusted_payload: bytes) -> tuple[DeviceId, int] | None:
+        """Note what a device has; its name and the number of its last order, or None if it was refused."""
+        device = self._sender(untrusted_topic)
+        if device is None:
+            return None
+        try:
+            hello = read_hello(untrusted_payload)
+        except MalformedMessage:
+            self.refusals.count(device, WhyRefused.GARBAGE)
+            return None
+        with self.database.writing() as session:
+            if locked_device(session, device) is None:
+                known = False
+            else:
+                known = True
+                self.devices.take_hello(session, device, hello.orders_up_to)
+        if not known:
+            self.refusals.count(device, WhyRefused.UNKNOWN_DEVICE)
+            return None
+        self.pulse.beat()
+        return device, hello.orders_up_to
+
+    def _sender(self, untrusted_topic: str) -> DeviceId | None:
+        try:
+            device, direction, _ = read_topic(untrusted_topic)
+        except MalformedMessage:
+            self.refusals.count(None, WhyRefused.GARBAGE)
+            return None
+        return device if direction == "up" else None
+
+    def _store(self, name: DeviceId, untrusted_entries: list[JournalEntry]) -> list[ledger.Mark]:
+        now = self.clock.utc_now()
+        if any(entry.device != name for entry in untrusted_entries):
+            self.refusals.count(name, WhyRefused.ANOTHERS_ENTRIES)
+            return []
+        with self.database.writing() as session:
+            device = locked_device(session, name)
+            if device is None:
+                self.refusals.count(name, WhyRefused.UNKNOWN_DEVICE)
+                return []
+            note_contact(session, name, now)
+            appended = ledger.append(session, device, untrusted_entries, now)
+            if appended.bad_signatures:
+                self.refusals.count(name, WhyRefused.BAD_SIGNATURE)
+                raise_alarm(session, AlarmKind.BAD_SIGNATURE, name, now, device=name)
+            self.projector.project(session, device, appended.entries)
+        return appended.marks
+
+    def _acknowledge(self, device: DeviceId, mark: ledger.Mark) -> None:
+        wire = write_acknowledgement(
+            device, mark.generation, mark.sequence, mark.digest, self.clock.utc_now(), self.signing_key
+        )
+        try:
+            self.publish(topic_down(device, "ack"), wire)
+        except TransportLost:
+            _log.info("acknowledgement for %s not sent: no connection; it will ask again", device)

@@ -1,0 +1,5 @@
+"""actions (being written)"""
+
+from fastapi import APIRouter
+
+router = APIRouter()
