@@ -1,0 +1,265 @@
+"""What each action of the table does, as one method each; what it reports decides how the row goes on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from canteen.access_decision import HandStatus, Reason
+from canteen.credentials import CardNumber
+from canteen.errors import CanteenError
+from canteen.identifiers import new_pass_id
+from canteen.meal_pass import PassAbandoned, PassCompleted, PassDenied, PassGranted, PassMethod, PassUnresolved
+from firmware_bridge.devices import CommandOutcome
+from hand_geometry.quality import QualityReason
+from sync.errors import JournalUnavailable
+from templates_store.errors import StoreUnavailable
+from templates_store.store import StoredReference
+from terminal.devices import Devices, HandCapture
+from terminal.identification import Finding, Identification
+from terminal.inbox import Inbox, Occurrence
+from terminal.pass_machine import DEADLINES_S, HAND_TRIES, Action, Event, PassAttempt, State
+from terminal.pass_records import PassRecords
+from terminal.presenter import Presenter
+
+_log = logging.getLogger("canteen.terminal.actions")
+
+KEPT_FOR_S = 5.0
+"""What the next pupil typed longer ago than the typing pause allows is not joined to what comes now."""
+_KEPT_MOST = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The attempt after an action; with `event`, the rest of the row is left out and that event comes next."""
+
+    attempt: PassAttempt
+    event: Event | None = None
+
+
+class Actions:
+    """Everything a pass does to the world."""
+
+    def __init__(
+        self,
+        devices: Devices,
+        inbox: Inbox,
+        records: PassRecords,
+        identification: Identification,
+        presenter: Presenter,
+        *,
+        code_length: int,
+        passage_timeout_s: float,
+    ) -> None:
+        self._devices, self._inbox = devices, inbox
+        self._records, self._identification, self._presenter = records, identification, presenter
+        self._code_length, self._passage_timeout_s = code_length, passage_timeout_s
+        self._kept: list[Occurrence] = []
+        self._watch = 0
+        self._methods: dict[Action, Callable[[PassAttempt, Occurrence], Done | PassAttempt]] = {
+            action: getattr(self, "_" + action.value.replace("-", "_"))
+            for action in Action
+            if action is not Action.SHOW
+        }
+
+    def perform(self, action: Action, state: State, attempt: PassAttempt, occurrence: Occurrence) -> Done:
+        """Do one action of a row that leads to `state`."""
+        if action is Action.SHOW:
+            self._presenter.show(state, attempt)
+            return Done(attempt)
+        done = self._methods[action](attempt, occurrence)
+        return done if isinstance(done, Done) else Done(done)
+
+    # Typing
+
+    def _begin(self, _attempt: PassAttempt, occurrence: Occurrence) -> PassAttempt:
+        return PassAttempt(acted_at_s=occurrence.at_s)
+
+    def _add_digit(self, attempt: PassAttempt, occurrence: Occurrence) -> Done:
+        typed = attempt.typed + str(occurrence.payload)
+        grown = replace(attempt, typed=typed, retype=False, acted_at_s=occurrence.at_s)
+        return Done(grown, Event.CODE_COMPLETE if len(typed) >= self._code_length else None)
+
+    def _drop_digit(self, attempt: PassAttempt, _occurrence: Occurrence) -> Done:
+        left = attempt.typed[:-1]
+        return Done(replace(attempt, typed=left), None if left else Event.CODE_EMPTY)
+
+    def _ask_to_retype(self, _attempt: PassAttempt, _occurrence: Occurrence) -> PassAttempt:
+        return PassAttempt(retype=True)
+
+    def _take_card(self, attempt: PassAttempt, occurrence: Occurrence) -> PassAttempt:
+        assert isinstance(occurrence.payload, CardNumber)  # noqa: S101 - says the type of a CARD's payload
+        return replace(attempt, card=occurrence.payload, method=PassMethod.CARD)
+
+    # Deciding
+
+    def _decide(self, attempt: PassAttempt, _occurrence: Occurrence) -> Done:
+        now = self._devices.clock.utc_now()
+        trust = self._records.clock_trust(now)
+        if attempt.card is not None:
+            finding = self._identification.by_card(attempt.card, now, trust)
+        else:
+            finding = self._identification.by_code(attempt.typed, now, trust)
+        return self._found(replace(attempt, decided_at=now, pass_id=new_pass_id(), typed=""), finding)
+
+    def _found(self, attempt: PassAttempt, finding: Finding) -> Done:
+        reason = finding.decision.reason
+        known = replace(
+            attempt,
+            pupil=finding.pupil,
+            first_name=finding.first_name,
+            moment=finding.moment,
+            charged_to=finding.charged_to,
+            reason=reason,
+        )
+        if finding.decision.granted:
+            return Done(known, Event.ACCESS_GRANTED)
+        return Done(known, Event.HAND_NEEDED if reason is Reason.HAND_NEEDED else Event.ACCESS_DENIED)
+
+    # The hand
+
+    def _watch_for_hand(self, attempt: PassAttempt, _occurrence: Occurrence) -> PassAttempt:
+        self._watch += 1
+        # One second more than the state lasts: the machine's deadline is the one that counts.
+        self._devices.hand_reader.watch(self._watch, DEADLINES_S[State.AWAITING_HAND] + 1.0, self._hand_seen)
+        return replace(attempt, watch=self._watch)
+
+    def _hand_seen(self, capture: HandCapture) -> None:
+        """Called on the hand reader's thread: only hands over."""
+        self._inbox.post(Event.HAND_CAPTURED if capture.failure is None else Event.HAND_NOT_READ, capture)
+
+    def _stop_watching(self, attempt: PassAttempt, _occurrence: Occurrence) -> PassAttempt:
+        self._devices.hand_reader.stop()
+        return replace(attempt, watch=0)
+
+    def _compare(self, attempt: PassAttempt, occurrence: Occurrence) -> Done:
+        capture, now = occurrence.payload, attempt.decided_at
+        assert isinstance(capture, HandCapture)  # noqa: S101 - says the type of a HAND_CAPTURED's payload
+        assert capture.features is not None  # noqa: S101
+        assert attempt.pupil is not None  # noqa: S101 - a hand is asked for only when the pupil is known
+        assert now is not None  # noqa: S101
+        seen = replace(attempt, acted_at_s=capture.seen_at_s, tries=attempt.tries + 1, guidance=None)
+        # Read now, not when the code was typed: a purge in between takes effect.
+        reference = self._devices.store.reference(attempt.pupil, now)
+        hand = HandStatus.NO_REFERENCE
+        if isinstance(reference, StoredReference):
+            hand = self._devices.hand_reader.compare(reference, capture.features)
+        if hand is HandStatus.NOT_MATCHED and seen.tries < HAND_TRIES:
+            return Done(seen, Event.TRY_AGAIN)
+        trust = self._records.clock_trust(now)
+        return self._found(seen, self._identification.with_hand(attempt.pupil, hand, now, trust))
+
+    def _count_try(self, attempt: PassAttempt, occurrence: Occurrence) -> Done:
+        capture = occurrence.payload
+        assert isinstance(capture, HandCapture)  # noqa: S101 - says the type of a HAND_NOT_READ's payload
+        assert capture.failure is not None  # noqa: S101
+        seen = replace(attempt, acted_at_s=capture.seen_at_s, tries=attempt.tries + 1, guidance=capture.failure.value)
+        if seen.tries < HAND_TRIES and capture.failure is not QualityReason.DEVICE_LOST:
+            return Done(seen, Event.TRY_AGAIN)
+        return Done(replace(seen, reason=Reason.HAND_NOT_READ), Event.ACCESS_DENIED)
+
+    def _give_up(self, attempt: PassAttempt, _occurrence: Occurrence) -> PassAttempt:
+        return replace(attempt, reason=Reason.TOO_SLOW)
+
+    # Journal and turnstile
+
+    def _journal_grant(self, attempt: PassAttempt, _occurrence: Occurrence) -> Done:
+        assert attempt.pass_id is not None  # noqa: S101 - a grant has been decided
+        assert attempt.pupil is not None  # noqa: S101
+        assert attempt.moment is not None  # noqa: S101
+        fact = PassGranted(attempt.pass_id, attempt.pupil, attempt.method, attempt.moment, attempt.charged_to)
+        try:
+            self._records.grant(fact)
+        except JournalUnavailable as error:
+            _log.warning("nothing opens: %s", error)
+            return Done(replace(attempt, reason=Reason.JOURNAL_UNAVAILABLE), Event.JOURNAL_FAILED)
+        return Done(replace(attempt, journalled=True))
+
+    def _unlock(self, attempt: PassAttempt, _occurrence: Occurrence) -> Done:
+        if not attempt.journalled:  # the table never leads here; a gate does not rest on one table
+            return Done(replace(attempt, reason=Reason.JOURNAL_UNAVAILABLE), Event.JOURNAL_FAILED)
+        outcome = self._devices.board.unlock(self._passage_timeout_s)
+        if outcome is CommandOutcome.DONE:
+            return Done(replace(attempt, took_ms=self._since_ms(attempt.acted_at_s)))
+        _log.warning("the turnstile did not open: %s", outcome.value)
+        if outcome is CommandOutcome.REFUSED:
+            return Done(replace(attempt, reason=Reason.OUT_OF_SERVICE), Event.UNLOCK_REFUSED)
+        self._presenter.fault = "board:unlock-unconfirmed"
+        return Done(attempt, Event.BOARD_LOST)
+
+    def _since_ms(self, then_s: float) -> int:
+        return max(0, round((self._devices.clock.monotonic_s() - then_s) * 1000))
+
+    def _note_instant(self, attempt: PassAttempt, _occurrence: Occurrence) -> PassAttempt:
+        try:
+            self._devices.store.note_instant(self._devices.clock.utc_now())
+        except StoreUnavailable as error:
+            _log.warning("the instant was not noted: %s", error)
+        return attempt
+
+    def _lock(self, attempt: PassAttempt, _occurrence: Occurrence) -> PassAttempt:
+        outcome = self._devices.board.lock()
+        self._inbox.post(Event.BOARD_LOST if outcome is CommandOutcome.BOARD_LOST else Event.LOCKED)
+        return attempt
+
+    def _journal_completed(self, attempt: PassAttempt, _occurrence: Occurrence) -> PassAttempt:
+        if attempt.journalled and attempt.pass_id is not None:
+            self._records.outcome(PassCompleted(attempt.pass_id))
+        return replace(attempt, journalled=False)
+
+    def _journal_abandoned(self, attempt: PassAttempt, _occurrence: Occurrence) -> PassAttempt:
+        if attempt.journalled and attempt.pass_id is not None:
+            self._records.outcome(PassAbandoned(attempt.pass_id))
+        return replace(attempt, journalled=False, abandoned=True)
+
+    def _journal_unresolved(self, attempt: PassAttempt, _occurrence: Occurrence) -> PassAttempt:
+        if attempt.journalled and attempt.pass_id is not None:
+            self._records.outcome(PassUnresolved(attempt.pass_id))
+        return replace(attempt, journalled=False)
+
+    def _journal_denial(self, attempt: PassAttempt, _occurrence: Occurrence) -> PassAttempt:
+        if attempt.pass_id is not None and attempt.reason is not None:
+            self._records.denial(PassDenied(attempt.pass_id, attempt.pupil, attempt.method, attempt.reason))
+        return attempt
+
+    # The next pupil
+
+    def _keep(self, attempt: PassAttempt, occurrence: Occurrence) -> PassAttempt:
+        if occurrence.payload != attempt.card or attempt.card is None:
+            self._kept = [*self._kept, occurrence][-_KEPT_MOST:]
+        return attempt
+
+    def _drop_kept(self, attempt: PassAttempt, _occurrence: Occurrence) -> PassAttempt:
+        self._kept = []
+        return attempt
+
+    def _replay_kept(self, attempt: PassAttempt, _occurrence: Occurrence) -> PassAttempt:
+        now_s = self._devices.clock.monotonic_s()
+        # All or none: a code without its first digits is nobody's. Their time begins now, when the lane is theirs.
+        if self._kept and self._kept[0].at_s >= now_s - KEPT_FOR_S:
+            self._inbox.put_first([replace(kept, at_s=now_s) for kept in self._kept])
+        self._kept = []
+        return attempt
+
+    # Rest and repair
+
+    def _forget(self, attempt: PassAttempt, _occurrence: Occurrence) -> PassAttempt:
+        return PassAttempt(took_ms=attempt.took_ms)
+
+    def _check_health(self, attempt: PassAttempt, _occurrence: Occurrence) -> Done:
+        fault = self._fault_now()
+        self._presenter.fault = fault
+        return Done(attempt, Event.BACK_IN_SERVICE if fault is None else None)
+
+    def _fault_now(self) -> str | None:
+        """What stands in the way of service now, for staff; None when nothing does."""
+        if not self._devices.board.online:
+            return self._presenter.fault or "board"
+        try:
+            self._devices.store.document("calendar")
+            self._records.write_late()
+            _ = self._devices.journal.last_sequence
+        except CanteenError as error:
+            return type(error).__name__
+        return None

@@ -1,0 +1,154 @@
+"""Puts a terminal together from its configuration. The only place that chooses between real and simulated devices."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from canteen.clock import Clock, SystemClock
+from firmware_bridge.channel_key import read_channel_key
+from firmware_bridge.control_panel import ControlPanelBoard
+from hand_geometry.capture_device import CaptureDevice
+from sync.order_box import OrderBox
+from sync.pass_journal import PassJournal
+from sync.sealing import OpeningKey
+from sync.signing import SigningKey, VerifyingKey
+from templates_store.encrypted_store import EncryptedStore
+from templates_store.key_source import FileKeySource
+from terminal.actions import Actions
+from terminal.configuration import CameraSource, Configuration, RecordedCameraSource, SimulatedCameraSource
+from terminal.devices import Devices
+from terminal.display.server import ScreenServer
+from terminal.identification import Identification
+from terminal.inbox import Inbox
+from terminal.orders import OrderDesk
+from terminal.pass_records import PassRecords
+from terminal.presenter import Presenter
+from terminal.recovery import recover
+from terminal.runner import Runner
+from terminal.served import Served
+
+_log = logging.getLogger("canteen.terminal.assembly")
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A terminal's working parts, wired to one set of devices."""
+
+    devices: Devices
+    inbox: Inbox
+    runner: Runner
+    desk: OrderDesk
+    served: Served
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSettings:
+    """What the school chooses, and the two keys that orders are opened with."""
+
+    language: str
+    code_length: int
+    passage_timeout_s: float
+    server_key: VerifyingKey
+    opening_key: OpeningKey
+
+
+def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings) -> Lane:
+    """Wire machine, actions and orders to `devices`, and settle what a power cut left."""
+    served = Served()
+    records = PassRecords(devices.journal, devices.box, devices.store, devices.clock, served)
+    identification = Identification(devices.store, served)
+    presenter = Presenter(
+        devices,
+        inbox,
+        records,
+        identification,
+        language=settings.language,
+        code_length=settings.code_length,
+        passage_timeout_s=settings.passage_timeout_s,
+    )
+    actions = Actions(
+        devices,
+        inbox,
+        records,
+        identification,
+        presenter,
+        code_length=settings.code_length,
+        passage_timeout_s=settings.passage_timeout_s,
+    )
+    desk = OrderDesk(
+        devices.device,
+        devices.box,
+        devices.store,
+        records,
+        devices.clock,
+        settings.server_key,
+        settings.opening_key,
+        identification.calendar_changed,
+    )
+    recover(devices.journal, devices.store, records, served, desk, devices.clock)
+    runner = Runner(
+        devices, inbox, actions, presenter, desk.apply_waiting, passage_timeout_s=settings.passage_timeout_s
+    )
+    return Lane(devices, inbox, runner, desk, served)
+
+
+def assemble(configuration: Configuration, closing: ExitStack, clock: Clock | None = None) -> Lane:
+    """A terminal from its configuration; `closing` lets go of everything in the reverse order.
+
+    Raises:
+        CanteenError: a key file is open to others, the store does not open, the port is taken, a twin in production…
+    """
+    clock = clock or SystemClock()
+    inbox = Inbox(clock.monotonic_s)
+    # The screen first: whatever takes long or fails after it, the lane is not black.
+    screen = ScreenServer(configuration.display_host, configuration.display_port, production=configuration.production)
+    closing.callback(screen.close)
+    journal = PassJournal(
+        configuration.journal, configuration.device, SigningKey.load_or_create(configuration.signing_key)
+    )
+    closing.callback(journal.close)
+    box = OrderBox(configuration.orders)
+    closing.callback(box.close)
+    store = EncryptedStore(configuration.store, FileKeySource(configuration.store_key))
+    closing.callback(store.close)
+    board = ControlPanelBoard(
+        configuration.board_serial,
+        configuration.board_address,
+        read_channel_key(configuration.board_channel_key),
+        inbox.on_board_event,
+        production=configuration.production,
+    )
+    closing.callback(board.stop)
+    from terminal.verification import HandVerification  # loads OpenCV
+
+    hand_reader = HandVerification(
+        _camera(configuration.camera, clock.monotonic_s, production=configuration.production), clock.monotonic_s
+    )
+    closing.callback(hand_reader.close)
+    devices = Devices(configuration.device, clock, board, hand_reader, screen, journal, box, store)
+    settings = LaneSettings(
+        configuration.language,
+        configuration.code_length,
+        configuration.passage_timeout_s,
+        configuration.server_signing_key,
+        OpeningKey.load_or_create(configuration.sealing_key),
+    )
+    return assemble_lane(devices, inbox, settings)
+
+
+def _camera(source: CameraSource, monotonic: Callable[[], float], *, production: bool) -> CaptureDevice:
+    """The camera, or one of its twins; the twins refuse production themselves."""
+    if isinstance(source, SimulatedCameraSource):
+        from hand_geometry.simulated_camera import SimulatedCamera
+
+        return SimulatedCamera(source.path, production=production, monotonic=monotonic)
+    if isinstance(source, RecordedCameraSource):
+        from hand_geometry.recorded_camera import RecordedCamera
+
+        return RecordedCamera(source.path, production=production, monotonic=monotonic)
+    from hand_geometry.camera import Camera
+
+    return Camera(source.device, monotonic=monotonic)

@@ -1,0 +1,81 @@
+"""Every port of a terminal in one dataclass: what the state machine's actions may touch, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from canteen.access_decision import HandStatus
+from canteen.clock import Clock
+from canteen.identifiers import DeviceId
+from firmware_bridge.devices import Board
+from hand_geometry.quality import QualityReason
+from sync.order_box import OrderBox
+from sync.pass_journal import PassJournal
+from templates_store.store import StoredReference, TemplateStore
+from terminal.display.view import ScreenView
+
+if TYPE_CHECKING:
+    from hand_geometry.acquisition import Features  # loads OpenCV: behind assembly only
+
+
+@dataclass(frozen=True, slots=True)
+class HandCapture:
+    """What one watch of the hand reader ended with: features, or why there are none.
+
+    Attributes:
+        watch: the number under which it was asked for.
+        seen_at_s: when the frame was taken that it rests on (monotonic).
+    """
+
+    watch: int
+    seen_at_s: float
+    failure: QualityReason | None = None
+    features: Features | None = field(default=None, repr=False)
+
+
+class HandReader(Protocol):
+    """Looks for one hand at a time."""
+
+    def watch(self, watch: int, timeout_s: float, on_capture: Callable[[HandCapture], None]) -> None:
+        """Begin to look; `on_capture` is called once, on another thread, unless `stop` comes first. Never waits."""
+        ...
+
+    def stop(self) -> None:
+        """Stop looking. Never waits."""
+        ...
+
+    def compare(self, reference: StoredReference, features: Features) -> HandStatus:
+        """MATCHED or NOT_MATCHED; NO_REFERENCE where this version cannot read what is stored."""
+        ...
+
+    def sees_the_platen(self) -> bool:
+        """Whether the camera gives a frame now."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Screen(Protocol):
+    """The pupil's screen."""
+
+    def show(self, view: ScreenView) -> None:
+        """Show `view` from now on. Never waits."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """All that a terminal is connected to."""
+
+    device: DeviceId
+    clock: Clock
+    board: Board
+    hand_reader: HandReader
+    screen: Screen
+    journal: PassJournal
+    box: OrderBox
+    store: TemplateStore

@@ -1,0 +1,204 @@
+"""What the screen says, for a child of eleven: few words, what to do next, and never a word of money or blame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from canteen.access_decision import Reason
+from canteen.meal_pass import PassMethod
+from hand_geometry.quality import QualityReason
+from terminal.display.language import _
+from terminal.display.view import Tone
+from terminal.pass_machine import HAND_TRIES, PassAttempt, State
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One look of the screen, in French; a name may be put into `message` at {name}.
+
+    Attributes:
+        board_text: for the board's own line of 32 characters.
+        staff_note: shown small: a technical word that staff can act on.
+    """
+
+    tone: Tone
+    pictogram: str
+    message: str
+    prompt: str
+    board_text: str
+    staff_note: str | None = None
+
+
+_IDLE = Face(Tone.READY, "keypad", _("Tape ton code"), _("ou présente ta carte"), _("Code ou carte"))
+_CLOSED = Face(Tone.READY, "clock", _("C’est fermé pour l’instant"), _("Reviens à l’heure du repas"), _("Ferme"))
+_TYPING = Face(Tone.READY, "keypad", _("Tape ton code"), _("Erreur ? Touche ✱"), _("Tape ton code"))
+_RETYPE = Face(Tone.READY, "again", _("Retape ton code"), _("depuis le premier chiffre"), _("Retape ton code"))
+_HAND = Face(Tone.ASK, "hand", _("Pose ta main"), _("bien à plat, doigts écartés"), _("Pose ta main"))
+_WAIT = Face(Tone.ASK, "clock", _("Un instant…"), _("Je regarde"), _("Un instant"))
+_GRANTED = Face(Tone.GRANTED, "pass", _("Bon appétit, {name} !"), _("Tu peux passer"), _("Bon appetit !"))
+_GRANTED_UNNAMED = Face(Tone.GRANTED, "pass", _("Bon appétit !"), _("Tu peux passer"), _("Bon appetit !"))
+_ABANDONED = Face(
+    Tone.DENIED, "again", _("Le passage s’est refermé"), _("Recommence : ton repas t’attend"), _("Recommence")
+)
+_STARTING = Face(Tone.FAULT, "clock", _("Je me prépare"), _("Encore un petit instant"), _("Un instant"))
+_FAULT = Face(
+    Tone.FAULT, "adult", _("Je ne marche pas"), _("Demande à un adulte : tu vas manger"), _("En panne : adulte")
+)
+
+_PAUSED_READER = Face(
+    Tone.DENIED,
+    "card",
+    _("Le lecteur de main est en pause"),
+    _("Prends ta carte ou appelle un adulte"),
+    _("Prends ta carte"),
+)
+
+GUIDANCE: dict[str | None, Face] = {
+    None: Face(
+        Tone.ASK, "hand", _("Encore une fois"), _("Enlève ta main, puis repose-la bien à plat"), _("Repose ta main")
+    ),
+    QualityReason.NO_HAND: Face(
+        Tone.ASK, "hand", _("Je ne vois pas ta main"), _("Pose-la au milieu"), _("Pose ta main")
+    ),
+    QualityReason.FINGERS_CLOSED: Face(
+        Tone.ASK, "fingers", _("Écarte les doigts"), _("Repose ta main, doigts bien écartés"), _("Ecarte les doigts")
+    ),
+    QualityReason.FINGER_MISSING: Face(
+        Tone.ASK,
+        "fingers",
+        _("Montre tous tes doigts"),
+        _("Repose ta main, les cinq doigts à plat"),
+        _("Les cinq doigts"),
+    ),
+    QualityReason.HAND_CUT_OFF: Face(
+        Tone.ASK, "centre", _("Mets ta main au milieu"), _("Toute la main, manche relevée"), _("Main au milieu")
+    ),
+    QualityReason.WRONG_HAND: Face(
+        Tone.ASK, "other-hand", _("L’autre main !"), _("Pose ton autre main à plat"), _("L'autre main")
+    ),
+    QualityReason.BLURRED: Face(
+        Tone.ASK, "still", _("Ne bouge plus"), _("Repose ta main et compte jusqu’à deux"), _("Ne bouge plus")
+    ),
+}
+"""What to do better at the next placement; None where the hand was read but did not match."""
+
+_REPOSE = Face(Tone.ASK, "hand", _("Repose ta main"), _("Bien à plat, manche relevée, sans bague"), _("Repose ta main"))
+
+_TO_AN_ADULT = _("Va voir un adulte : il va t’aider")
+
+DENIALS: dict[Reason, Face] = {
+    Reason.UNKNOWN_CODE: Face(
+        Tone.DENIED, "keypad", _("Je ne connais pas ce code"), _("Retape-le doucement"), _("Code inconnu")
+    ),
+    Reason.UNKNOWN_CARD: Face(
+        Tone.DENIED,
+        "card",
+        _("Je ne connais pas cette carte"),
+        _("Présente-la encore, ou va voir un adulte"),
+        _("Carte inconnue"),
+    ),
+    Reason.CARD_BLOCKED: Face(
+        Tone.DENIED,
+        "adult",
+        _("Cette carte ne marche plus"),
+        _("Va voir un adulte : tu en auras une autre"),
+        _("Carte bloquee"),
+    ),
+    Reason.OUTSIDE_SERVING_PERIOD: Face(
+        Tone.DENIED, "clock", _("Ce n’est pas encore l’heure"), _("Reviens à l’heure du repas"), _("Pas l'heure")
+    ),
+    Reason.NO_ENTITLEMENT_TODAY: Face(
+        Tone.DENIED, "adult", _("Pas de repas prévu aujourd’hui"), _TO_AN_ADULT, _("Va voir un adulte")
+    ),
+    Reason.ALREADY_SERVED: Face(
+        Tone.DENIED, "plate", _("Ton repas est déjà pris"), _("Une erreur ? Va voir un adulte"), _("Repas deja pris")
+    ),
+    Reason.CARD_REQUIRED: Face(
+        Tone.DENIED, "card", _("Prends ta carte"), _("et présente-la ici"), _("Prends ta carte")
+    ),
+    Reason.REFERENCE_EXPIRED: _PAUSED_READER,
+    Reason.HAND_NOT_READ: Face(
+        Tone.DENIED,
+        "card",
+        _("Je n’ai pas bien vu ta main"),
+        _("Prends ta carte ou appelle un adulte"),
+        _("Carte ou adulte"),
+    ),
+    Reason.HAND_NOT_MATCHED: Face(
+        Tone.DENIED,
+        "card",
+        _("Je n’ai pas reconnu ta main"),
+        _("Prends ta carte ou appelle un adulte"),
+        _("Carte ou adulte"),
+    ),
+    Reason.TOO_SLOW: Face(
+        Tone.DENIED, "again", _("On recommence ?"), _("Retape ton code quand tu es prêt"), _("Recommence")
+    ),
+    Reason.JOURNAL_UNAVAILABLE: Face(
+        Tone.DENIED,
+        "adult",
+        _("J’ai une petite panne"),
+        _("Demande à un adulte : tu vas manger"),
+        _("Va voir un adulte"),
+        staff_note="journal-unavailable",
+    ),
+    Reason.CLOCK_UNTRUSTED: Face(
+        Tone.DENIED,
+        "adult",
+        _("J’ai une petite panne"),
+        _("Demande à un adulte : tu vas manger"),
+        _("Va voir un adulte"),
+        staff_note="clock-untrusted",
+    ),
+    Reason.OUT_OF_SERVICE: Face(
+        Tone.DENIED,
+        "adult",
+        _("J’ai une petite panne"),
+        _("Demande à un adulte : tu vas manger"),
+        _("Va voir un adulte"),
+        staff_note="turnstile-refused",
+    ),
+}
+"""Every reason a pass may be denied for."""
+
+STARTING = "starting"
+"""The fault of a terminal that has just begun: its board has not answered yet."""
+
+
+def face_for(state: State, attempt: PassAttempt, *, service_open: bool, fault: str | None) -> Face:
+    """The screen's look in `state`."""
+    match state:
+        case State.IDLE:
+            return _IDLE if service_open else _CLOSED
+        case State.TYPING_CODE:
+            return _RETYPE if attempt.retype else _TYPING
+        case State.AWAITING_HAND:
+            return _HAND if attempt.tries == 0 else guidance_face(attempt.guidance)
+        case State.GUIDING:
+            return guidance_face(attempt.guidance)
+        case State.PASSAGE_OPEN | State.CLOSING:
+            return _GRANTED if attempt.first_name else _GRANTED_UNNAMED
+        case State.SHOWING_DENIAL:
+            return _denial_face(attempt)
+        case State.OUT_OF_SERVICE:
+            return _STARTING if fault == STARTING else _FAULT
+        case State.DECIDING | State.COMPARING:
+            return _WAIT
+
+
+def guidance_face(guidance: str | None) -> Face:
+    """What to do better at the next placement."""
+    return GUIDANCE.get(guidance, _REPOSE)
+
+
+def tries_left(attempt: PassAttempt) -> int:
+    """Placements that this attempt still has."""
+    return HAND_TRIES - attempt.tries if attempt.method is PassMethod.HAND else 0
+
+
+def _denial_face(attempt: PassAttempt) -> Face:
+    if attempt.abandoned and attempt.reason is Reason.GRANTED:
+        return _ABANDONED
+    if attempt.guidance == QualityReason.DEVICE_LOST:
+        return _PAUSED_READER
+    return DENIALS[attempt.reason or Reason.OUT_OF_SERVICE]

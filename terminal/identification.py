@@ -1,0 +1,130 @@
+"""From a credential to a decision: who it names, what the meal is charged to, and what `decide_access` says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from canteen.access_decision import (
+    AccessDecision,
+    AccessRequest,
+    CredentialStatus,
+    HandStatus,
+    MissingEntitlement,
+    decide_access,
+)
+from canteen.clock import ClockTrust
+from canteen.credentials import CardNumber, PersonalCode
+from canteen.entitlements import EntitlementKind, entitlement_for
+from canteen.errors import InvalidPersonalCode
+from canteen.identifiers import PupilId
+from canteen.serving_periods import ServiceMoment, ServingCalendar
+from sync.errors import MalformedMessage
+from sync.orders import CalendarOrder, read_order
+from templates_store.errors import StoreUnavailable
+from templates_store.store import PupilRecord, ReferenceAbsence, TemplateStore
+from terminal.served import Served
+
+CALENDAR_DOCUMENT = "calendar"
+"""Under this name the store keeps the last calendar order, as the order's own JSON."""
+
+_NO_CALENDAR = CalendarOrder("", ServingCalendar("Europe/Paris", ()), MissingEntitlement.DENY)
+"""Before the first order: no service is open, so nobody is let through by a guess."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a credential came to."""
+
+    decision: AccessDecision
+    pupil: PupilId | None = None
+    first_name: str = field(default="", repr=False)
+    moment: ServiceMoment | None = None
+    charged_to: EntitlementKind | None = None
+
+
+class Identification:
+    """Answers for one credential at one instant, from the store and the table of those served."""
+
+    def __init__(self, store: TemplateStore, served: Served) -> None:
+        self._store, self._served = store, served
+        self._calendar: CalendarOrder | None = None
+
+    @property
+    def calendar(self) -> CalendarOrder:
+        """The school's calendar as last ordered; read once, until `calendar_changed`."""
+        if self._calendar is None:
+            self._calendar = self._read_calendar()
+        return self._calendar
+
+    def calendar_changed(self) -> None:
+        """An order has replaced it."""
+        self._calendar = None
+
+    def by_code(self, digits: str, now: datetime, trust: ClockTrust) -> Finding:
+        """What is known of a typed code, before any hand."""
+        try:
+            record = self._store.find_by_code(PersonalCode(digits))
+        except InvalidPersonalCode:
+            record = None
+        if record is None:
+            return self._decide(CredentialStatus.UNKNOWN_CODE, None, HandStatus.NO_REFERENCE, now, trust)
+        return self._decide(CredentialStatus.KNOWN_CODE, record, self._hand_before(record.pupil, now), now, trust)
+
+    def by_card(self, card: CardNumber, now: datetime, trust: ClockTrust) -> Finding:
+        """What is known of a card."""
+        found = self._store.find_by_card(card)
+        record = None if found is None else self._store.pupil(found.pupil)
+        if found is None or record is None:
+            status = CredentialStatus.UNKNOWN_CARD
+        elif found.blocked:
+            status = CredentialStatus.BLOCKED_CARD
+        else:
+            status = CredentialStatus.KNOWN_CARD
+        return self._decide(status, record, HandStatus.NO_REFERENCE, now, trust)
+
+    def with_hand(self, pupil: PupilId, hand: HandStatus, now: datetime, trust: ClockTrust) -> Finding:
+        """The decision once the hand has been seen. A pupil purged meanwhile is no longer known."""
+        record = self._store.pupil(pupil)
+        status = CredentialStatus.UNKNOWN_CODE if record is None else CredentialStatus.KNOWN_CODE
+        return self._decide(status, record, hand, now, trust)
+
+    def _hand_before(self, pupil: PupilId, now: datetime) -> HandStatus:
+        held = self._store.reference(pupil, now)
+        if held is ReferenceAbsence.NONE:
+            return HandStatus.NO_REFERENCE
+        return HandStatus.REFERENCE_EXPIRED if held is ReferenceAbsence.LEASE_EXPIRED else HandStatus.NOT_LAID_YET
+
+    def _decide(
+        self, status: CredentialStatus, record: PupilRecord | None, hand: HandStatus, now: datetime, trust: ClockTrust
+    ) -> Finding:
+        school = self.calendar
+        moment = school.calendar.moment_at(now)
+        entitlement = None if record is None else entitlement_for(record.entitlements, school.calendar.local_day(now))
+        charged_to = None if entitlement is None else entitlement.kind
+        decision = decide_access(
+            AccessRequest(
+                credential=status,
+                clock_trust=trust,
+                moment=moment,
+                charged_to=charged_to,
+                already_served=record is not None
+                and moment is not None
+                and self._served.has_been(record.pupil, moment),
+                hand=hand,
+                missing_entitlement=school.missing_entitlement,
+            )
+        )
+        if record is None:
+            return Finding(decision)
+        return Finding(decision, record.pupil, record.first_name, moment, charged_to)
+
+    def _read_calendar(self) -> CalendarOrder:
+        document = self._store.document(CALENDAR_DOCUMENT)
+        if document is None:
+            return _NO_CALENDAR
+        try:
+            order = read_order(document)
+        except MalformedMessage as error:
+            raise StoreUnavailable("the calendar in the store cannot be read") from error
+        return order if isinstance(order, CalendarOrder) else _NO_CALENDAR

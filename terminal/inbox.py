@@ -1,0 +1,110 @@
+"""The one queue: whatever happens, on whichever thread, becomes an occurrence and waits its turn here."""
+
+from __future__ import annotations
+
+import logging
+import queue
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from canteen.credentials import CardNumber
+from firmware_bridge.devices import (
+    BoardEvent,
+    BoardLost,
+    BoardRecovered,
+    CancelPressed,
+    CardPresented,
+    CorrectionPressed,
+    DigitPressed,
+    EnterPressed,
+    InputInterrupted,
+    PassageAbandoned,
+    PassageCompleted,
+    TamperDetected,
+)
+from terminal.devices import HandCapture
+from terminal.pass_machine import Event
+
+SAME_CARD_S = 1.5
+"""A card held to the reader is reported again and again: one presentation, until it was away this long."""
+
+_log = logging.getLogger("canteen.terminal.inbox")
+
+Payload = str | CardNumber | HandCapture | None
+"""A digit, a card, a hand, or why the board was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """An event with what came along and when it happened (monotonic)."""
+
+    event: Event
+    at_s: float
+    payload: Payload = field(default=None, repr=False)
+
+
+_PLAIN: dict[type[BoardEvent], Event] = {
+    CorrectionPressed: Event.CORRECTION,
+    EnterPressed: Event.ENTER,
+    CancelPressed: Event.CANCEL,
+    PassageCompleted: Event.PASSAGE_COMPLETED,
+    PassageAbandoned: Event.PASSAGE_ABANDONED,
+    BoardRecovered: Event.BOARD_RECOVERED,
+    InputInterrupted: Event.INPUT_INTERRUPTED,
+}
+
+
+class Inbox:
+    """Posted to from any thread, emptied by the runner alone."""
+
+    def __init__(self, monotonic_s: Callable[[], float]) -> None:
+        self._monotonic_s = monotonic_s
+        self._waiting: queue.SimpleQueue[Occurrence] = queue.SimpleQueue()
+        self._first: deque[Occurrence] = deque()
+        self._last_card: tuple[CardNumber, float] | None = None
+        self.tampered = False
+        """Whether the board's cover was opened since the start; staff see it on the screen."""
+
+    def post(self, event: Event, payload: Payload = None) -> None:
+        """Queue an event that happened now."""
+        self._waiting.put(Occurrence(event, self._monotonic_s(), payload))
+
+    def on_board_event(self, event: BoardEvent) -> None:
+        """What the board reports; called on its thread, so it only queues."""
+        match event:
+            case DigitPressed(digit):
+                self.post(Event.DIGIT, digit)
+            case CardPresented(card):
+                self._take_card(card)
+            case BoardLost(reason):
+                self.post(Event.BOARD_LOST, reason.value)
+            case TamperDetected():
+                _log.warning("the board's cover was opened")
+                self.tampered = True
+            case _:
+                self.post(_PLAIN[type(event)])
+
+    def put_first(self, occurrences: list[Occurrence]) -> None:
+        """Handle these, in their order, before anything that waits."""
+        self._first.extendleft(reversed(occurrences))
+
+    def next(self, timeout_s: float) -> Occurrence | None:
+        """The next occurrence, or None if none comes within `timeout_s`."""
+        if self._first:
+            return self._first.popleft()
+        try:
+            return self._waiting.get(timeout=timeout_s) if timeout_s > 0 else self._waiting.get_nowait()
+        except queue.Empty:
+            return None
+
+    @property
+    def empty(self) -> bool:
+        return not self._first and self._waiting.empty()
+
+    def _take_card(self, card: CardNumber) -> None:
+        now_s = self._monotonic_s()
+        last = self._last_card
+        self._last_card = (card, now_s)
+        if last is None or last[0] != card or now_s - last[1] > SAME_CARD_S:
+            self.post(Event.CARD, card)

@@ -1,0 +1,76 @@
+"""`canteen-terminal`: runs a terminal, or prints its public keys."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import logging
+import signal
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from canteen.errors import CanteenError
+from sync.sealing import OpeningKey
+from sync.signing import SigningKey
+from terminal.configuration import Configuration, read_configuration
+from terminal.display.language import _, said_in
+from terminal.hardening import harden_process
+from terminal.pass_machine import Event
+
+_log = logging.getLogger("canteen.terminal.main")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; the exit status."""
+    parser = argparse.ArgumentParser(prog="canteen-terminal", description=_("La borne de la file de cantine"))
+    parser.add_argument("command", nargs="?", choices=("run", "keys"), default="run")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    harden_process()
+    try:
+        configuration = read_configuration(arguments.config)
+        if arguments.command == "keys":
+            print_keys(configuration)
+        else:
+            run(configuration)
+    except (CanteenError, OSError) as error:
+        _log.critical("%s", error)
+        sys.stderr.write(f"canteen-terminal: {said_in('fr', _('la borne ne démarre pas'))} : {error}\n")
+        return 1
+    return 0
+
+
+def print_keys(configuration: Configuration) -> None:
+    """The public halves, as one line of JSON for the server's directory; the private ones are made on first use."""
+    verifying = SigningKey.load_or_create(configuration.signing_key).verifying_key
+    sealing = OpeningKey.load_or_create(configuration.sealing_key).sealing_key
+    keys = {
+        "device": configuration.device,
+        "verifying_key": base64.b64encode(verifying.octets).decode("ascii"),
+        "sealing_key": base64.b64encode(sealing.octets).decode("ascii"),
+    }
+    sys.stdout.write(json.dumps(keys) + "\n")
+
+
+def run(configuration: Configuration) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    from terminal.assembly import assemble  # the devices' libraries; `keys` needs none of them
+    from terminal.self_test import run_self_test
+
+    with ExitStack() as closing:
+        lane = assemble(configuration, closing)
+        for asked_to_end in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(asked_to_end, lambda *_: lane.inbox.post(Event.STOPPING))
+        lane.devices.board.start()
+        checks = run_self_test(lane.devices)
+        _log.info("self test: %s", ", ".join(f"{check.name} {'ok' if check.passed else 'FAILED'}" for check in checks))
+        _log.info("the lane of %s runs", configuration.device)
+        lane.runner.run()
+        _log.info("the lane of %s ends", configuration.device)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

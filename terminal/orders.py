@@ -1,0 +1,215 @@
+"""The server's orders, one by one: checked, opened, applied to the store, told to the journal, taken from the box.
+
+The order of the last three makes a kill harmless. Killed before the journal: it is applied again, and applying
+twice changes nothing. Killed after it: the journal knows the order, and `finish_interrupted` only takes it from the box,
+so that no second receipt is ever written. An order that is no good is refused by name; the next one has its turn.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from canteen.clock import Clock
+from canteen.credentials import PersonalCode
+from canteen.identifiers import DeviceId
+from sync.errors import BadSignature, JournalUnavailable, MalformedMessage, OrderBoxUnavailable, SealBroken
+from sync.facts import Fact, OrderApplied, OrderRefused, PurgeReceipt
+from sync.messages import SignedOrder
+from sync.order_box import OrderBox
+from sync.orders import (
+    CalendarOrder,
+    CardAssigned,
+    CardBlocked,
+    DeviceEntry,
+    DeviceRole,
+    DevicesOrder,
+    LeaseOrder,
+    Order,
+    PurgeOrder,
+    ReferenceOrder,
+    Roster,
+    RosterPupil,
+    read_order,
+    write_order,
+)
+from sync.sealed_reference import open_reference
+from sync.sealing import OpeningKey
+from sync.signing import VerifyingKey
+from templates_store.errors import CodeTaken, ConsentMissing, StoreUnavailable, UnknownPupil
+from templates_store.store import Erasure, PupilRecord, TemplateStore
+from terminal.identification import CALENDAR_DOCUMENT
+from terminal.pass_records import PassRecords
+
+_log = logging.getLogger("canteen.terminal.orders")
+
+DEVICES_DOCUMENT = "devices"
+_AT_ONCE_S = 0.05
+"""Orders are applied between two pupils: this long at most, then the lane looks at its queue again."""
+_PAUSE_S = 5.0
+"""After a box, store or journal that does not answer."""
+
+
+class _Refused(Exception):
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class OrderDesk:
+    """Applies what waits in the order box."""
+
+    def __init__(
+        self,
+        device: DeviceId,
+        box: OrderBox,
+        store: TemplateStore,
+        records: PassRecords,
+        clock: Clock,
+        server_key: VerifyingKey,
+        opening_key: OpeningKey,
+        calendar_changed: Callable[[], None],
+    ) -> None:
+        self._device, self._box, self._store = device, box, store
+        self._records, self._clock = records, clock
+        self._server_key, self._opening_key = server_key, opening_key
+        self._calendar_changed = calendar_changed
+        self._not_before_s = 0.0
+
+    def finish_interrupted(self, decided_in_journal: int | None) -> None:
+        """Take from the box the one order that the journal already answers, left there by a kill.
+
+        Only the very next one: an older number in the journal says nothing of a box that was made anew.
+        """
+        if decided_in_journal is not None and decided_in_journal == self._box.done_up_to + 1:
+            self._box.mark_done(decided_in_journal)
+
+    def apply_waiting(self) -> bool:
+        """Apply what waits, for a moment; whether more waits."""
+        started_s = self._clock.monotonic_s()
+        if started_s < self._not_before_s:
+            return False
+        stop_at_s = time.monotonic() + _AT_ONCE_S
+        try:
+            while time.monotonic() < stop_at_s:
+                if not self.apply_next():
+                    return False
+        except (OrderBoxUnavailable, StoreUnavailable, JournalUnavailable) as error:
+            # The order stays in the box: nothing was told to the journal yet.
+            _log.warning("orders wait: %s", type(error).__name__)
+            self._not_before_s = started_s + _PAUSE_S
+            return False
+        return True
+
+    def apply_next(self) -> bool:
+        """Apply or refuse the order whose turn it is; False when none waits.
+
+        Raises:
+            OrderBoxUnavailable, StoreUnavailable, JournalUnavailable: it stays where it is.
+        """
+        number = self._box.done_up_to + 1
+        try:
+            order = self._box.next_waiting()
+            if order is None:
+                return False
+            facts = self._apply(self._opened(order, number))
+        except MalformedMessage:
+            self._answer(number, [OrderRefused(number, "malformed")])
+        except _Refused as refusal:
+            self._answer(number, [OrderRefused(number, refusal.why)])
+        else:
+            self._answer(number, [*facts, OrderApplied(number)])
+        return True
+
+    def _answer(self, number: int, facts: list[Fact]) -> None:
+        self._records.write(facts)
+        self._box.mark_done(number)
+        for fact in facts:
+            if isinstance(fact, OrderRefused):
+                _log.warning("order %d refused: %s", number, fact.why)
+
+    def _opened(self, order: SignedOrder, number: int) -> Order:
+        """The order itself, if it is the server's, for us, and in its place."""
+        try:
+            order.verify(self._server_key)
+        except BadSignature:
+            raise _Refused("bad-signature") from None
+        if order.device != self._device:
+            raise _Refused("another-device")
+        if order.number != number:
+            raise _Refused("another-number")
+        try:
+            return order.open(self._opening_key)
+        except SealBroken:
+            raise _Refused("seal-broken") from None
+
+    def _apply(self, order: Order) -> list[Fact]:
+        """Do it; the facts that it gives rise to beside OrderApplied."""
+        try:
+            match order:
+                case Roster():
+                    self._store.put_pupils([_record(pupil) for pupil in order.pupils], whole=order.whole)
+                case CalendarOrder():
+                    self._store.put_document(CALENDAR_DOCUMENT, write_order(order))
+                    self._calendar_changed()
+                case DevicesOrder():
+                    self._store.put_document(DEVICES_DOCUMENT, write_order(order))
+                case CardAssigned():
+                    self._store.put_card(order.card, order.pupil)
+                case CardBlocked():
+                    self._store.block_card(order.card)
+                case ReferenceOrder():
+                    self._keep_reference(order)
+                case LeaseOrder():
+                    self._store.renew_lease(order.until)
+                case PurgeOrder():
+                    return [self._purge(order)]
+        except UnknownPupil:
+            raise _Refused("unknown-pupil") from None
+        except CodeTaken:
+            raise _Refused("code-taken") from None
+        except ConsentMissing:
+            raise _Refused("no-consent") from None
+        return []
+
+    def _keep_reference(self, order: ReferenceOrder) -> None:
+        station = self._station(order.station)
+        try:
+            grant = open_reference(order.sealed, station.device, self._device, station.verifying_key, self._opening_key)
+        except SealBroken:
+            raise _Refused("reference-seal-broken") from None
+        except BadSignature:
+            raise _Refused("reference-not-of-station") from None
+        except MalformedMessage:
+            raise _Refused("reference-malformed") from None
+        if (grant.pupil, grant.revision) != (order.pupil, order.revision):
+            # The station signed this hand for somebody else: the server must not lay it under another name.
+            raise _Refused("reference-of-another")
+        self._store.put_reference(grant.pupil, grant.revision, grant.consent, grant.reference)
+
+    def _station(self, station: DeviceId) -> DeviceEntry:
+        document = self._store.document(DEVICES_DOCUMENT)
+        directory = None if document is None else read_order(document)
+        if isinstance(directory, DevicesOrder):
+            for entry in directory.devices:
+                if entry.device == station and entry.role is DeviceRole.STATION:
+                    return entry
+        raise _Refused("unknown-station")
+
+    def _purge(self, order: PurgeOrder) -> PurgeReceipt:
+        outcome = self._store.purge(order.pupil, Erasure(order.scope.value))
+        return PurgeReceipt(
+            purge=order.purge,
+            pupil=order.pupil,
+            scope=order.scope,
+            record_digest=outcome.record_digest,
+            erased_at=self._clock.utc_now(),
+            epoch_before=outcome.epoch_before,
+            epoch_after=outcome.epoch_after,
+        )
+
+
+def _record(pupil: RosterPupil) -> tuple[PupilRecord, PersonalCode]:
+    record = PupilRecord(pupil.pupil, pupil.first_name, pupil.last_name, pupil.class_name, pupil.entitlements)
+    return record, pupil.code

@@ -1,0 +1,83 @@
+"""The terminal's pen: every fact goes through here to the journal, and what is written feeds anti-passback."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from canteen.clock import Clock, ClockTrust, judge_clock
+from canteen.errors import CanteenError
+from canteen.meal_pass import PassAbandoned, PassCompleted, PassDenied, PassGranted, PassUnresolved
+from sync.errors import JournalUnavailable
+from sync.facts import Fact
+from sync.order_box import OrderBox
+from sync.pass_journal import PassJournal
+from templates_store.store import TemplateStore
+from terminal.served import Served
+
+_log = logging.getLogger("canteen.terminal.pass_records")
+
+
+class PassRecords:
+    """Appends facts with the instant and how far it may be believed."""
+
+    def __init__(self, journal: PassJournal, box: OrderBox, store: TemplateStore, clock: Clock, served: Served) -> None:
+        self._journal, self._box, self._store, self._clock = journal, box, store, clock
+        self._served = served
+        self._late: list[Fact] = []
+
+    def clock_trust(self, now: datetime) -> ClockTrust:
+        """How far `now` may be believed. Box and store failing to answer make it untrusted, not unknown."""
+        try:
+            return judge_clock(now, self._store.high_water_mark, self._box.link.signed_time)
+        except CanteenError as error:
+            _log.warning("the clock cannot be judged: %s", type(error).__name__)
+            return ClockTrust.UNTRUSTED
+
+    def grant(self, fact: PassGranted) -> None:
+        """Record a grant; on disk when this returns.
+
+        Raises:
+            JournalUnavailable: it is not, and nothing may open.
+        """
+        self._append([*self._late, fact])
+        self._late.clear()
+
+    def outcome(self, fact: PassCompleted | PassAbandoned | PassUnresolved) -> None:
+        """Record what became of a grant; if the journal fails just now, with the next fact that it takes.
+
+        Until then, and at a start after a kill, the pass counts as open, hence as a meal.
+        """
+        self._late.append(fact)
+        self.write_late()
+
+    def denial(self, fact: PassDenied) -> None:
+        """Record a denial. One that cannot be recorded is still a denial."""
+        self._late.append(fact)
+        self.write_late()
+
+    def write_late(self) -> None:
+        """Try again what the journal did not take."""
+        if not self._late:
+            return
+        try:
+            self._append(self._late)
+        except JournalUnavailable:
+            _log.warning("the journal takes nothing; %d facts wait in memory", len(self._late))
+            del self._late[:-_LATE_MOST]
+        else:
+            self._late.clear()
+
+    def write(self, facts: list[Fact]) -> None:
+        """Record facts that are about no pass (orders, receipts): all or none. Raises JournalUnavailable."""
+        self._append(facts)
+
+    def _append(self, facts: list[Fact]) -> None:
+        now = self._clock.utc_now()
+        self._journal.append_all(facts, now, self.clock_trust(now))
+        for fact in facts:
+            self._served.note(fact)
+
+
+_LATE_MOST = 500
+"""A journal that is ill for a whole lunch must not eat the memory. A denial may be lost; an open pass is a meal."""

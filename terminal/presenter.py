@@ -1,0 +1,153 @@
+"""From state and attempt to screen, lamp and buzzer; and the foot line that staff read."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from canteen.errors import CanteenError
+from canteen.identifiers import PassId
+from canteen.serving_periods import ServiceMoment
+from firmware_bridge.devices import Signal
+from terminal.devices import Devices
+from terminal.display.faces import STARTING, Face, face_for, tries_left
+from terminal.display.language import _, both, said_in
+from terminal.display.view import LineStatus, ScreenView, Tone, Words
+from terminal.identification import Identification
+from terminal.inbox import Inbox
+from terminal.pass_machine import DEADLINES_S, PassAttempt, State
+from terminal.pass_records import PassRecords
+
+_log = logging.getLogger("canteen.terminal.presenter")
+
+_SIGNALS = {
+    Tone.READY: Signal.READY,
+    Tone.ASK: Signal.WAIT,
+    Tone.GRANTED: Signal.GRANTED,
+    Tone.DENIED: Signal.DENIED,
+    Tone.FAULT: Signal.FAULT,
+}
+
+_BOARD_TEXT_LONGEST = 32
+
+
+class Presenter:
+    """Shows; decides nothing."""
+
+    def __init__(
+        self,
+        devices: Devices,
+        inbox: Inbox,
+        records: PassRecords,
+        identification: Identification,
+        *,
+        language: str,
+        code_length: int,
+        passage_timeout_s: float,
+    ) -> None:
+        self._devices, self._inbox, self._records = devices, inbox, records
+        self._identification = identification
+        self._language, self._code_length = language, code_length
+        self._shows_for_s = {**DEADLINES_S, State.PASSAGE_OPEN: passage_timeout_s}
+        self._shown: tuple[State, PassAttempt] = (State.OUT_OF_SERVICE, PassAttempt())
+        self._signalled: tuple[Signal, str, PassId | None] | None = None
+        self._status = LineStatus()
+        self.fault: str | None = STARTING
+        """Why the lane is out of service, in a word for staff."""
+
+    def show(self, state: State, attempt: PassAttempt) -> None:
+        """Screen and board say what `state` and `attempt` say."""
+        self._shown = (state, attempt)
+        face = face_for(state, attempt, service_open=self._status.serving_period is not None, fault=self.fault)
+        self._signal(face, attempt)
+        self._devices.screen.show(self._view(face, state, attempt))
+
+    def refresh(self) -> None:
+        """Read the foot line anew, and show it if it changed."""
+        status = self._read_status()
+        if status != self._status:
+            self._status = status
+            self.show(*self._shown)
+
+    def _signal(self, face: Face, attempt: PassAttempt) -> None:
+        """Lamp and buzzer change with the face, not with every digit: the buzzer would repeat itself."""
+        text = said_in(self._language, face.board_text)[:_BOARD_TEXT_LONGEST]
+        if attempt.typed:
+            text = "*" * len(attempt.typed)
+        signalled = (_SIGNALS[face.tone], text, attempt.pass_id)
+        if signalled != self._signalled:
+            self._signalled = signalled
+            self._devices.board.show(_SIGNALS[face.tone], text)
+
+    def _view(self, face: Face, state: State, attempt: PassAttempt) -> ScreenView:
+        named = face.tone is Tone.GRANTED and attempt.first_name
+        message = both(face.message)
+        if named:
+            message = Words(
+                message.fr.replace("{name}", attempt.first_name), message.en.replace("{name}", attempt.first_name)
+            )
+        return ScreenView(
+            state=state.value,
+            tone=face.tone,
+            pictogram=face.pictogram,
+            message=message,
+            prompt=both(face.prompt),
+            language=self._language,
+            reason=None if attempt.reason is None else attempt.reason.value,
+            staff_note=self.fault if state is State.OUT_OF_SERVICE else face.staff_note,
+            code_length=self._code_length,
+            digits_typed=len(attempt.typed),
+            tries_left=tries_left(attempt) if state in (State.AWAITING_HAND, State.GUIDING) else 0,
+            shows_for_s=self._shows_for_s.get(state),
+            first_name=attempt.first_name if named else None,
+            took_ms=attempt.took_ms,
+            status=self._status,
+        )
+
+    def _read_status(self) -> LineStatus:
+        """The foot line; what cannot be read is left as it was, the lane goes on."""
+        now = self._devices.clock.utc_now()
+        try:
+            school = self._identification.calendar
+            link = self._devices.box.link
+            backlog = self._devices.journal.backlog
+            moment = school.calendar.moment_at(now)
+        except CanteenError as error:
+            _log.warning("the foot line cannot be read: %s", type(error).__name__)
+            return self._status
+        local = ZoneInfo(school.calendar.timezone)
+        return LineStatus(
+            connected=link.connected,
+            since=None if link.since is None else link.since.isoformat(),
+            network=_network_words(link.connected, link.since, now, local),
+            backlog=backlog,
+            serving_period=None if moment is None else moment.period,
+            serving_until=self._until(moment),
+            school=school.school_name,
+            clock_trust=self._records.clock_trust(now).value,
+            tampered=self._inbox.tampered,
+        )
+
+    def _until(self, moment: ServiceMoment | None) -> str | None:
+        if moment is None:
+            return None
+        ends = (
+            period.ends_minute
+            for period in self._identification.calendar.calendar.periods
+            if period.name == moment.period and moment.day.weekday() in period.weekdays
+        )
+        minute = next(ends, None)
+        return None if minute is None else f"{minute // 60 % 24:02d}:{minute % 60:02d}"
+
+
+def _network_words(connected: bool, since: datetime | None, now: datetime, local: ZoneInfo) -> Words:
+    if connected:
+        return both(_("En ligne"))
+    if since is None:
+        return both(_("Hors ligne"))
+    there = since.astimezone(local)
+    days = now - since >= timedelta(hours=20)
+    when = there.strftime("%d/%m %H:%M") if days else there.strftime("%H:%M")
+    sentence = both(_("Hors ligne depuis {when}"))
+    return Words(sentence.fr.replace("{when}", when), sentence.en.replace("{when}", when))
