@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import gettext
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
 import uvicorn
-from fastapi import Body, FastAPI, HTTPException, Request
+from fastapi import APIRouter, Body, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from canteen.errors import InvalidCardNumber
 from canteen.credentials import CardNumber
+from canteen.errors import InvalidCardNumber
 from demo.canteen import Canteen
 from demo.people import Person
 from firmware_bridge.errors import FirmwareBridgeError
@@ -32,8 +33,6 @@ def lane_app(canteen: Canteen) -> FastAPI:
     app = FastAPI(title="canteen-demo", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
     app.mount("/static", StaticFiles(directory=_PAGES / "static"), name="static")
-    templates = Environment(loader=FileSystemLoader(_PAGES), autoescape=select_autoescape())
-    people = {person.key: person for person in canteen.people}
 
     @app.middleware("http")
     async def only_from_our_page(request: Request, call_next: RequestResponseEndpoint) -> Response:
@@ -50,6 +49,18 @@ def lane_app(canteen: Canteen) -> FastAPI:
     @app.exception_handler(FirmwareBridgeError)
     def peripheral_gone(_request: Request, _error: FirmwareBridgeError) -> JSONResponse:
         return JSONResponse({"detail": "the simulated board does not answer"}, status_code=503)
+
+    people = {person.key: person for person in canteen.people}
+    app.include_router(_pages(canteen, people))
+    app.include_router(_body(canteen, people))
+    app.include_router(_surroundings(canteen))
+    return app
+
+
+def _pages(canteen: Canteen, people: dict[str, Person]) -> APIRouter:
+    """What is looked at: the page, the images of hands, and the ways to the other pages."""
+    app = APIRouter()
+    templates = Environment(loader=FileSystemLoader(_PAGES), autoescape=select_autoescape())
 
     @app.get("/", response_class=HTMLResponse)
     def lane(request: Request) -> str:
@@ -75,6 +86,13 @@ def lane_app(canteen: Canteen) -> FastAPI:
         image = _hand_image(people, key, number)
         kind = "image/png" if image.startswith(b"\x89PNG") else "image/jpeg"
         return Response(image, media_type=kind, headers={"Cache-Control": "no-store"})
+
+    return app
+
+
+def _body(canteen: Canteen, people: dict[str, Person]) -> APIRouter:
+    """What a pupil does with fingers, hand, card and hip."""
+    app = APIRouter()
 
     @app.post("/api/press")
     def press(key: Annotated[str, Body(embed=True)]) -> dict[str, Any]:
@@ -124,6 +142,13 @@ def lane_app(canteen: Canteen) -> FastAPI:
     def push() -> dict[str, Any]:
         return {"turned": canteen.world.push()}
 
+    return app
+
+
+def _surroundings(canteen: Canteen) -> APIRouter:
+    """The cable to the server, and what one sees of the devices."""
+    app = APIRouter()
+
     @app.post("/api/network")
     def network(connected: Annotated[bool, Body(embed=True)]) -> dict[str, Any]:
         if connected:
@@ -157,8 +182,6 @@ class LaneServer:
     """The page's web server, in a thread of the demonstration."""
 
     def __init__(self, canteen: Canteen) -> None:
-        import threading
-
         configuration = uvicorn.Config(
             lane_app(canteen), host="127.0.0.1", port=canteen.ports.lane, log_level="warning", lifespan="off"
         )

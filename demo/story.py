@@ -255,9 +255,9 @@ def verified_receipts(answer: dict[str, Any]) -> set[str]:
     """The devices whose receipts in a purge record hold: checked here from the bytes, without trusting the server."""
     import base64
 
+    from sync.encoding import canonical
     from sync.errors import SyncError
     from sync.messages import read_batch
-    from sync.encoding import canonical
     from sync.signing import VerifyingKey
 
     devices = set()
