@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from canteen.identifiers import PupilId
+from canteen.identifiers import DeviceId, PupilId
 from canteen.operator_access import new_token, token_digest
 from canteen.private_file import create_private_file, read_or_create_private_file
 from demo.broker import SERVER_NAME, start_broker, write_broker_configuration
@@ -37,7 +37,7 @@ from demo.processes import Program, module_command
 from demo.world import World
 from sync.encoding import octets_text
 from sync.sealing import OpeningKey
-from sync.signing import SigningKey
+from sync.signing import SigningKey, VerifyingKey
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many steps are done, and how many there are."""
@@ -116,6 +116,11 @@ class Canteen:
     def operator_link(self, port: int) -> str:
         """A link that opens a page as the demonstration's operator."""
         return f"http://127.0.0.1:{port}/entrer?jeton={self.token}"
+
+    def verifying_key_of(self, device: str) -> VerifyingKey:
+        """A device's public key as the device itself has it."""
+        home = {TERMINAL: "terminal", STATION: "station"}[DeviceId(device)]
+        return SigningKey.load_or_create(self.layout.of(home) / "signing.key").verifying_key
 
     def code_of(self, person: Person) -> str:
         return self.codes[self.pupils[person.key]]
@@ -216,14 +221,14 @@ class Canteen:
     # The first filling
 
     def _fill(self) -> None:
-        self._register_devices()
         self.pupils = self._known_pupils()
+        if not self.pupils:
+            self._register_devices()
+            self._set_calendar()
         newcomers = [person for person in self.people if person.key not in self.pupils]
         if newcomers:
             self._add_to_roster(newcomers)
-        self.codes = {
-            PupilId(row["pupil"]): row["code"] for row in self._rows(self.billing.get("/api/pupils", codes=1))
-        }
+        self.codes = {PupilId(row["pupil"]): row["code"] or "" for row in self.billing.get("/api/pupils", codes=1)}
         if newcomers:
             self._enroll(newcomers)
         self.wait_settled()
@@ -236,10 +241,12 @@ class Canteen:
                 {
                     "device": device,
                     "role": role,
-                    "verifying_key": octets_text(SigningKey.load_or_create(home / "signing.key").verifying_key.octets),
+                    "verifying_key": octets_text(self.verifying_key_of(device).octets),
                     "sealing_key": octets_text(OpeningKey.load_or_create(home / "sealing.key").sealing_key.octets),
                 },
             )
+
+    def _set_calendar(self) -> None:
         self.billing.put(
             "/api/calendar",
             {
@@ -261,7 +268,7 @@ class Canteen:
     def _add_to_roster(self, newcomers: list[Person]) -> None:
         self._progress("Liste des élèves", 0, 1)
         today = date.today()  # noqa: DTZ011 - the school's own day, on this one machine
-        created = self._rows(self.billing.post("/api/pupils", [person.roster_row(today) for person in newcomers]))
+        created = self.billing.post("/api/pupils", [person.roster_row(today) for person in newcomers])
         for person, row in zip(newcomers, created, strict=True):
             self.pupils[person.key] = PupilId(row["pupil"])
         draft = self.layout.people.with_suffix(".new")
@@ -297,7 +304,3 @@ class Canteen:
             return False
         state = self.billing.get("/api/state")
         return all(device["orders_pending"] == 0 for device in state["devices"])
-
-    @staticmethod
-    def _rows(answer: Any) -> list[dict[str, Any]]:
-        return list(answer["pupils"] if isinstance(answer, dict) else answer)
