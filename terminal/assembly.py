@@ -92,6 +92,7 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings) -> Lan
     runner = Runner(
         devices, inbox, actions, presenter, desk.apply_waiting, passage_timeout_s=settings.passage_timeout_s
     )
+    presenter.refresh()  # the first picture: being prepared
     return Lane(devices, inbox, runner, desk, served)
 
 

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from canteen.errors import CanteenError
+from hand_geometry.errors import HandGeometryError
 from sync.sealing import OpeningKey
 from sync.signing import SigningKey
 from terminal.configuration import Configuration, read_configuration
@@ -36,8 +37,7 @@ def main(argv: list[str] | None = None) -> int:
             print_keys(configuration)
         else:
             run(configuration)
-    except (CanteenError, OSError) as error:
-        _log.critical("%s", error)
+    except (CanteenError, HandGeometryError, OSError) as error:
         sys.stderr.write(f"canteen-terminal: {said_in('fr', _('la borne ne démarre pas'))} : {error}\n")
         return 1
     return 0

@@ -1,8 +1,8 @@
 """The server's orders, one by one: checked, opened, applied to the store, told to the journal, taken from the box.
 
-The order of the last three makes a kill harmless. Killed before the journal: it is applied again, and applying
-twice changes nothing. Killed after it: the journal knows the order, and `finish_interrupted` only takes it from the box,
-so that no second receipt is ever written. An order that is no good is refused by name; the next one has its turn.
+The order of the last three makes a kill harmless. Killed before the journal: it is applied again, and applying twice
+changes nothing. Killed after it: the journal knows the order, and `finish_interrupted` only takes it from the box, so
+that no second receipt is ever written. An order that is no good is refused by name; the next one has its turn.
 """
 
 from __future__ import annotations

@@ -52,6 +52,7 @@ class ScreenServer:
         config = uvicorn.Config(
             self._application(),
             log_config=None,
+            log_level="warning",
             access_log=False,
             lifespan="on",
             ws="none",

@@ -1,0 +1,171 @@
+"""The whole program: a process, a libosdp peripheral on a pty, a camera on a socket, synthetic hands, the real screen."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import cv2
+import httpx
+import pytest
+
+from canteen.access_decision import MissingEntitlement, Reason
+from canteen.meal_pass import PassCompleted, PassDenied, PassGranted, PassMethod
+from hand_geometry.acquisition import FailureToAcquire, acquire
+from hand_geometry.reference import Reference, make_reference
+from hand_geometry.reference_codec import encode_reference
+from hand_geometry.synthetic_hand import synthetic_hand
+from sync.facts import OrderApplied
+from sync.orders import (
+    CalendarOrder,
+    CardAssigned,
+    DeviceEntry,
+    DeviceRole,
+    DevicesOrder,
+    LeaseOrder,
+    ReferenceOrder,
+    Roster,
+    RosterPupil,
+)
+from sync.sealed_reference import ReferenceGrant, seal_reference
+from sync.sealing import OpeningKey
+from tests.conftest import wait_until
+from tests.unit.terminal.lane import CONSENT, STATION, STATION_KEY, TERMINAL, card, code, pupil_id
+from tests.unit.terminal.programs import ALWAYS_OPEN, THIS_YEAR, TerminalProgram, surrounded
+
+
+def reference_bytes(identity: int) -> bytes:
+    """A reference of a synthetic person, from three placements."""
+    samples = []
+    for sample in range(3):
+        features = acquire(synthetic_hand(identity, sample))
+        assert not isinstance(features, FailureToAcquire)
+        samples.append(features)
+    reference = make_reference(samples)
+    assert isinstance(reference, Reference)
+    return encode_reference(reference)
+
+
+def picture(identity: int, sample: int) -> bytes:
+    return bytes(cv2.imencode(".png", synthetic_hand(identity, sample))[1])
+
+
+def fill(program: TerminalProgram) -> None:
+    """Orders as the server sends them: two pupils, a card, a hand."""
+    now = datetime.now(UTC)
+    grant = ReferenceGrant(pupil_id(1), 1, now, CONSENT, reference_bytes(1))
+    station = DeviceEntry(STATION, DeviceRole.STATION, STATION_KEY.verifying_key, OpeningKey(b"5" * 32).sealing_key)
+    sealed = seal_reference(grant, STATION, TERMINAL, STATION_KEY, program.opening_key.sealing_key)
+    program.order(
+        CalendarOrder("Collège Test", ALWAYS_OPEN, MissingEntitlement.SERVE_AND_BILL),
+        DevicesOrder((station,)),
+        Roster(
+            tuple(RosterPupil(pupil_id(n), f"Prénom{n}", "", "6A", code(n), (THIS_YEAR,)) for n in (1, 2)), whole=True
+        ),
+        CardAssigned(pupil_id(2), card(2)),
+        ReferenceOrder(pupil_id(1), STATION, 1, sealed),
+        LeaseOrder(now + timedelta(days=7)),
+    )
+
+
+def test_a_lunch_of_three(tmp_path: Path) -> None:
+    """By hand, denied with a stranger's hand, by card; all of it in the journal; the program ends cleanly."""
+    with surrounded(tmp_path) as (program, camera):
+        fill(program)
+        program.start()
+        wait_until(lambda: OrderApplied(6) in program.facts(), what="the orders")
+
+        for digit in code(1).digits:
+            assert program.world.press(digit)
+        program.wait_for("awaiting-hand")
+        camera.lay(picture(1, 7))
+        shown = program.wait_for("passage-open")
+        assert "Prénom1" == shown["first_name"]
+        assert program.world.push()
+        camera.lift()
+        idle = program.wait_for("idle")
+        assert 0 < idle["took_ms"] < 1000
+
+        camera.lay(picture(2, 7))
+        assert program.world.card(card(2).hexadecimal)
+        program.wait_for("passage-open")
+        program.world.push()
+        program.wait_for("idle")
+
+        for digit in code(1).digits:
+            program.world.press(digit)
+        assert Reason.ALREADY_SERVED.value == program.wait_for("showing-denial")["reason"]
+        assert 0 == program.end()
+
+        passes = [f for f in program.facts() if isinstance(f, PassGranted | PassCompleted | PassDenied)]
+        assert [PassGranted, PassCompleted, PassGranted, PassCompleted, PassDenied] == [type(f) for f in passes]
+        assert [PassMethod.HAND, PassMethod.CARD] == [f.method for f in passes if isinstance(f, PassGranted)]
+        assert code(1).digits not in program.log
+        assert "Prénom" not in program.log
+
+
+def test_a_stranger_with_the_right_code(tmp_path: Path) -> None:
+    """Three placements of another's hand open nothing."""
+    with surrounded(tmp_path) as (program, camera):
+        fill(program)
+        program.start()
+        wait_until(lambda: OrderApplied(6) in program.facts(), what="the orders")
+        camera.lay(picture(2, 7))
+        for digit in code(1).digits:
+            program.world.press(digit)
+        assert Reason.HAND_NOT_MATCHED.value == program.wait_for("showing-denial", timeout_s=15)["reason"]
+        assert "locked" == program.world.state().turnstile
+        assert [] == [f for f in program.facts() if isinstance(f, PassGranted)]
+
+
+def test_page_is_served_with_its_own_rules(tmp_path: Path) -> None:
+    """Own scripts and styles only, no foreign host name, and a stream that begins with the present view."""
+    with surrounded(tmp_path) as (program, _):
+        program.start()
+        base = f"http://127.0.0.1:{program.port}"
+        page = httpx.get(base, trust_env=False)
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert "http" not in page.text.split("<body")[1]
+        for name in ("screen.css", "screen.js", "icon.svg"):
+            assert 200 == httpx.get(f"{base}/static/{name}", trust_env=False).status_code
+        assert 400 == httpx.get(f"{base}/state", headers={"Host": "evil.example"}, trust_env=False).status_code
+        with httpx.stream("GET", f"{base}/events", trust_env=False, timeout=5) as events:
+            for line in events.iter_lines():
+                if line.startswith("data: "):
+                    assert json.loads(line.removeprefix("data: "))["state"]
+                    break
+        assert 0 == program.end()
+
+
+def test_keys(tmp_path: Path) -> None:
+    """The public keys, the same every time; private ones in files of mode 0600."""
+    program = TerminalProgram(tmp_path)
+    command = [sys.executable, "-m", "terminal.main", "keys", "--config", str(program.config)]
+    first, second = (json.loads(subprocess.check_output(command)) for _ in range(2))
+    assert first == second
+    assert {"device", "verifying_key", "sealing_key"} == set(first)
+    assert 0o600 == (tmp_path / "signing.key").stat().st_mode & 0o777
+
+
+@pytest.mark.parametrize("what", ["production", "port", "key"])
+def test_refuses_to_start(tmp_path: Path, what: str) -> None:
+    """Twins in production, a port in use, a key others can read: one sentence and status 1, no traceback."""
+    program = TerminalProgram(tmp_path, production=what == "production")
+    if what == "key":
+        (tmp_path / "sealing.key").chmod(0o644)
+    if what == "port":
+        import socket
+
+        with socket.create_server(("127.0.0.1", program.port)):
+            program.start(until_ready=False)
+            assert program.process is not None
+            assert 1 == program.process.wait(timeout=15)
+    else:
+        program.start(until_ready=False)
+        assert program.process is not None
+        assert 1 == program.process.wait(timeout=15)
+    assert "la borne ne démarre pas" in program.log
+    assert "Traceback" not in program.log
