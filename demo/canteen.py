@@ -33,7 +33,7 @@ from demo.layout import (
 from demo.network_switch import NetworkSwitch
 from demo.people import Person, Way
 from demo.pki import CertificateAuthority
-from demo.processes import Program, module_command
+from demo.processes import Program, module_command, script_command
 from demo.world import World
 from sync.encoding import octets_text
 from sync.sealing import OpeningKey
@@ -143,25 +143,25 @@ class Canteen:
         identity = self._authority.issue(SERVER_NAME)
         self._add(
             "canteen-billing",
-            "billing_server.main",
+            "canteen-billing",
             self._write(
                 "billing", "billing.toml", billing_configuration(layout, ports, identity.certificate, identity.key)
             ),
         )
         self._add(
             "canteen-station",
-            "enrollment_station.main",
+            "canteen-station",
             self._write("station", "station.toml", station_configuration(layout, ports, server, server_seal)),
         )
         self._add(
             "canteen-terminal",
-            "terminal.main",
+            "canteen-terminal",
             self._write("terminal", "terminal.toml", terminal_configuration(layout, ports, server)),
         )
         for device, program in ((TERMINAL, "terminal"), (STATION, "station")):
             files = self._authority.issue(device)
             text = sync_configuration(layout, device, program, self.switch.port, files.certificate, files.key, server)
-            self._add(f"canteen-sync-{program}", "sync.main", self._write(program, "sync.toml", text))
+            self._add(f"canteen-sync-{program}", "canteen-sync", self._write(program, "sync.toml", text))
         self.programs["peripheral"] = Program(
             "peripheral",
             module_command(
@@ -180,8 +180,8 @@ class Canteen:
         for program in ("billing", "station"):
             self._write_operators(layout.of(program) / "operators.json")
 
-    def _add(self, name: str, module: str, configuration: Path) -> None:
-        command = module_command(module, "--config", str(configuration))
+    def _add(self, name: str, script: str, configuration: Path) -> None:
+        command = script_command(script, "--config", str(configuration))
         self.programs[name] = Program(name, command, self.layout.logs / f"{name}.log")
 
     def _write(self, program: str, name: str, text: str) -> Path:

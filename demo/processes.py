@@ -96,6 +96,11 @@ class Program:
         return "\n".join(f"  {line}" for line in lines[-_LOG_TAIL_LINES:])
 
 
+def script_command(name: str, *arguments: str) -> list[str]:
+    """The command that runs one of our console scripts, from this very environment."""
+    return [str(Path(sys.executable).parent / name), *arguments]
+
+
 def module_command(module: str, *arguments: str) -> list[str]:
-    """The command that runs one of our programs with this very interpreter."""
+    """The command that runs a simulated device with this very interpreter."""
     return [sys.executable, "-m", module, *arguments]
