@@ -15,6 +15,7 @@ from hand_geometry.contour import trace_contour
 from hand_geometry.image_decoding import decode_image
 from hand_geometry.landmarks import Landmarks, find_landmarks
 from hand_geometry.measurements import FEATURE_NAMES, HandShape, features_of, measure
+from hand_geometry.posture import Posture, posture_of
 from hand_geometry.quality import QualityReason
 from hand_geometry.silhouette import Platen, Silhouette, at_working_size, find_silhouette
 
@@ -47,12 +48,14 @@ class Features:
         names: One name a value.
         platen: What the hand lay on; features of different platens are never compared.
         mirrored: False where it looks like a right palm turned to the camera, True where it looks like a left one.
+        posture: Whether pegs guided the fingers.
     """
 
     values: NDArray[np.float64] = field(repr=False)
     names: tuple[str, ...] = field(repr=False)
     platen: Platen
     mirrored: bool
+    posture: Posture = Posture.FREE
 
 
 @dataclass(frozen=True)
@@ -77,22 +80,43 @@ def acquire(
     shorter, longer = sorted(image.shape[:2])
     if shorter < SMALLEST_SIDE_PX or longer > LONGEST_ASPECT * shorter:
         return FailureToAcquire(QualityReason.UNREADABLE_IMAGE)
-    silhouette = find_silhouette(at_working_size(image), platen)
+    picture = at_working_size(image)
+    shape = _shape_in(picture, platen, mirrored, 0)
+    for lump_px in SECOND_LOOKS_PX:
+        if shape not in WORTH_A_SECOND_LOOK:
+            break
+        again = _shape_in(picture, platen, mirrored, lump_px)
+        shape = shape if isinstance(again, QualityReason) else again
+    if isinstance(shape, QualityReason):
+        return FailureToAcquire(shape)
+    hand, posture = shape
+    values = features_of(hand)
+    if not np.isfinite(values).all():
+        return FailureToAcquire(QualityReason.IMPLAUSIBLE_MEASUREMENT)
+    return Features(values, FEATURE_NAMES, platen, hand.mirrored, posture)
+
+
+# Reasons that may come from a shadow or from something beside the hand, so that a slower look can still find five
+# fingers: it cuts off what is joined to the hand by less than this. A grown little finger is about 75 px wide.
+WORTH_A_SECOND_LOOK = (QualityReason.FINGERS_CLOSED, QualityReason.HAND_CUT_OFF, QualityReason.IMPLAUSIBLE_MEASUREMENT)
+SECOND_LOOKS_PX = (41, 65)
+
+
+def _shape_in(
+    picture: NDArray[np.uint8], platen: Platen, mirrored: bool | None, lump_px: int
+) -> tuple[HandShape, Posture] | QualityReason:
+    """The stages from picture to measured hand."""
+    silhouette = find_silhouette(picture, platen, lump_px=lump_px)
     if not isinstance(silhouette, Silhouette):
-        return FailureToAcquire(silhouette)
+        return silhouette
     contour = trace_contour(silhouette)
     landmarks = find_landmarks(silhouette, contour)
     if not isinstance(landmarks, Landmarks):
-        return FailureToAcquire(landmarks)
+        return landmarks
     if mirrored is not None and landmarks.mirrored is not mirrored:
-        return FailureToAcquire(QualityReason.WRONG_HAND)
-    shape = measure(contour, landmarks)
-    if not isinstance(shape, HandShape):
-        return FailureToAcquire(shape)
-    values = features_of(shape)
-    if not np.isfinite(values).all():
-        return FailureToAcquire(QualityReason.IMPLAUSIBLE_MEASUREMENT)
-    return Features(values, FEATURE_NAMES, platen, landmarks.mirrored)
+        return QualityReason.WRONG_HAND
+    hand = measure(contour, landmarks)
+    return hand if isinstance(hand, QualityReason) else (hand, posture_of(silhouette, contour, landmarks))
 
 
 def capture_hand(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hand_geometry.acquisition import Features
 from hand_geometry.errors import FittedNumbersError
-from hand_geometry.fitted_numbers import fitted_for, numbers_for
+from hand_geometry.fitted_numbers import numbers_for
 from hand_geometry.reference import Reference
 from hand_geometry.scoring import calibrated, raw_score
 
@@ -50,9 +50,9 @@ def compare(reference: Reference, probe: Features) -> ComparisonScore:
     Raises:
         FittedNumbersError: The reference was made with other numbers than those shipped; the pupil has to enroll again.
     """
-    if fitted_for(probe.platen) is not fitted_for(reference.platen) or probe.mirrored is not reference.mirrored:
+    if probe.platen is not reference.platen or probe.mirrored is not reference.mirrored:
         return NOT_COMPARABLE
-    numbers = numbers_for(probe.platen)
+    numbers = numbers_for(reference.posture)
     if reference.numbers_identifier != numbers.identifier or len(reference.values) != numbers.dimensions:
         raise FittedNumbersError("the reference was made with other fitted numbers")
     raw = raw_score(numbers, reference.values, reference.sample_count, numbers.project(probe.values))

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 
@@ -15,6 +16,9 @@ from hand_geometry.fitted_numbers import NUMBERS_FILE
 from hand_geometry.performance import FALSE_MATCH_RATES, equal_error_rate, false_non_match_rate, subject_bootstrap
 from hand_geometry.silhouette import Platen
 from hand_geometry.trials import Outcome, read_trials, run_trials, write_results
+
+if TYPE_CHECKING:
+    from hand_geometry.fit import AcquiredSet
 
 EXIT_OK = 0
 # 2 is what argparse uses for wrong arguments.
@@ -43,6 +47,7 @@ def _arguments() -> argparse.ArgumentParser:
     check = commands.add_parser("crossvalidate", help="fit on half of the subjects, measure on the other half")
     check.add_argument("folder", type=Path)
     check.add_argument("--platen", choices=platens, default=Platen.DARK.value)
+    check.add_argument("--support", action="append", default=[], metavar="PLATEN=FOLDER", help="sets of other people")
     check.add_argument("--enrolled", type=int, default=3, help="enrolment pictures a subject")
     check.add_argument("--seeds", type=int, default=5, help="how many random halves")
     return parser
@@ -57,18 +62,26 @@ def _compare(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _fit(arguments: argparse.Namespace) -> int:
-    from hand_geometry.fit import acquire_set, fit_and_save
+def _sets(given: list[str]) -> list[AcquiredSet]:
+    """Measures the folders named as PLATEN=FOLDER."""
+    from hand_geometry.fit import acquire_set
 
     sets = []
-    for given in arguments.sets:
-        platen, _, folder = given.partition("=")
+    for one in given:
+        platen, _, folder = one.partition("=")
         if platen not in [known.value for known in Platen] or not folder:
-            raise TrialsError(f"--set {given}: PLATEN=FOLDER is needed, PLATEN one of {', '.join(Platen)}")
+            raise TrialsError(f"{one}: PLATEN=FOLDER is needed, PLATEN one of {', '.join(Platen)}")
         sets.append(acquire_set(Path(folder), Platen(platen)))
+    return sets
+
+
+def _fit(arguments: argparse.Namespace) -> int:
+    from hand_geometry.fit import fit_and_save
+
+    sets = _sets(arguments.sets)
     fit_and_save(sets, arguments.out)
     for one in sets:
-        _say(f"{one.platen}: {one.name}, {len(one.images)} pictures, {one.failures} not measured")
+        _say(f"{one.name}: {one.posture}, {len(one.images)} pictures, {one.failures} not measured")
     return EXIT_OK
 
 
@@ -76,9 +89,11 @@ def _crossvalidate(arguments: argparse.Namespace) -> int:
     from hand_geometry.fit import acquire_set, cross_validate
 
     measured = acquire_set(arguments.folder, Platen(arguments.platen))
-    scores = cross_validate(measured, enrolled=arguments.enrolled, seeds=arguments.seeds)
+    support = _sets(arguments.support)
+    scores = cross_validate(measured, support, enrolled=arguments.enrolled, seeds=arguments.seeds)
     _say(f"pictures {len(measured.images)}, failures to acquire {measured.failures}")
-    _say(f"genuine {len(scores.genuine)}, impostor {len(scores.impostor)} trials (failures counted as rejects)")
+    genuine, impostor = sum(len(fold.genuine) for fold in scores), sum(len(fold.impostor) for fold in scores)
+    _say(f"{len(scores)} folds, genuine {genuine}, impostor {impostor} trials (failures counted as rejects)")
     _say(f"equal error rate          {subject_bootstrap(scores, equal_error_rate)}")
     for rate in FALSE_MATCH_RATES:
         estimate = subject_bootstrap(scores, partial(false_non_match_rate, false_match_rate=rate))

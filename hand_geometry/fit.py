@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from hand_geometry.acquisition import FailureToAcquire, Features
-from hand_geometry.discriminant import LabelledSet, fit_numbers
+from hand_geometry.discriminant import RECIPES, LabelledSet, fit_numbers
+from hand_geometry.errors import FittedNumbersError
 from hand_geometry.fitted_numbers import FittedNumbers, save_numbers
 from hand_geometry.image_set import LabelledImage, acquire_files, read_index
-from hand_geometry.performance import TrialScores, merge
+from hand_geometry.performance import TrialScores
+from hand_geometry.posture import Posture
 from hand_geometry.scoring import calibrated, raw_score
 from hand_geometry.silhouette import Platen
 
@@ -33,11 +36,19 @@ class AcquiredSet:
         """How many pictures could not be measured."""
         return sum(isinstance(one, FailureToAcquire) for one in self.acquired)
 
+    @property
+    def posture(self) -> Posture:
+        """How most of its hands lie."""
+        guided = [one.posture is Posture.GUIDED for one in self.acquired if isinstance(one, Features)]
+        return Posture.GUIDED if 2 * sum(guided) > len(guided) else Posture.FREE
+
     def labelled(self) -> LabelledSet:
         """The pictures that could be measured, of people with at least two of them."""
         pairs = [(i.subject, a) for i, a in zip(self.images, self.acquired, strict=True) if isinstance(a, Features)]
-        names = [subject for subject, _ in pairs]
-        kept = [(subject, features) for subject, features in pairs if names.count(subject) > 1]
+        counts = Counter(subject for subject, _ in pairs)
+        kept = [(subject, features) for subject, features in pairs if counts[subject] > 1]
+        if not kept:
+            raise FittedNumbersError(f"{self.name}: nobody has two pictures that could be measured")
         return LabelledSet(np.stack([f.values for _, f in kept]), np.array([subject for subject, _ in kept]))
 
 
@@ -48,44 +59,70 @@ def acquire_set(folder: Path, platen: Platen) -> AcquiredSet:
     return AcquiredSet(folder.name, platen, images, [found[image.path] for image in images])
 
 
+def fit_postures(
+    sets: Sequence[AcquiredSet], keep: Callable[[AcquiredSet, LabelledSet], LabelledSet] = lambda _, labelled: labelled
+) -> dict[Posture, FittedNumbers]:
+    """Fits numbers for every posture of which there is a set; ``keep`` may leave people out."""
+    labelled = [(one.posture, keep(one, one.labelled())) for one in sets]
+    numbers: dict[Posture, FittedNumbers] = {}
+    for posture in Posture:
+        own = [data for found, data in labelled if found is posture]
+        other = [data for found, data in labelled if found is not posture]
+        if own:
+            numbers[posture] = fit_numbers(own, other, RECIPES[posture])
+    return numbers
+
+
 def fit_and_save(
     sets: Sequence[AcquiredSet], out: Path, *, when: datetime | None = None
-) -> dict[Platen, FittedNumbers]:
-    """Fits one set of numbers a platen and writes them with their provenance."""
-    numbers: dict[Platen, FittedNumbers] = {}
-    provenance: dict[str, Any] = {"fitted_on": (when or datetime.now(UTC)).date().isoformat(), "sets": []}
+) -> dict[Posture, FittedNumbers]:
+    """Fits numbers for each posture and writes them with their provenance."""
+    numbers = fit_postures(sets)
+    described = []
     for one in sets:
         labelled = one.labelled()
-        numbers[one.platen] = fit_numbers(labelled)
-        provenance["sets"].append(
+        described.append(
             {
-                "platen": one.platen.value,
                 "name": one.name,
-                "subjects": len(np.unique(labelled.subjects)),
+                "platen": one.platen.value,
+                "posture": one.posture.value,
+                "subjects": len(labelled.people),
                 "pictures": len(labelled.subjects),
                 "failures_to_acquire": one.failures,
-                "dimensions": numbers[one.platen].dimensions,
             }
         )
+    provenance = {
+        "fitted_on": (when or datetime.now(UTC)).date().isoformat(),
+        "sets": described,
+        "recipes": {posture.value: asdict(RECIPES[posture]) for posture in numbers},
+        "dimensions": {posture.value: fitted.dimensions for posture, fitted in numbers.items()},
+    }
     save_numbers(out, numbers, provenance)
     return numbers
 
 
-def cross_validate(measured: AcquiredSet, *, enrolled: int = 3, seeds: int = 5) -> TrialScores:
+def cross_validate(
+    measured: AcquiredSet, support: Sequence[AcquiredSet] = (), *, enrolled: int = 3, seeds: int = 5
+) -> list[TrialScores]:
     """Fits on half of the subjects, measures on the other half, both ways, for several random halves.
 
     Each picture of a person is the probe once, the first ``enrolled`` others enroll. A picture that could not be
-    measured is a probe that is rejected.
+    measured is a probe that is rejected; people without that many others are impostors only. ``support`` are sets of
+    other people, used whole for fitting as the shipped numbers use them.
     """
     people = np.unique([image.subject for image in measured.images])
-    labelled = measured.labelled()
     parts = []
     for seed in range(seeds):
         order = np.random.default_rng(seed).permutation(people)
         half = len(order) // 2
         for fitted_on, tested_on in ((order[:half], order[half:]), (order[half:], order[:half])):
-            parts.append(_test(measured, fit_numbers(labelled.of(fitted_on)), tested_on, enrolled))
-    return merge(parts)
+
+            def keep(one: AcquiredSet, data: LabelledSet, chosen: Any = fitted_on) -> LabelledSet:
+                return data.of(chosen) if one is measured else data
+
+            numbers = fit_postures([measured, *support], keep)[measured.posture]
+            parts.append(_test(measured, numbers, tested_on, enrolled))
+    return parts
 
 
 def _test(measured: AcquiredSet, numbers: FittedNumbers, people: np.ndarray[Any, Any], enrolled: int) -> TrialScores:
@@ -99,10 +136,10 @@ def _test(measured: AcquiredSet, numbers: FittedNumbers, people: np.ndarray[Any,
     genuine_subjects: list[str] = []
     impostor: list[float] = []
     impostor_subjects: list[tuple[str, str]] = []
-    for at, (subject, probe) in enumerate(rows):
+    for at, (subject, _) in enumerate(rows):
         others = [v for i, (s, v) in enumerate(rows) if s == subject and i != at]
         chosen = [v for v in others[:enrolled] if v is not None]
-        if not chosen:
+        if len(others) < enrolled or not chosen:
             continue
         reference = np.mean(chosen, axis=0)
         for other_at, (other, values) in enumerate(rows):
@@ -116,5 +153,4 @@ def _test(measured: AcquiredSet, numbers: FittedNumbers, people: np.ndarray[Any,
             else:
                 impostor.append(score)
                 impostor_subjects.append((subject, other))
-        del probe
     return TrialScores(np.array(genuine), np.array(genuine_subjects), np.array(impostor), np.array(impostor_subjects))

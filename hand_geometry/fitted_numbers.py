@@ -17,17 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hand_geometry.errors import FittedNumbersError
-from hand_geometry.silhouette import Platen
+from hand_geometry.posture import Posture
 
 NUMBERS_FILE = Path(__file__).parent / "numbers.npz"
-# A back-lit hand is seen as on the dark platen: the same palm, the same pegs, the same camera. There is no set of it to
-# fit on. On white paper the hand lies free of pegs, as it does for the silhouettes.
-FITTED_FOR = {Platen.BACKLIT: Platen.DARK, Platen.LIGHT: Platen.SILHOUETTE}
 
 
 @dataclass(frozen=True, eq=False)
 class FittedNumbers:
-    """A linear discriminant with its variances, for one kind of platen.
+    """A linear discriminant with its variances, for one posture.
 
     Attributes:
         mean: (n,) float64, mean of the features over people.
@@ -56,34 +53,29 @@ class FittedNumbers:
         return np.asarray((values - self.mean) @ self.projection, dtype=np.float64)
 
 
-def fitted_for(platen: Platen) -> Platen:
-    """The platen on whose pictures the numbers for ``platen`` were fitted."""
-    return FITTED_FOR.get(platen, platen)
-
-
-def numbers_for(platen: Platen) -> FittedNumbers:
-    """The shipped numbers for a platen."""
+def numbers_for(posture: Posture) -> FittedNumbers:
+    """The shipped numbers for a posture."""
     try:
-        return load_numbers(NUMBERS_FILE)[fitted_for(platen)]
+        return load_numbers(NUMBERS_FILE)[posture]
     except KeyError as error:
-        raise FittedNumbersError(f"no fitted numbers for the platen {platen}") from error
+        raise FittedNumbersError(f"no fitted numbers for the posture {posture}") from error
 
 
 @cache
-def load_numbers(path: Path) -> dict[Platen, FittedNumbers]:
+def load_numbers(path: Path) -> dict[Posture, FittedNumbers]:
     """Reads a file written by ``save_numbers``."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: np.asarray(archive[key]) for key in archive.files}
     except (OSError, ValueError) as error:
         raise FittedNumbersError(f"the fitted numbers {path.name} cannot be read") from error
-    numbers: dict[Platen, FittedNumbers] = {}
-    for platen in Platen:
-        if f"{platen}_mean" in arrays:
-            parts = [arrays[f"{platen}_{part}"] for part in ("mean", "projection", "between", "calibration")]
+    numbers: dict[Posture, FittedNumbers] = {}
+    for posture in Posture:
+        if f"{posture}_mean" in arrays:
+            parts = [arrays[f"{posture}_{part}"] for part in ("mean", "projection", "between", "calibration")]
             identifier = zlib.crc32(b"".join(part.tobytes() for part in parts))
             mean, projection, between, calibration = (part.astype(np.float64) for part in parts)
-            numbers[platen] = FittedNumbers(mean, projection, between, calibration, identifier)
+            numbers[posture] = FittedNumbers(mean, projection, between, calibration, identifier)
     return numbers
 
 
@@ -96,10 +88,10 @@ def read_provenance(path: Path = NUMBERS_FILE) -> dict[str, Any]:
         raise FittedNumbersError(f"the fitted numbers {path.name} have no provenance") from error
 
 
-def save_numbers(path: Path, numbers: dict[Platen, FittedNumbers], provenance: dict[str, Any]) -> None:
+def save_numbers(path: Path, numbers: dict[Posture, FittedNumbers], provenance: dict[str, Any]) -> None:
     """Writes the numbers as float32, with where they come from."""
     arrays: dict[str, NDArray[Any]] = {"provenance": np.array(json.dumps(provenance, sort_keys=True))}
-    for platen, fitted in numbers.items():
+    for posture, fitted in numbers.items():
         for part in ("mean", "projection", "between", "calibration"):
-            arrays[f"{platen}_{part}"] = getattr(fitted, part).astype(np.float32)
+            arrays[f"{posture}_{part}"] = getattr(fitted, part).astype(np.float32)
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own keywords

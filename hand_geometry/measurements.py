@@ -50,11 +50,11 @@ class FingerShape:
 
 @dataclass(frozen=True)
 class HandShape:
-    """The five fingers, thumb first, and the four valleys as (4, 2) float64 in px."""
+    """The five fingers, thumb first, the four valleys as (4, 2) float64 in px, and which hand it looks like."""
 
     fingers: tuple[FingerShape, ...]
     valleys_px: NDArray[np.float64]
-    ulnar_px: NDArray[np.float64]
+    mirrored: bool
 
 
 def _names() -> tuple[str, ...]:
@@ -82,7 +82,7 @@ def measure(contour: Contour, landmarks: Landmarks) -> HandShape | QualityReason
             return shape
         fingers.append(shape)
     valleys = np.array([_deepest(points, landmarks, fingers, at) for at in range(4)])
-    return HandShape(tuple(fingers), valleys, valleys[3])
+    return HandShape(tuple(fingers), valleys, landmarks.mirrored)
 
 
 def features_of(shape: HandShape) -> NDArray[np.float64]:

@@ -66,41 +66,38 @@ class Estimate:
         return f"{100 * self.value:.2f} % [{100 * self.low:.2f}, {100 * self.high:.2f}]"
 
 
+def _weighted(scores: TrialScores, weights: dict[str, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Genuine and impostor scores, each as often as its people were drawn."""
+    genuine = np.array([weights.get(str(one), 0) for one in scores.genuine_subjects], dtype=np.intp)
+    people, at = np.unique(scores.impostor_subjects, return_inverse=True)
+    drawn = np.array([weights.get(str(one), 0) for one in people], dtype=np.intp)[at.reshape(-1, 2)]
+    return np.repeat(scores.genuine, genuine), np.repeat(scores.impostor, drawn.prod(axis=1))
+
+
 def subject_bootstrap(
-    scores: TrialScores,
+    folds: Sequence[TrialScores],
     statistic: Callable[[NDArray[np.float64], NDArray[np.float64]], float],
     *,
     rounds: int = 200,
     seed: int = 0,
 ) -> Estimate:
-    """The statistic with its interval when subjects, not trials, are drawn anew: trials of one person are not
-    independent.
+    """The statistic's mean over folds, with its interval when subjects are drawn anew.
+
+    Trials of one person are not independent, so whole people are drawn. Folds are never put together: each has
+    thresholds of its own.
     """
-    people, genuine_at = np.unique(scores.genuine_subjects, return_inverse=True)
-    reference_at = np.searchsorted(people, scores.impostor_subjects[:, 0])
-    probe_at = np.searchsorted(people, scores.impostor_subjects[:, 1])
-    known = np.isin(scores.impostor_subjects, people).all(axis=1)
+    people = np.unique(np.concatenate([fold.impostor_subjects.ravel() for fold in folds]))
+    value = float(np.nanmean([statistic(fold.genuine, fold.impostor) for fold in folds]))
     generator = np.random.default_rng(seed)
     drawn = []
     for _ in range(rounds):
-        weight = np.bincount(generator.integers(0, len(people), len(people)), minlength=len(people))
-        genuine = np.repeat(scores.genuine, weight[genuine_at])
-        times = weight[reference_at[known]] * weight[probe_at[known]]
-        impostor = np.repeat(scores.impostor[known], times)
-        if len(genuine) and len(impostor):
-            drawn.append(statistic(genuine, impostor))
-    value = statistic(scores.genuine, scores.impostor)
+        names, counts = np.unique(generator.choice(people, len(people)), return_counts=True)
+        weights = {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+        resampled = [_weighted(fold, weights) for fold in folds]
+        found = [statistic(genuine, impostor) for genuine, impostor in resampled if len(genuine) and len(impostor)]
+        if found:
+            drawn.append(float(np.mean(found)))
     if not drawn:
         return Estimate(value, math.nan, math.nan)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Estimate(value, float(low), float(high))
-
-
-def merge(parts: Sequence[TrialScores]) -> TrialScores:
-    """Puts the trials of several folds together."""
-    return TrialScores(
-        np.concatenate([part.genuine for part in parts]),
-        np.concatenate([part.genuine_subjects for part in parts]),
-        np.concatenate([part.impostor for part in parts]),
-        np.concatenate([part.impostor_subjects for part in parts]),
-    )

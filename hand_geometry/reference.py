@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hand_geometry.acquisition import Features
-from hand_geometry.fitted_numbers import fitted_for, numbers_for
+from hand_geometry.fitted_numbers import numbers_for
+from hand_geometry.posture import Posture
 from hand_geometry.quality import QualityReason
 from hand_geometry.scoring import calibrated, raw_score
 from hand_geometry.silhouette import Platen
@@ -31,13 +32,15 @@ class Reference:
         sample_count: How many samples it is the mean of.
         platen: On which platen its samples were taken.
         mirrored: As in ``Features``.
-        numbers_identifier: Which fitted numbers projected it.
+        posture: Guided only if every sample was; it says which fitted numbers projected it.
+        numbers_identifier: Which version of them.
     """
 
     values: NDArray[np.float64] = field(repr=False)
     sample_count: int
     platen: Platen
     mirrored: bool
+    posture: Posture
     numbers_identifier: int
 
 
@@ -54,13 +57,15 @@ def make_reference(samples: Sequence[Features]) -> Reference | FailureToEnroll:
     if not samples:
         return FailureToEnroll(QualityReason.TOO_FEW_SAMPLES)
     first = samples[0]
-    if any(fitted_for(sample.platen) is not fitted_for(first.platen) for sample in samples):
+    if any(sample.platen is not first.platen for sample in samples):
         return FailureToEnroll(QualityReason.SAMPLES_DISAGREE)
     sides = [sample.mirrored for sample in samples]
     if len(set(sides)) > 1:
         rare = sides.index(min(set(sides), key=sides.count))
         return FailureToEnroll(QualityReason.SAMPLES_DISAGREE, rare if len(samples) > 2 else None)
-    numbers = numbers_for(first.platen)
+    guided = all(sample.posture is Posture.GUIDED for sample in samples)
+    posture = Posture.GUIDED if guided else Posture.FREE
+    numbers = numbers_for(posture)
     projected = np.stack([numbers.project(sample.values) for sample in samples])
     if len(samples) > 1:
         total = projected.sum(axis=0)
@@ -69,4 +74,4 @@ def make_reference(samples: Sequence[Features]) -> Reference | FailureToEnroll:
         if max(scores) > CONSISTENCY_LIMIT:
             odd = int(np.argmax(scores)) if len(samples) > 2 else None
             return FailureToEnroll(QualityReason.SAMPLES_DISAGREE, odd)
-    return Reference(projected.mean(axis=0), len(samples), fitted_for(first.platen), first.mirrored, numbers.identifier)
+    return Reference(projected.mean(axis=0), len(samples), first.platen, first.mirrored, posture, numbers.identifier)

@@ -8,7 +8,7 @@ from hand_geometry.acquisition import FailureToAcquire, Features, acquire
 from hand_geometry.synthetic_hand import synthetic_hand
 
 PEOPLE = 30
-SAMPLES = 5
+SAMPLES = 4
 
 
 def measured(identity: int, sample: int) -> Features:
@@ -20,5 +20,5 @@ def measured(identity: int, sample: int) -> Features:
 
 @pytest.fixture(scope="session")
 def people() -> list[list[Features]]:
-    """Five placements of each of thirty people."""
+    """Four placements of each of thirty people."""
     return [[measured(identity, sample) for sample in range(SAMPLES)] for identity in range(PEOPLE)]

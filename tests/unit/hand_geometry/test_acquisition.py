@@ -55,9 +55,9 @@ def test_closed_fingers_are_said() -> None:
     for column in range(420, 900):
         rows = np.nonzero(hand[420:, column])[0] + 420
         steps = np.nonzero(np.diff(rows) > 3)[0]
-        # The first gap under the index finger is filled with skin.
+        # The first gap under the index finger is filled with skin, and so are the shades of both fingers beside it.
         if len(steps):
-            image[rows[steps[0]] : rows[steps[0] + 1], column] = (120, 150, 205)
+            image[rows[steps[0]] - 25 : rows[steps[0] + 1] + 25, column] = (120, 150, 205)
     assert QualityReason.FINGERS_CLOSED == reason_of(image)
 
 

@@ -9,16 +9,16 @@ import pytest
 
 from hand_geometry.evaluate import EXIT_INPUT, EXIT_OK, main
 from hand_geometry.fitted_numbers import load_numbers, read_provenance
-from hand_geometry.silhouette import Platen
+from hand_geometry.posture import Posture
 from hand_geometry.synthetic_hand import encode_jpeg, synthetic_hand
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seventeen people with three pictures each, and an index."""
+    """Thirteen people with three pictures each, and an index."""
     place = tmp_path_factory.mktemp("set")
     rows = ["file,subject,sample"]
-    for identity in range(17):
+    for identity in range(13):
         for sample in range(3):
             name = f"{identity}_{sample}.jpg"
             (place / name).write_bytes(encode_jpeg(synthetic_hand(identity, sample)))
@@ -96,8 +96,8 @@ def test_numbers_are_fitted_and_measured(folder: Path, tmp_path: Path, capsys: p
     """Pins that the shipped numbers can be made again, with their provenance, and measured on people kept apart."""
     out = tmp_path / "numbers.npz"
     assert EXIT_OK == main(["fit", "--set", f"dark={folder}", "--out", str(out)])
-    assert {Platen.DARK} == set(load_numbers(out))
-    assert 17 == read_provenance(out)["sets"][0]["subjects"]
+    assert {Posture.GUIDED} == set(load_numbers(out))
+    assert 13 == read_provenance(out)["sets"][0]["subjects"]
     # Half of a half is too few people to calibrate on, which is said.
     assert EXIT_INPUT == main(["crossvalidate", str(folder), "--seeds", "1"])
     assert "too few" in capsys.readouterr().err
