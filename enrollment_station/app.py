@@ -1,0 +1,34 @@
+"""The web application over an assembled station."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware import Middleware
+
+from enrollment_station.assembly import Station
+from enrollment_station.door import Door
+from enrollment_station.problems import add_problem_handlers
+from enrollment_station.routes import entrance, machine, pages
+
+_STATIC = Path(__file__).parent / "pages" / "static"
+
+
+def make_app(station: Station) -> FastAPI:
+    """The application; the caller runs the order thread and closes the station."""
+    app = FastAPI(
+        title="canteen-station",
+        docs_url=None,  # the interactive pages load scripts from elsewhere
+        redoc_url=None,
+        openapi_url=None,
+        middleware=[Middleware(Door, operators=station.operators, refuse=entrance.closed_door)],
+    )
+    app.state.station = station
+    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+    add_problem_handlers(app)
+    app.include_router(entrance.router)
+    app.include_router(pages.router)
+    app.include_router(machine.router)
+    return app

@@ -1,0 +1,129 @@
+"""From three placements of a hand to a reference, behind the consent gate. No image outlives the call."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from canteen.consent import Consent, ConsentState, may_use_biometrics
+from canteen.identifiers import PupilId
+from enrollment_station.dispatch import ReferenceDispatch
+from enrollment_station.errors import ConsentRequired, PupilNotFound
+from enrollment_station.recording import Recorder
+from enrollment_station.work_list import WorkList
+from hand_geometry.acquisition import FailureToAcquire, Features, Platen, acquire, decode_image
+from hand_geometry.quality import QualityReason
+from hand_geometry.reference import SAMPLES_TO_ENROLL, FailureToEnroll, make_reference
+from hand_geometry.reference_codec import encode_reference
+from templates_store.encrypted_store import EncryptedStore
+from templates_store.errors import ConsentMissing, StoreUnavailable, UnknownPupil
+from templates_store.store import StoredReference
+
+SAME_IMAGE = "same_image"
+"""The same picture twice says nothing of how the hand varies; not a matter of the hand's quality."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """The reference is kept, and on its way to the terminals."""
+
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotEnrolled:
+    """Nothing is kept.
+
+    Attributes:
+        reason: a `QualityReason`'s value, or `SAME_IMAGE`.
+        placement: the placement to be done again, from 1, where one can be named.
+    """
+
+    reason: str
+    placement: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollmentDesk:
+    """Every way to a hand goes through `require_consent`."""
+
+    store: EncryptedStore
+    recorder: Recorder
+    work: WorkList
+    dispatch: ReferenceDispatch
+    platen: Platen
+    lock: threading.RLock
+    measuring: threading.Lock
+    """One picture at a time: a large one takes 120 MB while it is measured, and a Pi has 1 GB."""
+
+    def require_consent(self, pupil: PupilId) -> Consent:
+        """The consent under which the pupil's hand may be captured now.
+
+        Raises:
+            PupilNotFound: nobody of that pseudonym is on the roster.
+            ConsentRequired: there is none that stands.
+        """
+        if self.store.pupil(pupil) is None:
+            raise PupilNotFound(pupil)
+        state, consent = self.store.consent_of(pupil)
+        if not may_use_biometrics(state) or consent is None:
+            raise ConsentRequired(state)
+        return consent
+
+    def try_placement(self, pupil: PupilId, untrusted_image: bytes) -> QualityReason | None:
+        """Why this placement cannot be used, or None if it can. Keeps nothing. Raises as `require_consent`."""
+        self.require_consent(pupil)
+        features = self._measure(untrusted_image)
+        return features.reason if isinstance(features, FailureToAcquire) else None
+
+    def enroll(self, pupil: PupilId, untrusted_images: Sequence[bytes]) -> Enrolled | NotEnrolled:
+        """Make a reference of three placements, keep it, and send it to every terminal.
+
+        Raises:
+            PupilNotFound, ConsentRequired: as `require_consent`; also if the consent ended while we measured.
+            StoreUnavailable, JournalUnavailable: it could not be kept or recorded; what was begun is finished later.
+        """
+        self.require_consent(pupil)
+        if len(untrusted_images) != SAMPLES_TO_ENROLL:
+            return NotEnrolled(QualityReason.TOO_FEW_SAMPLES.value, None)
+        for position, image in enumerate(untrusted_images, start=1):
+            if image in untrusted_images[: position - 1]:
+                return NotEnrolled(SAME_IMAGE, position)
+        samples = []
+        for position, image in enumerate(untrusted_images, start=1):
+            features = self._measure(image)
+            if isinstance(features, FailureToAcquire):
+                return NotEnrolled(features.reason.value, position)
+            samples.append(features)
+        made = make_reference(samples)
+        if isinstance(made, FailureToEnroll):
+            return NotEnrolled(made.reason.value, None if made.odd_sample is None else made.odd_sample + 1)
+        return self._keep(pupil, encode_reference(made))
+
+    def _measure(self, untrusted_image: bytes) -> Features | FailureToAcquire:
+        with self.measuring:
+            image = decode_image(untrusted_image)
+            if image is None:
+                return FailureToAcquire(QualityReason.UNREADABLE_IMAGE)
+            return acquire(image, self.platen)
+
+    def _keep(self, pupil: PupilId, reference: bytes) -> Enrolled:
+        with self.lock:
+            consent = self.require_consent(pupil)
+            revision = self._next_revision(pupil)
+            self.work.begin_enrolled(pupil)
+            try:
+                if not self.store.put_reference(pupil, revision, consent, reference):
+                    raise StoreUnavailable("a fresh revision was refused")
+            except UnknownPupil as error:
+                raise PupilNotFound(pupil) from error
+            except ConsentMissing as error:
+                raise ConsentRequired(ConsentState.NONE) from error
+            self.dispatch.send_enrolled(StoredReference(pupil, revision, consent, reference))
+            self.work.end_enrolled(pupil)
+        return Enrolled(revision)
+
+    def _next_revision(self, pupil: PupilId) -> int:
+        """Later than any there ever was here, and, being the time, than those of a station that this one replaces."""
+        return max(int(self.recorder.now().timestamp()), self.store.revision_floor(pupil) + 1)

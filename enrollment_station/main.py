@@ -1,0 +1,121 @@
+"""`canteen-station --config FILE`: the station. `canteen-station operator NAME --config FILE`: a link."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlencode
+
+import uvicorn
+
+from canteen.errors import CanteenError
+from enrollment_station.app import make_app
+from enrollment_station.assembly import Station, assemble
+from enrollment_station.configuration import StationConfiguration, load_configuration
+from enrollment_station.door import ENTRANCE
+from enrollment_station.errors import StationError
+from enrollment_station.language import marked, say
+from enrollment_station.operators import OperatorBook
+
+PORT_TAKEN = marked(
+    "Le port {port} de {host} est déjà pris : la station tourne-t-elle déjà ? "
+    "Arrêtez l’autre programme, ou changez web.port dans la configuration."
+)
+ADDRESS_REFUSED = marked("L’adresse {host}:{port} ne peut pas être ouverte ({why}) : voyez web.host et web.port.")
+LISTENING = marked("Station d’enrôlement : http://{host}:{port}")
+OPERATOR_LINK = marked("Lien personnel de {name}, à ouvrir une fois et à ne donner à personne d’autre :")
+
+_STOP_WITHIN_S = 3
+_THREAD_STOPS_WITHIN_S = 5.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs until SIGTERM or SIGINT; 2 means that something needs a look before it can."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        configuration = load_configuration(arguments.config)
+        if arguments.command == "operator":
+            return _make_operator(configuration, arguments.name)
+        return _serve(configuration)
+    except (StationError, CanteenError) as error:
+        return _give_up(str(error))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="canteen-station", description="Consents, hands and cards of the pupils.")
+    parser.add_argument("command", nargs="?", choices=["operator"], help="operator NAME makes a personal link")
+    parser.add_argument("name", nargs="?", default="", help="the operator's name, as the audit log shows it")
+    parser.add_argument("--config", type=Path, required=True, help="TOML file")
+    return parser
+
+
+def _make_operator(configuration: StationConfiguration, name: str) -> int:
+    token = OperatorBook(configuration.storage.operators).add(name)
+    query = urlencode({"jeton": token})
+    print(say(configuration.language, OPERATOR_LINK).format(name=name))  # noqa: T201 - for the person who asked
+    print(f"http://{configuration.host}:{configuration.port}{ENTRANCE}?{query}")  # noqa: T201 - as above
+    return 0
+
+
+def _serve(configuration: StationConfiguration) -> int:
+    try:
+        listener = socket.create_server((configuration.host, configuration.port))
+    except OSError as error:
+        sentence = PORT_TAKEN if error.errno == errno.EADDRINUSE else ADDRESS_REFUSED
+        return _give_up(
+            say(configuration.language, sentence).format(
+                host=configuration.host, port=configuration.port, why=error.strerror
+            )
+        )
+    with listener:
+        station = assemble(configuration)
+        try:
+            _run(station, listener)
+        finally:
+            station.close()
+    return 0
+
+
+def _run(station: Station, listener: socket.socket) -> None:
+    server = uvicorn.Server(
+        uvicorn.Config(
+            make_app(station),
+            log_config=None,
+            # Addresses hold pseudonyms, and searches names: who looked at what is in the audit log.
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_STOP_WITHIN_S,
+        )
+    )
+    stop = threading.Event()
+    applier = threading.Thread(target=station.applier.run, args=(stop,), name="orders")
+    # uvicorn stops at a signal and then raises it once more, which would end the process before its files are closed.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    applier.start()
+    host, port = listener.getsockname()[:2]
+    logging.getLogger("canteen.station").info(
+        say(station.configuration.language, LISTENING).format(host=host, port=port)
+    )
+    try:
+        server.run(sockets=[listener])
+    finally:
+        stop.set()
+        applier.join(_THREAD_STOPS_WITHIN_S)
+
+
+def _give_up(sentence: str) -> int:
+    print(f"canteen-station: {sentence}", file=sys.stderr)  # noqa: T201 - for the person who starts it
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""The pages a person sees. Whoever opens one leaves a line in the audit log first."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+
+from canteen.consent import ConsentState, GivenBy, may_use_biometrics
+from canteen.identifiers import parse_pupil_id
+from enrollment_station.audit_log import AuditedAction
+from enrollment_station.errors import PupilNotFound
+from enrollment_station.orders import CALENDAR_DOCUMENT
+from enrollment_station.rendering import operator_name, render, station_of
+from enrollment_station.roster_view import STATE_NAMES, state_of, view_roster
+from enrollment_station.uploads import PLACEMENT_BYTES_MAX
+
+router = APIRouter()
+
+
+@router.get("/")
+def roster(request: Request, q: str = "", etat: str = "", classe: str = "") -> HTMLResponse:
+    """The list of pupils."""
+    station = station_of(request)
+    station.audit.note(station.recorder.now(), operator_name(request), AuditedAction.ROSTER_SEEN)
+    view = view_roster(station.store.standings(), q, etat, classe)
+    return render(
+        request,
+        "roster.html",
+        view=view,
+        search=q[:100],
+        state=etat,
+        class_name=classe,
+        state_names=STATE_NAMES,
+        link=station.box.link,
+        backlog=station.journal.backlog,
+        school=_school(request),
+    )
+
+
+@router.get("/eleves/{untrusted_pupil}")
+def pupil(request: Request, untrusted_pupil: str) -> HTMLResponse:
+    """One pupil: consent, hand, card."""
+    station = station_of(request)
+    pupil_id = parse_pupil_id(untrusted_pupil)
+    record = station.store.pupil(pupil_id)
+    if record is None:
+        raise PupilNotFound(pupil_id)
+    station.audit.note(station.recorder.now(), operator_name(request), AuditedAction.PUPIL_SEEN, pupil_id)
+    consent_state, consent = station.store.consent_of(pupil_id)
+    revision = station.store.reference_revision(pupil_id)
+    has_card = station.store.has_card(pupil_id)
+    return render(
+        request,
+        "pupil.html",
+        record=record,
+        state=state_of(consent_state, revision, has_card=has_card),
+        state_names=STATE_NAMES,
+        consent_state=consent_state,
+        consent=consent,
+        may_capture=may_use_biometrics(consent_state),
+        states=ConsentState,
+        givers=GivenBy,
+        has_reference=bool(revision),
+        has_card=has_card,
+        terminals=len(station.dispatch.terminals()),
+        notice=station.consents.latest_notice(),
+        today=station.recorder.now().astimezone(station.consents.timezone()).date(),
+        signed_on=None if consent is None else consent.given_at.astimezone(station.consents.timezone()).date(),
+        largest_bytes=PLACEMENT_BYTES_MAX,
+        school=_school(request),
+    )
+
+
+def _school(request: Request) -> str:
+    document = station_of(request).store.document(CALENDAR_DOCUMENT) or {}
+    return str(document.get("school_name", ""))
