@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import osdp_sys  # type: ignore[import-not-found]  # a compiled module without annotations
+import osdp_sys
 from osdp import Event, LibFlag, LogLevel, PDInfo
 
 from firmware_bridge.channel_key import check_channel_key

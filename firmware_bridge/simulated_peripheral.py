@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import osdp_sys  # type: ignore[import-not-found]  # a compiled module without annotations
+import osdp_sys
 from osdp import (
     Capability,
     CardFormat,
