@@ -9,7 +9,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.responses import Response
 
 from billing_server.assembly import Services
 from billing_server.gate import Gate
@@ -27,9 +29,10 @@ def make_app(services: Services) -> FastAPI:
         redoc_url=None,
         openapi_url="/api/openapi.json",
         middleware=[Middleware(Gate, operators=services.operators, refuse=pages.closed_door)],
-        exception_handlers={RequestValidationError: _invalid},
+        exception_handlers={RequestValidationError: _invalid, HTTPException: _problem},
     )
     app.state.services = services
+    app.state.looks = {}
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     app.include_router(machine.router)
     app.include_router(pages.router, include_in_schema=False)
@@ -37,8 +40,17 @@ def make_app(services: Services) -> FastAPI:
     return app
 
 
-async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+async def _problem(request: Request, error: HTTPException) -> Response:
+    """A sentence on a page for people, JSON for programs."""
+    if request.url.path.startswith("/api/"):
+        return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+    return pages.problem(request, error.status_code)
+
+
+async def _invalid(request: Request, error: RequestValidationError) -> Response:
     """What is wrong and where, without repeating what was sent: it may be a name or a code."""
+    if not request.url.path.startswith("/api/"):
+        return pages.problem(request, 422)
     problems: list[dict[str, Any]] = [
         {"where": [str(part) for part in problem["loc"]], "what": problem["msg"]} for problem in error.errors()
     ]

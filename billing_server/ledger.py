@@ -6,6 +6,7 @@ fork (kept, with an alarm), a hole stops the journal there until it is filled. N
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,8 @@ from sqlalchemy.orm import Session
 
 from billing_server.alarms import AlarmKind, close_alarm, raise_alarm
 from billing_server.models import Device, Entry, ForkedEntry, Journal
+from canteen.clock import ClockTrust
+from canteen.identifiers import DeviceId
 from sync.encoding import canonical, digest
 from sync.errors import BadSignature
 from sync.facts import FactKind
@@ -73,6 +76,21 @@ def append(session: Session, device: Device, untrusted_entries: Iterable[Journal
         result.marks.append(mark)
         bad_signatures += bad
     return Appended(result.entries, result.marks, bad_signatures)
+
+
+def stored_entry(row: Entry) -> JournalEntry:
+    """A stored entry as it was signed; its body must still be here."""
+    return JournalEntry(
+        device=DeviceId(row.device),
+        generation=row.generation,
+        sequence=row.sequence,
+        previous=row.previous,
+        recorded_at=row.recorded_at,
+        clock_trust=ClockTrust(row.clock_trust),
+        kind=row.kind,
+        body=json.loads(row.body or "{}"),
+        signature=row.signature,
+    )
 
 
 def _append_to_journal(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 
 
@@ -11,6 +12,8 @@ class Pulse:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._beats = 0
+        self.name = secrets.token_hex(4)
+        """This run's own: a count of an earlier run says nothing about this one."""
 
     @property
     def beats(self) -> int:

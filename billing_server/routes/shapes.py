@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date, datetime
 from typing import Any
 
@@ -10,15 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from billing_server.ledger import stored_entry
 from billing_server.models import Denial, Device, Entry, MealPassRow, Purge, PurgeHolder
 from billing_server.reading import DeviceState
 from billing_server.roster import Identity, NewPupil
-from canteen.clock import ClockTrust
 from canteen.credentials import PersonalCode
 from canteen.entitlements import Entitlement, EntitlementKind
-from canteen.identifiers import DeviceId
 from sync.encoding import octets_text
-from sync.messages import JournalEntry
 from sync.orders import DeviceRole, PurgeCause
 
 _Name = Field(min_length=1, max_length=100, repr=False)
@@ -178,7 +175,7 @@ def _receipt_json(session: Session, holder: PurgeHolder) -> dict[str, Any] | Non
     if holder.receipt_generation is None or holder.receipt_sequence is None:
         return None
     entry = session.get_one(Entry, (holder.device, holder.receipt_generation, holder.receipt_sequence))
-    signed = journal_entry(entry)
+    signed = stored_entry(entry)
     key = session.scalars(select(Device.verifying_key).where(Device.device == holder.device)).one()
     return {
         "header": signed.header,
@@ -186,18 +183,3 @@ def _receipt_json(session: Session, holder: PurgeHolder) -> dict[str, Any] | Non
         "signature": octets_text(signed.signature),
         "verifying_key": octets_text(key),
     }
-
-
-def journal_entry(row: Entry) -> JournalEntry:
-    """A stored entry as it was signed; its body must still be here."""
-    return JournalEntry(
-        device=DeviceId(row.device),
-        generation=row.generation,
-        sequence=row.sequence,
-        previous=row.previous,
-        recorded_at=row.recorded_at,
-        clock_trust=ClockTrust(row.clock_trust),
-        kind=row.kind,
-        body=json.loads(row.body or "{}"),
-        signature=row.signature,
-    )

@@ -1,0 +1,105 @@
+"""What the staff reads for each value of the ledger: one French sentence each; a test counts that none is missing."""
+
+from __future__ import annotations
+
+from billing_server.alarms import AlarmKind
+from billing_server.refusals import WhyRefused
+from billing_server.text import N_
+from canteen.access_decision import Reason
+from canteen.consent import ConsentState
+from canteen.entitlements import EntitlementKind
+from canteen.meal_pass import PassMethod, PassOutcome
+from sync.orders import DeviceRole, PurgeCause, PurgeScope
+
+METHODS = {
+    PassMethod.HAND: N_("Main"),
+    PassMethod.CARD: N_("Carte"),
+    PassMethod.VOUCHED: N_("Personnel"),
+}
+
+OUTCOMES = {
+    PassOutcome.OPEN: N_("En cours"),
+    PassOutcome.COMPLETED: N_("Passé"),
+    PassOutcome.ABANDONED: N_("Renoncé"),
+    PassOutcome.UNRESOLVED: N_("À vérifier"),
+}
+
+REASONS = {
+    Reason.GRANTED: N_("Accordé"),
+    Reason.FORCED: N_("Passage ouvert par le personnel"),
+    Reason.HAND_NEEDED: N_("Main attendue"),
+    Reason.OUT_OF_SERVICE: N_("Borne hors service"),
+    Reason.CLOCK_UNTRUSTED: N_("Horloge de la borne douteuse"),
+    Reason.UNKNOWN_CODE: N_("Code inconnu"),
+    Reason.UNKNOWN_CARD: N_("Carte inconnue"),
+    Reason.CARD_BLOCKED: N_("Carte bloquée"),
+    Reason.OUTSIDE_SERVING_PERIOD: N_("En dehors du service"),
+    Reason.NO_ENTITLEMENT_TODAY: N_("Pas de repas prévu ce jour"),
+    Reason.ALREADY_SERVED: N_("Déjà servi à ce service"),
+    Reason.CARD_REQUIRED: N_("Carte nécessaire"),
+    Reason.REFERENCE_EXPIRED: N_("Gabarit expiré : le serveur n’a pas été joint"),
+    Reason.HAND_NOT_READ: N_("Main non lue"),
+    Reason.HAND_NOT_MATCHED: N_("Main non reconnue"),
+    Reason.JOURNAL_UNAVAILABLE: N_("La borne ne peut rien enregistrer"),
+    Reason.TOO_SLOW: N_("Délai dépassé"),
+}
+
+CONSENTS = {
+    ConsentState.NONE: N_("Sans réponse"),
+    ConsentState.GIVEN: N_("Accord"),
+    ConsentState.OPPOSED: N_("Opposition"),
+    ConsentState.WITHDRAWN: N_("Accord retiré"),
+}
+
+ENTITLEMENTS = {
+    EntitlementKind.FORFAIT_4_DAYS: N_("Forfait 4 jours"),
+    EntitlementKind.FORFAIT_5_DAYS: N_("Forfait 5 jours"),
+    EntitlementKind.EXTERNAL_MEAL: N_("Repas à l’unité"),
+}
+
+ROLES = {
+    DeviceRole.TERMINAL: N_("Borne"),
+    DeviceRole.STATION: N_("Poste d’enrôlement"),
+}
+
+CAUSES = {
+    PurgeCause.DEPARTURE: N_("Départ de l’établissement"),
+    PurgeCause.DEREGISTRATION: N_("Désinscription de la demi-pension"),
+    PurgeCause.OPPOSITION: N_("Opposition de la famille"),
+    PurgeCause.WITHDRAWAL: N_("Retrait de l’accord"),
+}
+
+SCOPES = {
+    PurgeScope.REFERENCE: N_("Le gabarit de la main"),
+    PurgeScope.EVERYTHING: N_("Toutes les données : main, code, cartes"),
+}
+
+ALARMS = {
+    AlarmKind.GAP: N_("Des entrées manquent dans le journal"),
+    AlarmKind.FORK: N_("Deux versions d’une même entrée du journal"),
+    AlarmKind.NEW_GENERATION: N_("L’appareil a commencé un nouveau journal"),
+    AlarmKind.BAD_SIGNATURE: N_("Signature fausse"),
+    AlarmKind.MALFORMED_FACT: N_("Entrée signée mais incomprise, gardée telle quelle"),
+    AlarmKind.NOT_ITS_FACT: N_("L’appareil a annoncé ce qui n’est pas de son rôle"),
+    AlarmKind.UNKNOWN_PUPIL: N_("L’appareil parle d’un élève inconnu ou parti"),
+    AlarmKind.PASS_REPEATED: N_("Un passage annoncé deux fois, compté une fois"),
+    AlarmKind.OUTCOME_CONFLICT: N_("La suite d’un passage ne s’accorde pas avec lui"),
+    AlarmKind.REFERENCE_DROPPED: N_("Gabarit non transmis à une borne"),
+    AlarmKind.CARD_UNREADABLE: N_("Le numéro d’une carte n’a pas pu être lu"),
+    AlarmKind.CARD_MOVED: N_("Une carte a changé d’élève"),
+    AlarmKind.ORDER_REFUSED: N_("Un ordre a été refusé par l’appareil"),
+    AlarmKind.DEVICE_RESTORED: N_("L’appareil a oublié des ordres déjà exécutés : ancienne carte mémoire ?"),
+    AlarmKind.RECEIPT_MISMATCH: N_("Un reçu d’effacement ne correspond à aucune demande"),
+    AlarmKind.PURGE_DUE_SOON: N_("Un effacement arrive à échéance"),
+    AlarmKind.PURGE_OVERDUE: N_("Un effacement a dépassé son échéance"),
+}
+
+REFUSALS = {
+    WhyRefused.GARBAGE: N_("Illisible"),
+    WhyRefused.UNKNOWN_DEVICE: N_("Appareil inconnu"),
+    WhyRefused.ANOTHERS_ENTRIES: N_("Entrées d’un autre appareil"),
+    WhyRefused.BAD_SIGNATURE: N_("Signature fausse"),
+    WhyRefused.NOT_STORED: N_("Base de données indisponible"),
+    WhyRefused.TOO_BUSY: N_("Trop de messages en attente"),
+    WhyRefused.UNHANDLED: N_("Erreur interne"),
+}
