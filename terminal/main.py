@@ -6,6 +6,7 @@ import argparse
 import base64
 import json
 import logging
+import os
 import signal
 import sys
 from contextlib import ExitStack
@@ -25,7 +26,9 @@ _log = logging.getLogger("canteen.terminal.main")
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status."""
-    parser = argparse.ArgumentParser(prog="canteen-terminal", description=_("La borne de la file de cantine"))
+    language = os.environ.get("LANG", "fr")[:2]
+    described = said_in(language, _("La borne de la file de cantine : son service, ou ses clés publiques."))
+    parser = argparse.ArgumentParser(prog="canteen-terminal", description=described)
     parser.add_argument("command", nargs="?", choices=("run", "keys"), default="run")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE")
     arguments = parser.parse_args(argv)
@@ -38,7 +41,8 @@ def main(argv: list[str] | None = None) -> int:
         else:
             run(configuration)
     except (CanteenError, HandGeometryError, OSError) as error:
-        sys.stderr.write(f"canteen-terminal: {said_in('fr', _('la borne ne démarre pas'))} : {error}\n")
+        said = said_in(language, _("La borne ne démarre pas : {why}"))
+        sys.stderr.write(said.replace("{why}", str(error)) + "\n")
         return 1
     return 0
 

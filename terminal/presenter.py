@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from canteen.errors import CanteenError
 from canteen.identifiers import PassId
-from canteen.serving_periods import ServiceMoment
+from canteen.serving_periods import ServiceMoment, ServingCalendar
 from firmware_bridge.devices import Signal
 from terminal.devices import Devices
 from terminal.display.faces import STARTING, Face, face_for, tries_left
@@ -59,7 +59,7 @@ class Presenter:
     def show(self, state: State, attempt: PassAttempt) -> None:
         """Screen and board say what `state` and `attempt` say."""
         self._shown = (state, attempt)
-        face = face_for(state, attempt, service_open=self._status.serving_period is not None, fault=self.fault)
+        face = face_for(state, attempt, status=self._status, fault=self.fault)
         self._signal(face, attempt)
         self._devices.screen.show(self._view(face, state, attempt))
 
@@ -82,17 +82,12 @@ class Presenter:
 
     def _view(self, face: Face, state: State, attempt: PassAttempt) -> ScreenView:
         named = face.tone is Tone.GRANTED and attempt.first_name
-        message = both(face.message)
-        if named:
-            message = Words(
-                message.fr.replace("{name}", attempt.first_name), message.en.replace("{name}", attempt.first_name)
-            )
         return ScreenView(
             state=state.value,
             tone=face.tone,
             pictogram=face.pictogram,
-            message=message,
-            prompt=both(face.prompt),
+            message=both(face.message).filled(name=attempt.first_name),
+            prompt=both(face.prompt).filled(when=self._status.opens_at or ""),
             language=self._language,
             reason=None if attempt.reason is None else attempt.reason.value,
             staff_note=self.fault if state is State.OUT_OF_SERVICE else face.staff_note,
@@ -123,22 +118,12 @@ class Presenter:
             network=_network_words(link.connected, link.since, now, local),
             backlog=backlog,
             serving_period=None if moment is None else moment.period,
-            serving_until=self._until(moment),
+            serving_until=_ends_at(school.calendar, moment),
+            opens_at=None if moment else _opens_at(school.calendar, now),
             school=school.school_name,
             clock_trust=self._records.clock_trust(now).value,
             tampered=self._inbox.tampered,
         )
-
-    def _until(self, moment: ServiceMoment | None) -> str | None:
-        if moment is None:
-            return None
-        ends = (
-            period.ends_minute
-            for period in self._identification.calendar.calendar.periods
-            if period.name == moment.period and moment.day.weekday() in period.weekdays
-        )
-        minute = next(ends, None)
-        return None if minute is None else f"{minute // 60 % 24:02d}:{minute % 60:02d}"
 
 
 def _network_words(connected: bool, since: datetime | None, now: datetime, local: ZoneInfo) -> Words:
@@ -149,5 +134,27 @@ def _network_words(connected: bool, since: datetime | None, now: datetime, local
     there = since.astimezone(local)
     days = now - since >= timedelta(hours=20)
     when = there.strftime("%d/%m %H:%M") if days else there.strftime("%H:%M")
-    sentence = both(_("Hors ligne depuis {when}"))
-    return Words(sentence.fr.replace("{when}", when), sentence.en.replace("{when}", when))
+    return both(_("Hors ligne depuis {when}")).filled(when=when)
+
+
+def _ends_at(calendar: ServingCalendar, moment: ServiceMoment | None) -> str | None:
+    """When the service of `moment` ends, as the clock on the wall."""
+    if moment is None:
+        return None
+    weekday = moment.day.weekday()
+    ends = (p.ends_minute for p in calendar.periods if p.name == moment.period and weekday in p.weekdays)
+    return _wall_clock(next(ends, 0))
+
+
+def _opens_at(calendar: ServingCalendar, now: datetime) -> str | None:
+    """When the next service of today begins; None when there is none."""
+    local = now.astimezone(ZoneInfo(calendar.timezone))
+    if local.date() in calendar.closed_days:
+        return None
+    minute = local.hour * 60 + local.minute
+    starts = [p.starts_minute for p in calendar.periods if local.weekday() in p.weekdays and p.starts_minute > minute]
+    return _wall_clock(min(starts)) if starts else None
+
+
+def _wall_clock(minute: int) -> str:
+    return f"{minute // 60 % 24:02d}:{minute % 60:02d}"

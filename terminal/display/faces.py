@@ -8,13 +8,13 @@ from canteen.access_decision import Reason
 from canteen.meal_pass import PassMethod
 from hand_geometry.quality import QualityReason
 from terminal.display.language import _
-from terminal.display.view import Tone
+from terminal.display.view import LineStatus, Tone
 from terminal.pass_machine import HAND_TRIES, PassAttempt, State
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One look of the screen, in French; a name may be put into `message` at {name}.
+    """One look of the screen, in French; {name} in `message` and {when} in `prompt` are filled in when it is shown.
 
     Attributes:
         board_text: for the board's own line of 32 characters.
@@ -30,13 +30,14 @@ class Face:
 
 
 _IDLE = Face(Tone.READY, "keypad", _("Tape ton code"), _("ou présente ta carte"), _("Code ou carte"))
-_CLOSED = Face(Tone.READY, "clock", _("C’est fermé pour l’instant"), _("Reviens à l’heure du repas"), _("Ferme"))
+_CLOSED = Face(Tone.READY, "clock", _("C’est fermé pour l’instant"), _("Reviens à l’heure du repas"), _("Fermé"))
+_CLOSED_UNTIL = Face(Tone.READY, "clock", _("C’est fermé pour l’instant"), _("Ça ouvre à {when}"), _("Fermé"))
 _TYPING = Face(Tone.READY, "keypad", _("Tape ton code"), _("Erreur ? Touche ✱"), _("Tape ton code"))
 _RETYPE = Face(Tone.READY, "again", _("Retape ton code"), _("depuis le premier chiffre"), _("Retape ton code"))
 _HAND = Face(Tone.ASK, "hand", _("Pose ta main"), _("bien à plat, doigts écartés"), _("Pose ta main"))
 _WAIT = Face(Tone.ASK, "clock", _("Un instant…"), _("Je regarde"), _("Un instant"))
-_GRANTED = Face(Tone.GRANTED, "pass", _("Bon appétit, {name} !"), _("Tu peux passer"), _("Bon appetit !"))
-_GRANTED_UNNAMED = Face(Tone.GRANTED, "pass", _("Bon appétit !"), _("Tu peux passer"), _("Bon appetit !"))
+_GRANTED = Face(Tone.GRANTED, "pass", _("Bon appétit, {name} !"), _("Tu peux passer"), _("Bon appétit !"))
+_GRANTED_UNNAMED = Face(Tone.GRANTED, "pass", _("Bon appétit !"), _("Tu peux passer"), _("Bon appétit !"))
 _ABANDONED = Face(
     Tone.DENIED, "again", _("Le passage s’est refermé"), _("Recommence : ton repas t’attend"), _("Recommence")
 )
@@ -61,11 +62,11 @@ GUIDANCE: dict[str | None, Face] = {
         Tone.ASK, "hand", _("Je ne vois pas ta main"), _("Pose-la au milieu"), _("Pose ta main")
     ),
     QualityReason.FINGERS_CLOSED: Face(
-        Tone.ASK, "fingers", _("Écarte les doigts"), _("Repose ta main, doigts bien écartés"), _("Ecarte les doigts")
+        Tone.ASK, "fingers", _("Écarte les doigts"), _("Repose ta main, doigts bien écartés"), _("Écarte les doigts")
     ),
     QualityReason.FINGER_MISSING: Face(
         Tone.ASK,
-        "fingers",
+        "five",
         _("Montre tous tes doigts"),
         _("Repose ta main, les cinq doigts à plat"),
         _("Les cinq doigts"),
@@ -74,7 +75,7 @@ GUIDANCE: dict[str | None, Face] = {
         Tone.ASK, "centre", _("Mets ta main au milieu"), _("Toute la main, manche relevée"), _("Main au milieu")
     ),
     QualityReason.WRONG_HAND: Face(
-        Tone.ASK, "other-hand", _("L’autre main !"), _("Pose ton autre main à plat"), _("L'autre main")
+        Tone.ASK, "other-hand", _("L’autre main !"), _("Pose ton autre main à plat"), _("L’autre main !")
     ),
     QualityReason.BLURRED: Face(
         Tone.ASK, "still", _("Ne bouge plus"), _("Repose ta main et compte jusqu’à deux"), _("Ne bouge plus")
@@ -102,16 +103,20 @@ DENIALS: dict[Reason, Face] = {
         "adult",
         _("Cette carte ne marche plus"),
         _("Va voir un adulte : tu en auras une autre"),
-        _("Carte bloquee"),
+        _("Carte bloquée"),
     ),
     Reason.OUTSIDE_SERVING_PERIOD: Face(
-        Tone.DENIED, "clock", _("Ce n’est pas encore l’heure"), _("Reviens à l’heure du repas"), _("Pas l'heure")
+        Tone.DENIED, "clock", _("Ce n’est pas encore l’heure"), _("Reviens à l’heure du repas"), _("Pas encore l’heure")
     ),
     Reason.NO_ENTITLEMENT_TODAY: Face(
         Tone.DENIED, "adult", _("Pas de repas prévu aujourd’hui"), _TO_AN_ADULT, _("Va voir un adulte")
     ),
     Reason.ALREADY_SERVED: Face(
-        Tone.DENIED, "plate", _("Ton repas est déjà pris"), _("Une erreur ? Va voir un adulte"), _("Repas deja pris")
+        Tone.DENIED,
+        "plate",
+        _("Ton repas est déjà pris"),
+        _("Une erreur ? Va voir un adulte"),
+        _("Ton repas est déjà pris"),
     ),
     Reason.CARD_REQUIRED: Face(
         Tone.DENIED, "card", _("Prends ta carte"), _("et présente-la ici"), _("Prends ta carte")
@@ -132,7 +137,7 @@ DENIALS: dict[Reason, Face] = {
         _("Carte ou adulte"),
     ),
     Reason.TOO_SLOW: Face(
-        Tone.DENIED, "again", _("On recommence ?"), _("Retape ton code quand tu es prêt"), _("Recommence")
+        Tone.DENIED, "again", _("On reprend ?"), _("Retape ton code quand tu veux"), _("Recommence")
     ),
     Reason.JOURNAL_UNAVAILABLE: Face(
         Tone.DENIED,
@@ -165,11 +170,13 @@ STARTING = "starting"
 """The fault of a terminal that has just begun: its board has not answered yet."""
 
 
-def face_for(state: State, attempt: PassAttempt, *, service_open: bool, fault: str | None) -> Face:
+def face_for(state: State, attempt: PassAttempt, *, status: LineStatus, fault: str | None) -> Face:
     """The screen's look in `state`."""
     match state:
         case State.IDLE:
-            return _IDLE if service_open else _CLOSED
+            if status.serving_period is not None:
+                return _IDLE
+            return _CLOSED if status.opens_at is None else _CLOSED_UNTIL
         case State.TYPING_CODE:
             return _RETYPE if attempt.retype else _TYPING
         case State.AWAITING_HAND:

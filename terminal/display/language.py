@@ -18,7 +18,16 @@ def _english() -> gettext.NullTranslations:
 
 def both(sentence: str) -> Words:
     """A French sentence with its English one."""
-    return Words(sentence, _english().gettext(sentence))
+    return Words(typeset(sentence), _english().gettext(sentence))
+
+
+def typeset(french: str) -> str:
+    """Keeps a French double sign on the line of its word."""
+    return (
+        french.replace(" :", "\N{NO-BREAK SPACE}:")
+        .replace(" !", "\N{NO-BREAK SPACE}!")
+        .replace(" ?", "\N{NO-BREAK SPACE}?")
+    )
 
 
 def said_in(language: str, sentence: str) -> str:

@@ -24,6 +24,13 @@ class Words:
     fr: str
     en: str
 
+    def filled(self, **values: str) -> Words:
+        """Both sentences with {name} replaced by its value. Plain replacement: a name may hold braces."""
+        french, english = self.fr, self.en
+        for name, value in values.items():
+            french, english = (one.replace("{" + name + "}", value) for one in (french, english))
+        return Words(french, english)
+
 
 @dataclass(frozen=True, slots=True)
 class LineStatus:
@@ -35,6 +42,7 @@ class LineStatus:
     backlog: int = 0
     serving_period: str | None = None
     serving_until: str | None = None
+    opens_at: str | None = None
     school: str = ""
     clock_trust: str = ""
     tampered: bool = False

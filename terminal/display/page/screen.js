@@ -10,10 +10,12 @@ const SPOKEN = {
 const LOST = {
   state: "out-of-service", tone: "fault", pictogram: "adult", language: document.documentElement.lang,
   message: { fr: "Je ne marche pas", en: "I am out of order" },
-  prompt: { fr: "Demande à un adulte : tu vas manger", en: "Ask an adult: you will get your meal" },
+  prompt: { fr: "Demande à un adulte\u00a0: tu vas manger", en: "Ask an adult: you will get your meal" },
   code_length: 4, digits_typed: 0, tries_left: 0, network: { connected: false, text: { fr: "", en: "" } },
   backlog: 0, school: "", staff_note: "display:cut-off",
 };
+// Beside the simulated world of a demonstration, the visitor's language may be asked for.
+const ASKED = new URLSearchParams(location.search).get("lang");
 const $ = (id) => document.getElementById(id);
 let moment = "";
 let heardAt = performance.now();
@@ -31,7 +33,7 @@ function marks(element, total, full, name) {
 }
 
 function render(view) {
-  const language = view.language === "en" ? "en" : "fr";
+  const language = (ASKED || view.language) === "en" ? "en" : "fr";
   const other = language === "fr" ? "en" : "fr";
   const words = SPOKEN[language];
   const body = document.body;

@@ -1,4 +1,4 @@
-"""A whole lane in memory: working devices that keep the ports' rules, with a real journal, order box and store on disk."""
+"""A whole lane: working devices in memory that keep the ports' rules; a real journal, order box and store on disk."""
 
 from __future__ import annotations
 
@@ -281,6 +281,9 @@ class School:
     @property
     def state(self) -> State:
         return self.lane.runner.state
+
+    def is_in(self, state: State) -> bool:
+        return self.lane.runner.state is state
 
     def type_code(self, number: int) -> None:
         self.board.type(code(number).digits)

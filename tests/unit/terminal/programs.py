@@ -89,7 +89,7 @@ port = {self.port}
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "terminal.main", "--config", str(self.config)],
                 stderr=log,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "LANG": "fr_FR.UTF-8"},
             )
         if until_ready:
             self.wait_for("idle")
@@ -144,9 +144,11 @@ def surrounded(folder: Path) -> Iterator[tuple[TerminalProgram, FrameServer]]:
     camera = FrameServer(folder / "camera.sock")
     camera.start()
     peripheral = subprocess.Popen(
-        [sys.executable, "-m", "firmware_bridge.simulated_peripheral"]
-        + ["--serial", str(folder / "board.tty"), "--control", str(folder / "world.sock")]
-        + ["--key-file", str(folder / "channel.key"), "--address", "101"]
+        [
+            *(sys.executable, "-m", "firmware_bridge.simulated_peripheral"),
+            *("--serial", str(folder / "board.tty"), "--control", str(folder / "world.sock")),
+            *("--key-file", str(folder / "channel.key"), "--address", "101"),
+        ]
     )
     try:
         wait_until((folder / "world.sock").exists, what="the peripheral")

@@ -1,4 +1,4 @@
-"""The whole program: a process, a libosdp peripheral on a pty, a camera on a socket, synthetic hands, the real screen."""
+"""The whole program: a process, a libosdp peripheral on a pty, a camera on a socket, synthetic hands, the screen."""
 
 from __future__ import annotations
 
@@ -167,5 +167,5 @@ def test_refuses_to_start(tmp_path: Path, what: str) -> None:
         program.start(until_ready=False)
         assert program.process is not None
         assert 1 == program.process.wait(timeout=15)
-    assert "la borne ne démarre pas" in program.log
+    assert "La borne ne démarre pas" in program.log
     assert "Traceback" not in program.log
