@@ -5,9 +5,13 @@ set -eu
 cd "$(dirname "$0")"
 what=${1:-demo}
 
+# pyscard has no wheel for Linux: it is compiled against PC/SC's library.
+compiling="gcc libpcsclite-dev pkg-config python3-dev swig"
 case $what in
-demo) packages="mosquitto python3-venv tzdata" lock=requirements.lock ;;
-dev) packages="mosquitto python3-venv tzdata chromium fonts-dejavu-core postgresql systemd" lock=requirements-dev.lock ;;
+demo) packages="mosquitto python3-venv tzdata $compiling" lock=requirements.lock ;;
+dev)
+    packages="mosquitto python3-venv tzdata $compiling chromium fonts-dejavu-core postgresql systemd"
+    packages="$packages pcscd vsmartcard-vpcd iproute2" lock=requirements-dev.lock ;;
 *) echo "usage: ./setup.sh demo|dev" >&2; exit 2 ;;
 esac
 
@@ -64,7 +68,9 @@ rm -f "$mark"
 export UV_PYTHON_DOWNLOADS=never
 uv_quiet=--quiet
 [ -t 2 ] && uv_quiet=
-.venv/bin/uv pip install $uv_quiet --python .venv/bin/python --require-hashes -r "$lock" ||
+# Without isolation, so that the compiler's helpers are those of the hashed bootstrap.lock, not whatever is newest.
+.venv/bin/uv pip install $uv_quiet --python .venv/bin/python --no-build-isolation-package pyscard --require-hashes \
+    -r "$lock" ||
     fail "l'installation depuis $lock a échoué : vérifiez le réseau et la place (df -h .), puis recommencez."
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e . ||
     fail "l'installation de canteen-access dans .venv a échoué."
