@@ -41,7 +41,7 @@ STATE_NAMES: dict[PupilState, str] = {
 
 @dataclass(frozen=True, slots=True)
 class RosterLine:
-    """A pupil on the page. Without a card and without a hand, `card_missing` says that one must be given."""
+    """A pupil on the page; `card_missing` says that a card must be given before the pupil can pass."""
 
     pupil: PupilId
     first_name: str
@@ -52,7 +52,7 @@ class RosterLine:
 
     @property
     def card_missing(self) -> bool:
-        return not self.has_card and self.state is not PupilState.HAND
+        return not self.has_card and self.state in {PupilState.OPPOSED, PupilState.NOTHING}
 
 
 @dataclass(frozen=True, slots=True)

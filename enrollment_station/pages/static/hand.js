@@ -34,7 +34,7 @@ if (root) {
     save.disabled = Boolean(next);
     take.hidden = !stream || !next;
     if (next) {
-      take.textContent = words.take.replace("%d", next.item.dataset.number);
+      take.textContent = words.take.replace("{n}", next.item.dataset.number);
     }
   }
 

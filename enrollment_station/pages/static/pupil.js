@@ -49,7 +49,8 @@ const consent = document.getElementById("consentement");
 sends(consent, "/consentement", ["state", "given_by", "signed_on", "notice_version"]);
 consent.addEventListener("change", () => {
   const state = new FormData(consent).get("state");
-  document.getElementById("effacement").hidden = !(state === "opposed" || state === "withdrawn");
+  const warning = document.getElementById("effacement");
+  warning.hidden = !(warning.dataset.held && (state === "opposed" || state === "withdrawn"));
 });
 
 sends(document.getElementById("carte"), "/carte", ["card"]);
