@@ -1,0 +1,9 @@
+"""Why a benchmark ends without figures."""
+
+from __future__ import annotations
+
+from canteen.errors import CanteenError
+
+
+class BenchmarkFailed(CanteenError):
+    """What was to be measured did not happen; the message says what, for the person who runs it."""

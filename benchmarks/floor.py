@@ -1,0 +1,110 @@
+"""What cannot be done without, timed by itself: a durable commit, a word to the board and back, a look at a hand."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import sqlite3
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.errors import BenchmarkFailed
+from benchmarks.figures import median
+from benchmarks.hands import BenchHand
+from benchmarks.language import _
+from firmware_bridge.control_panel import ControlPanelBoard
+from firmware_bridge.devices import BoardEvent, BoardRecovered, CommandOutcome
+from hand_geometry.acquisition import Features, acquire
+from hand_geometry.comparison import compare
+
+_SCHEMA = "CREATE TABLE IF NOT EXISTS entry (sequence INTEGER PRIMARY KEY, body TEXT NOT NULL, signature BLOB NOT NULL)"
+_BODY_CHARACTERS = 600
+"""A grant with its header, digests and nonce."""
+_SIGNATURE_BYTES = 64
+_ONLINE_WITHIN_S = 5.0
+_POLL_S = 0.05
+"""libosdp's pause between two polls: commands are given at a random point of it, as pupils come."""
+
+
+@dataclass
+class Floor:
+    """Samples of the three parts, in seconds."""
+
+    commit_s: list[float] = field(default_factory=list)
+    round_trip_s: list[float] = field(default_factory=list)
+    comparison_s: list[float] = field(default_factory=list)
+
+    @property
+    def by_hand_s(self) -> float:
+        """The sum of the three medians."""
+        return self.by_card_s + median(self.comparison_s)
+
+    @property
+    def by_card_s(self) -> float:
+        """Commit and round trip alone: a card is compared with nothing."""
+        return median(self.commit_s) + median(self.round_trip_s)
+
+
+def time_commits(path: Path, count: int) -> list[float]:
+    """Rows of a journal entry's size, each in its own transaction, WAL and synchronous=FULL as the journal."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute(_SCHEMA)
+        taken_s = []
+        for _index in range(count):
+            body, signature = secrets.token_hex(_BODY_CHARACTERS // 2), secrets.token_bytes(_SIGNATURE_BYTES)
+            started_s = time.perf_counter()
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("INSERT INTO entry (body, signature) VALUES (?, ?)", (body, signature))
+            connection.execute("COMMIT")
+            taken_s.append(time.perf_counter() - started_s)
+        return taken_s
+    finally:
+        connection.close()
+
+
+def time_round_trips(serial: Path, address: int, key: bytes, count: int, draw: random.Random) -> list[float]:
+    """A turnstile command to the true peripheral under the secure channel, until it is confirmed.
+
+    Raises:
+        BenchmarkFailed: the peripheral does not answer.
+    """
+    online = threading.Event()
+
+    def note(event: BoardEvent) -> None:
+        if isinstance(event, BoardRecovered):
+            online.set()
+
+    board = ControlPanelBoard(serial, address, key, note, production=False)
+    board.start()
+    try:
+        if not online.wait(_ONLINE_WITHIN_S):
+            raise BenchmarkFailed(_("la carte simulée ne répond pas"))
+        taken_s = []
+        for _index in range(count):
+            time.sleep(draw.uniform(0.0, _POLL_S))
+            started_s = time.perf_counter()
+            outcome = board.lock()
+            taken_s.append(time.perf_counter() - started_s)
+            if outcome is not CommandOutcome.DONE:
+                raise BenchmarkFailed(_("la carte simulée ne répond pas"))
+        return taken_s
+    finally:
+        board.stop()
+
+
+def time_comparisons(hands: list[BenchHand], count: int) -> list[float]:
+    """Measuring a hand in a decoded frame and comparing it with its reference; the same frames as in the passes."""
+    taken_s = []
+    for index in range(count):
+        hand = hands[index % len(hands)]
+        started_s = time.perf_counter()
+        features = acquire(hand.image)
+        if isinstance(features, Features):
+            compare(hand.reference, features)
+        taken_s.append(time.perf_counter() - started_s)
+    return taken_s

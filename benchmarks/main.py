@@ -1,0 +1,120 @@
+"""`canteen-bench NAME`: a table for people, and as the last line of the output one list of figures in JSON."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from benchmarks.bench_terminal import PASSES_MOST
+from benchmarks.figures import print_report
+from benchmarks.language import _
+from benchmarks.pass_benchmark import PassSettings, run_pass_benchmark
+from canteen.errors import CanteenError
+
+_TABLE_WIDTH = 118
+"""Where the output is no terminal."""
+_IDLE_MOST_S = 60.0
+_DEFAULT = PassSettings()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0: measured, whatever the figures; 1: something that was to be measured did not happen; 2: not understood."""
+    parser = argparse.ArgumentParser(
+        prog="canteen-bench", description=_("Des mesures rapportées à un plancher mesuré dans la même exécution.")
+    )
+    commands = parser.add_subparsers(dest="name", required=True, metavar="NAME")
+    commands.add_parser("list", help=_("les mesures qui existent"))
+    one_pass = commands.add_parser("pass", help=_benchmarks()["pass"])
+    one_pass.add_argument(
+        "--passes", type=_passes, default=_DEFAULT.passes, help=_("passages par la main, et autant par la carte")
+    )
+    one_pass.add_argument("--starts", type=_starts, default=_DEFAULT.starts, help=_("démarrages à froid"))
+    one_pass.add_argument(
+        "--idle-seconds", type=_seconds, default=_DEFAULT.idle_s, help=_("durée de la mesure au repos")
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.name == "list":
+        for name, what in _benchmarks().items():
+            sys.stdout.write(f"{name:<8}{what}\n")
+        return 0
+    errors = Console(stderr=True, highlight=False)
+    settings = PassSettings(arguments.passes, arguments.starts, arguments.idle_seconds)
+    try:
+        with _ended_by_sigterm(), _progress(errors) as progress:
+            report = run_pass_benchmark(settings, _Bars(progress))
+    except (CanteenError, OSError) as error:
+        errors.print(f"canteen-bench : {error}", style="bold red", markup=False)
+        return 1
+    output = Console(highlight=False, width=None if sys.stdout.isatty() else _TABLE_WIDTH)
+    print_report(report, output)
+    return 0
+
+
+def _benchmarks() -> dict[str, str]:
+    """Every benchmark and what it measures."""
+    return {"pass": _("du dernier chiffre ou de la carte à l'ouverture confirmée (90 s au plus)")}
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM unwinds the stack as Ctrl-C does: the programs that were started are stopped, the folder goes."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _passes(text: str) -> int:
+    return _between(int(text), 1, PASSES_MOST)
+
+
+def _starts(text: str) -> int:
+    return _between(int(text), 1, 20)
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.5 <= value <= _IDLE_MOST_S:
+        raise argparse.ArgumentTypeError(_("entre {least} et {most}").format(least=0.5, most=_IDLE_MOST_S))
+    return value
+
+
+def _between(value: int, least: int, most: int) -> int:
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(_("entre {least} et {most}").format(least=least, most=most))
+    return value
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+class _Bars:
+    """One bar for each kind of work."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what not in self._tasks:
+            self._tasks[what] = self._progress.add_task(what, total=total)
+        self._progress.update(self._tasks[what], completed=done, total=total)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

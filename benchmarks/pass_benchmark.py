@@ -1,0 +1,287 @@
+"""`canteen-bench pass`: the whole way of a pass over the real programs, beside its floor; and what a terminal costs.
+
+In this order: hands, first comparisons, first half of the floor, cold starts, passes, rest, second half of the floor.
+The floor stands on both sides because a machine's speed drifts within a minute.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.bench_terminal import ADDRESS, BenchPupil, BenchTerminal
+from benchmarks.child import Child
+from benchmarks.errors import BenchmarkFailed
+from benchmarks.figures import Figure, Report, median, percentile
+from benchmarks.first_comparison import FirstComparison, measure_first_comparison
+from benchmarks.floor import Floor, time_commits, time_comparisons, time_round_trips
+from benchmarks.hands import BenchHand, enrolled_hands
+from benchmarks.lane import BenchLane
+from benchmarks.language import _
+from benchmarks.screen_watch import ScreenWatch
+from benchmarks.timed_platen import TimedPlaten
+from firmware_bridge.channel_key import read_channel_key
+from firmware_bridge.peripheral_client import PeripheralClient
+
+Reporter = Callable[[str, int, int], None]
+"""What is being done, how much of it is done, of how much."""
+
+_HANDS = 6
+"""Different hands; pupils beyond share them, for it is the pupil that may pass only once."""
+_READY_WITHIN_S = 20.0
+_FILLED_WITHIN_S = 40.0
+_SETTLES_S = 1.0
+_PASSES_END_AT_S = 72.0
+"""The passes end here even if some are left: what follows takes about 10 s, and the whole must stay under 90."""
+_ROUND_TRIPS_A_HALF = 30
+_COMMITS_A_HALF = 60
+_COMPARISONS_A_HALF = 30
+_MS = 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class PassSettings:
+    """How much is measured."""
+
+    passes: int = 60
+    starts: int = 3
+    idle_s: float = 5.0
+    seed: int = 20261122
+
+
+@dataclass
+class PassMeasurements:
+    """What was seen; seconds unless the name says otherwise."""
+
+    floor: Floor = field(default_factory=Floor)
+    by_hand_s: list[float] = field(default_factory=list)
+    by_card_s: list[float] = field(default_factory=list)
+    starts_s: list[float] = field(default_factory=list)
+    first_comparisons: list[FirstComparison] = field(default_factory=list)
+    idle_cpu_percent: float = 0.0
+    terminal_mib: float = 0.0
+    sync_mib: float = 0.0
+
+
+def run_pass_benchmark(settings: PassSettings, report: Reporter) -> Report:
+    """All of it, in a folder that is gone afterwards.
+
+    Raises:
+        BenchmarkFailed: a program did not do what was to be timed.
+    """
+    # A short name: the path of a Unix socket has 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="canteen-"))
+    try:
+        with ExitStack() as closing:
+            return _report(_Run(settings, report, folder, closing).measure())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Run:
+    """One run of the benchmark."""
+
+    def __init__(self, settings: PassSettings, report: Reporter, folder: Path, closing: ExitStack) -> None:
+        self._settings, self._report, self._closing = settings, report, closing
+        self._started_s = time.monotonic()
+        self._draw = random.Random(settings.seed)  # noqa: S311 - phases of a poll, no secrets
+        self._terminal = BenchTerminal(folder)
+        self._found = PassMeasurements()
+
+    def measure(self) -> PassMeasurements:
+        label = _("Mains")
+        hands = enrolled_hands(_HANDS, lambda done: self._report(label, done, _HANDS))
+        self._compare_first(hands[0])
+        self._closing.callback(self._terminal.start_peripheral().stop)
+        self._wait_until(self._terminal.world_socket.exists, _READY_WITHIN_S)
+        platen = TimedPlaten(self._terminal.camera_socket)
+        self._closing.callback(platen.close)
+        self._measure_floor(hands, 1)
+        by_hand, by_card = self._terminal.order_pupils(hands, self._settings.passes)
+        self._let_orders_be_applied()
+        terminal, screen = self._start_cold()
+        sync = self._terminal.start_sync()
+        self._closing.callback(sync.stop)
+        time.sleep(_SETTLES_S)
+        lane = BenchLane(PeripheralClient(self._terminal.world_socket), platen, screen, self._draw)
+        self._pass(lane, by_hand, by_card)
+        self._rest(terminal, sync)
+        terminal.stop()
+        self._measure_floor(hands, 2)
+        return self._found
+
+    def _compare_first(self, hand: BenchHand) -> None:
+        for at in range(self._settings.starts):
+            self._found.first_comparisons.append(measure_first_comparison(hand))
+            self._report(_("Première comparaison"), at + 1, self._settings.starts)
+
+    def _measure_floor(self, hands: list[BenchHand], half: int) -> None:
+        floor, terminal = self._found.floor, self._terminal
+        floor.comparison_s += time_comparisons(hands, _COMPARISONS_A_HALF)
+        floor.commit_s += time_commits(terminal.folder / f"floor-{half}.sqlite", _COMMITS_A_HALF)
+        key = read_channel_key(terminal.channel_key)
+        floor.round_trip_s += time_round_trips(terminal.board_line, ADDRESS, key, _ROUND_TRIPS_A_HALF, self._draw)
+        self._report(_("Plancher"), half, 2)
+
+    def _let_orders_be_applied(self) -> None:
+        """The first start fills the store; the ones that are timed find it full."""
+        process = self._terminal.start_terminal()
+        try:
+            orders_left = self._terminal.orders_left()
+            total = orders_left()
+
+            def all_applied() -> bool:
+                process.check_running()
+                left = orders_left()
+                self._report(_("Inscriptions"), total - left, total)
+                return left == 0
+
+            self._wait_until(all_applied, _FILLED_WITHIN_S)
+        finally:
+            process.stop()
+
+    def _start_cold(self) -> tuple[Child, ScreenWatch]:
+        """Start again and again, from nothing to the lane at rest; the last one stays."""
+        while True:
+            started_s = time.monotonic()
+            process = self._terminal.start_terminal()
+            self._closing.callback(process.stop)
+            screen = ScreenWatch(self._terminal.display_port, lambda: process.running, _READY_WITHIN_S)  # noqa: B023
+            ready = screen.wait_for_state("idle", _READY_WITHIN_S)
+            self._found.starts_s.append(ready.at_s - started_s)
+            self._report(_("Démarrages"), len(self._found.starts_s), self._settings.starts)
+            if len(self._found.starts_s) >= self._settings.starts:
+                return process, screen
+            process.stop()
+
+    def _pass(self, lane: BenchLane, by_hand: list[BenchPupil], by_card: list[BenchPupil]) -> None:
+        """Hand and card in turn, so that both meet the same machine."""
+        for at, (with_hand, with_card) in enumerate(zip(by_hand, by_card, strict=True)):
+            if time.monotonic() - self._started_s > _PASSES_END_AT_S and self._found.by_card_s:
+                return
+            self._found.by_hand_s.append(lane.pass_by_hand(with_hand))
+            if with_card.card is not None:
+                self._found.by_card_s.append(lane.pass_by_card(with_card.card))
+            self._report(_("Passages"), at + 1, len(by_hand))
+
+    def _rest(self, terminal: Child, sync: Child) -> None:
+        """What the terminal costs while nobody comes; the kiosk's stream stays open, as in a canteen."""
+        time.sleep(_SETTLES_S)
+        before_s, began_s = terminal.cpu_s(), time.monotonic()
+        time.sleep(self._settings.idle_s)
+        used_s, lasted_s = terminal.cpu_s() - before_s, time.monotonic() - began_s
+        self._found.idle_cpu_percent = 100.0 * used_s / lasted_s
+        self._found.terminal_mib, self._found.sync_mib = terminal.resident_mib(), sync.resident_mib()
+        sync.check_running()
+
+    def _wait_until(self, true: Callable[[], bool], within_s: float) -> None:
+        until_s = time.monotonic() + within_s
+        while not true():
+            if time.monotonic() > until_s:
+                raise BenchmarkFailed(_("un programme n'est pas prêt à temps"))
+            time.sleep(0.05)
+
+
+def _report(found: PassMeasurements) -> Report:
+    floor = found.floor
+    figures = (
+        *_ratios("pass.hand", _("par la main"), found.by_hand_s, floor.by_hand_s, (3.0, 6.0)),
+        *_ratios("pass.card", _("par la carte"), found.by_card_s, floor.by_hand_s, (2.0, 4.0)),
+        Figure(
+            "pass.card.median_to_own_floor",
+            _("par la carte, médiane / plancher sans comparaison"),
+            median(found.by_card_s) / floor.by_card_s,
+            "ratio",
+            4.0,
+            detail=f"{median(found.by_card_s) * _MS:.1f} ms / {floor.by_card_s * _MS:.1f} ms",
+        ),
+        Figure("terminal.idle_cpu", _("processeur, borne au repos"), found.idle_cpu_percent, "%", 5.0),
+        Figure(
+            "terminal_and_sync.resident",
+            _("mémoire résidente, borne et sync"),
+            found.terminal_mib + found.sync_mib,
+            "MiB",
+            220.0,
+            detail=f"{found.terminal_mib:.0f} + {found.sync_mib:.0f} MiB",
+        ),
+        Figure(
+            "terminal.cold_start",
+            _("du lancement à la file au repos"),
+            median(found.starts_s),
+            "s",
+            3.0,
+            detail=" ; ".join(f"{start_s:.2f} s" for start_s in found.starts_s),
+        ),
+        Figure(
+            "hand_geometry.first_comparison",
+            _("import et première comparaison"),
+            median([one.seconds for one in found.first_comparisons]),
+            "s",
+            0.5,
+            detail=" ; ".join(f"{one.seconds:.2f} s" for one in found.first_comparisons),
+        ),
+        Figure(
+            "hand_geometry.first_comparison_peak",
+            _("mémoire de pointe de la première comparaison"),
+            max(one.peak_mib for one in found.first_comparisons),
+            "MiB",
+            130.0,
+        ),
+    )
+    return Report(_("canteen-bench pass : le chemin d'un passage"), figures, _remarks(found))
+
+
+def _ratios(
+    name: str, label: str, samples_s: list[float], floor_s: float, goals: tuple[float, float]
+) -> tuple[Figure, Figure]:
+    """Median and 99th percentile over the floor."""
+    middle_s, worst_s = median(samples_s), percentile(samples_s, 0.99)
+    return (
+        Figure(
+            f"{name}.median_to_floor",
+            label + _(", médiane / plancher"),
+            middle_s / floor_s,
+            "ratio",
+            goals[0],
+            detail=f"{middle_s * _MS:.1f} ms / {floor_s * _MS:.1f} ms",
+        ),
+        Figure(
+            f"{name}.p99_to_floor",
+            label + _(", 99e centile / plancher"),
+            worst_s / floor_s,
+            "ratio",
+            goals[1],
+            detail=f"{worst_s * _MS:.1f} ms / {floor_s * _MS:.1f} ms",
+        ),
+    )
+
+
+def _remarks(found: PassMeasurements) -> tuple[str, ...]:
+    floor = found.floor
+    return (
+        _(
+            "Plancher (médianes de cette exécution) : écriture durable {commit:.1f} ms + commande OSDP aller-retour "
+            "{trip:.1f} ms + comparaison {comparison:.1f} ms = {total:.1f} ms."
+        ).format(
+            commit=median(floor.commit_s) * _MS,
+            trip=median(floor.round_trip_s) * _MS,
+            comparison=median(floor.comparison_s) * _MS,
+            total=floor.by_hand_s * _MS,
+        ),
+        _(
+            "{hand} passages par la main, {card} par la carte, tous par des élèves différents ; canteen-terminal et "
+            "canteen-sync sont de vrais processus, la carte simulée parle OSDP sur un pseudo-terminal."
+        ).format(hand=len(found.by_hand_s), card=len(found.by_card_s)),
+        _(
+            "Temps : du dernier chiffre ou de la carte jusqu'à l'écran qui suit l'ouverture confirmée. Ne compte pas : "
+            "de la première image demandée à la dernière reçue (pose simulée, décodage du JPEG, attente d'une main "
+            "immobile). Jusqu'à 120 passages, le 99e centile est la pire ou l'avant-dernière valeur."
+        ),
+        _("Au repos : l'écran reste lu, canteen-sync cherche un courtier absent ; mémoire prise après les passages."),
+    )
