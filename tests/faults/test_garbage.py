@@ -30,7 +30,7 @@ GARBAGE = [
     b'{"v":1,"entries":[{"header":{},"body":[],"signature":"x"}]}',
     b'{"v":1,"orders":[{"device":"terminal-1","number":1,"issued_at":"now","sealed":"","signature":""}]}',
     b"[" * 5000,
-    "é\ud800".encode("utf-16"),
+    "élève".encode("utf-16"),
     os.urandom(3000),
 ]
 

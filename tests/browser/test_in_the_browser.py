@@ -1,0 +1,130 @@
+"""What a visitor does in the browser: pass by hand and by card, be refused, cut the network, enrol, leave."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from canteen.personal_code import personal_codes
+from demo.canteen import Canteen
+from demo.people import Person
+from tests.browser.conftest import picture
+from tests.conftest import wait_until
+
+pytestmark = pytest.mark.browser
+
+
+def person(canteen: Canteen, first_name: str) -> Person:
+    return next(one for one in canteen.people if one.first_name == first_name)
+
+
+def open_lane(page: Page, canteen: Canteen) -> None:
+    page.goto(f"http://127.0.0.1:{canteen.ports.lane}/")
+    wait_until(lambda: canteen.display()["state"] == "idle", what="rest")
+
+
+def choose(page: Page, one: Person) -> None:
+    page.locator(f"summary:has-text('{one.first_name} {one.last_name}')").click()
+
+
+def test_a_pupil_passes_by_hand_and_is_in_the_ledger_within_a_second(page: Page, canteen: Canteen) -> None:
+    """Code, hand, green screen with the first name, turnstile; then the ledger's first row."""
+    ines = person(canteen, "Inès")
+    open_lane(page, canteen)
+    picture(page, "lane-rest")
+    choose(page, ines)
+    page.get_by_role("button", name="Poser la main de Inès (1)").click()
+    page.get_by_role("button", name=re.compile("Taper le code")).locator("visible=true").click()
+    screen = page.frame_locator("#screen")
+    expect(screen.get_by_text("Inès").first).to_be_visible()
+    expect(page.locator("#turnstile-state")).to_have_text("ouvert : passez")
+    picture(page, "lane-granted")
+    page.get_by_role("button", name="Pousser et passer").click()
+    expect(page.locator("#passages")).not_to_have_text("0")
+    page.goto(canteen.operator_link(canteen.ports.billing))
+    expect(page.get_by_text("Inès").first).to_be_visible(timeout=2000)
+    picture(page, "ledger")
+
+
+def test_another_ones_hand_is_refused_kindly(page: Page, canteen: Canteen) -> None:
+    """Malo's code with Yanis's hand: no way through, and a screen that says what to do."""
+    malo, yanis = person(canteen, "Malo"), person(canteen, "Yanis")
+    open_lane(page, canteen)
+    canteen.world.lay(yanis.probes[0], "Yanis")
+    choose(page, malo)
+    page.get_by_role("button", name=re.compile("Taper le code")).locator("visible=true").click()
+    wait_until(lambda: canteen.display()["reason"] == "hand-not-matched", 15, "the denial")
+    picture(page, "lane-denied")
+    expect(page.locator("#turnstile-state")).to_have_text("verrouillé")
+    page.get_by_role("button", name="Pousser et passer").click()
+    expect(page.locator("#notice")).to_have_text("Le tourniquet est verrouillé.")
+    canteen.world.lift()
+
+
+def test_typing_on_the_page_by_keyboard(page: Page, canteen: Canteen) -> None:
+    """The computer's own keys press the lane's keys: an unknown code is refused."""
+    open_lane(page, canteen)
+    taken = set(canteen.codes.values())
+    page.keyboard.type(next(code for code in personal_codes(4) if code not in taken), delay=80)
+    wait_until(lambda: canteen.display()["reason"] == "unknown-code", what="the denial")
+
+
+def test_a_cut_is_said_on_the_screen_and_meals_go_on(page: Page, canteen: Canteen) -> None:
+    """The switch, the screen's foot line, a card, and everything in the ledger afterwards."""
+    jade = person(canteen, "Jade")
+    open_lane(page, canteen)
+    page.get_by_role("switch").click()
+    wait_until(lambda: not canteen.display()["network"]["connected"], what="the cut to be seen")
+    expect(page.frame_locator("#screen").get_by_text("ors ligne")).to_be_visible()
+    choose(page, jade)
+    page.get_by_role("button", name="Présenter la carte").locator("visible=true").click()
+    expect(page.locator("#turnstile-state")).to_have_text("ouvert : passez")
+    picture(page, "lane-cut")
+    page.get_by_role("button", name="Pousser et passer").click()
+    page.get_by_role("switch").click()
+    wait_until(lambda: canteen.display()["backlog"] == 0, 30, "the backlog")
+
+
+def test_the_station_enrols_a_pupil(page: Page, canteen: Canteen) -> None:
+    """The roster, a pupil's page, and no capture before consent."""
+    page.goto(canteen.operator_link(canteen.ports.station))
+    expect(page.get_by_text("Izard").first).to_be_visible()
+    picture(page, "station")
+    page.get_by_role("link", name=re.compile("Izard")).first.click()
+    picture(page, "station-pupil")
+    expect(page.locator("input[type=file]").locator("visible=true")).to_have_count(0)
+
+
+def test_a_departure_and_its_receipts(page: Page, canteen: Canteen) -> None:
+    """Asked for on the server's page; both devices have confirmed soon after."""
+    page.goto(canteen.operator_link(canteen.ports.billing))
+    page.goto(f"{canteen.billing.base}/eleves")
+    expect(page.get_by_text("Fauré").first).to_be_visible()
+    picture(page, "roster")
+    canteen.billing.post(f"/api/pupils/{canteen.pupils[person(canteen, 'Timéo').key]}/departure")
+    wait_until(lambda: canteen.billing.get("/api/purges")[0]["complete"], what="the receipts")
+    page.goto(f"{canteen.billing.base}/purges")
+    expect(page.get_by_text("terminal-1").first).to_be_visible()
+    picture(page, "purges")
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_pages_in_english_and_on_a_phone(page: Page, canteen: Canteen, width: int) -> None:
+    """Nothing overflows sideways; the English pages are English."""
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(canteen.operator_link(canteen.ports.billing))
+    page.goto(canteen.operator_link(canteen.ports.station))
+    for base, path in (
+        (f"http://127.0.0.1:{canteen.ports.lane}", "/?lang=en"),
+        (canteen.billing.base, "/?lang=en"),
+        (canteen.billing.base, "/eleves?lang=en"),
+        (canteen.billing.base, "/purges?lang=en"),
+        (canteen.billing.base, "/appareils?lang=en"),
+        (canteen.billing.base, "/alarmes?lang=en"),
+        (canteen.station.base, "/?lang=en"),
+    ):
+        page.goto(base + path)
+        assert page.evaluate("document.documentElement.lang") == "en", path
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
