@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from canteen.access_decision import HandStatus
 from canteen.clock import Clock
-from canteen.identifiers import DeviceId
+from canteen.identifiers import DeviceId, PupilId
 from firmware_bridge.devices import Board
 from hand_geometry.quality import QualityReason
 from sync.order_box import OrderBox
 from sync.pass_journal import PassJournal
-from templates_store.store import StoredReference, TemplateStore
+from templates_store.store import PurgeOutcome, StoredReference, TemplateStore
 from terminal.display.view import ScreenView
 
 if TYPE_CHECKING:
@@ -33,6 +33,14 @@ class HandCapture:
     seen_at_s: float
     failure: QualityReason | None = None
     features: Features | None = field(default=None, repr=False)
+
+
+class TerminalStore(TemplateStore, Protocol):
+    """The template store, as a terminal needs it."""
+
+    def last_erasure(self, pupil: PupilId) -> PurgeOutcome | None:
+        """What the latest erasure of a reference of this pupil said; None if there never was one."""
+        ...
 
 
 class HandReader(Protocol):
@@ -78,4 +86,4 @@ class Devices:
     screen: Screen
     journal: PassJournal
     box: OrderBox
-    store: TemplateStore
+    store: TerminalStore

@@ -38,7 +38,8 @@ from sync.sealed_reference import open_reference
 from sync.sealing import OpeningKey
 from sync.signing import VerifyingKey
 from templates_store.errors import CodeTaken, ConsentMissing, StoreUnavailable, UnknownPupil
-from templates_store.store import Erasure, PupilRecord, TemplateStore
+from templates_store.store import Erasure, PupilRecord
+from terminal.devices import TerminalStore
 from terminal.identification import CALENDAR_DOCUMENT
 from terminal.pass_records import PassRecords
 
@@ -64,7 +65,7 @@ class OrderDesk:
         self,
         device: DeviceId,
         box: OrderBox,
-        store: TemplateStore,
+        store: TerminalStore,
         records: PassRecords,
         clock: Clock,
         server_key: VerifyingKey,
@@ -199,6 +200,9 @@ class OrderDesk:
 
     def _purge(self, order: PurgeOrder) -> PurgeReceipt:
         outcome = self._store.purge(order.pupil, Erasure(order.scope.value))
+        if outcome.epoch_before == outcome.epoch_after:
+            # Nothing was held: a kill may have struck between an earlier erasure and its receipt, which is this one.
+            outcome = self._store.last_erasure(order.pupil) or outcome
         return PurgeReceipt(
             purge=order.purge,
             pupil=order.pupil,

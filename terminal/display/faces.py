@@ -136,9 +136,7 @@ DENIALS: dict[Reason, Face] = {
         _("Prends ta carte ou appelle un adulte"),
         _("Carte ou adulte"),
     ),
-    Reason.TOO_SLOW: Face(
-        Tone.DENIED, "again", _("On reprend ?"), _("Retape ton code quand tu veux"), _("Recommence")
-    ),
+    Reason.TOO_SLOW: Face(Tone.DENIED, "again", _("On reprend ?"), _("Retape ton code quand tu veux"), _("Recommence")),
     Reason.JOURNAL_UNAVAILABLE: Face(
         Tone.DENIED,
         "adult",
