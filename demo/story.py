@@ -195,7 +195,7 @@ class Story:
         self._tell(f"   refusé : {reason.value}")
 
     def _at_rest(self) -> None:
-        self._wait(lambda: self._canteen.display()["state"] == "idle", _ANSWER_WITHIN_S, "l'écran d'accueil")
+        self._wait(lambda: self._canteen.display().get("state") == "idle", _ANSWER_WITHIN_S, "l'écran d'accueil")
 
     def _answer(self) -> dict[str, Any]:
         shown: dict[str, Any] = {}

@@ -72,7 +72,7 @@ def kill_and_restart(canteen: Canteen, target: str) -> None:
 def at_rest(canteen: Canteen) -> bool:
     """Whether the lane is ready for the next pupil."""
     try:
-        return bool(canteen.display()["state"] == "idle" and canteen.world.board().online)
+        return bool(canteen.display().get("state") == "idle" and canteen.world.board().online)
     except (httpx.HTTPError, FirmwareBridgeError, OSError):
         return False
 
