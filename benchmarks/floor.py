@@ -47,26 +47,6 @@ class Floor:
         return median(self.commit_s) + median(self.round_trip_s)
 
 
-def time_commits(path: Path, count: int) -> list[float]:
-    """Rows of a journal entry's size, each in its own transaction, WAL and synchronous=FULL as the journal."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-        connection.execute(_SCHEMA)
-        taken_s = []
-        for _index in range(count):
-            body, signature = secrets.token_hex(_BODY_CHARACTERS // 2), secrets.token_bytes(_SIGNATURE_BYTES)
-            started_s = time.perf_counter()
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("INSERT INTO entry (body, signature) VALUES (?, ?)", (body, signature))
-            connection.execute("COMMIT")
-            taken_s.append(time.perf_counter() - started_s)
-        return taken_s
-    finally:
-        connection.close()
-
-
 def time_round_trips(serial: Path, address: int, key: bytes, count: int, draw: random.Random) -> list[float]:
     """A turnstile command to the true peripheral under the secure channel, until it is confirmed.
 
@@ -97,14 +77,38 @@ def time_round_trips(serial: Path, address: int, key: bytes, count: int, draw: r
         board.stop()
 
 
-def time_comparisons(hands: list[BenchHand], count: int) -> list[float]:
-    """Measuring a hand in a decoded frame and comparing it with its reference; the same frames as in the passes."""
-    taken_s = []
-    for index in range(count):
-        hand = hands[index % len(hands)]
+class FloorGauge:
+    """Takes commit and comparison beside the passes, one of each at a time: the machine's speed drifts in between."""
+
+    def __init__(self, database: Path, hands: list[BenchHand], floor: Floor) -> None:
+        """A database of its own on the journal's disk, opened in the journal's way: WAL and synchronous=FULL."""
+        self._hands, self._floor = hands, floor
+        self._connection = sqlite3.connect(database, isolation_level=None)
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
+            self._connection.execute(f"PRAGMA {pragma}")
+        self._connection.execute(_SCHEMA)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def sample(self) -> None:
+        """One more of both."""
+        self._floor.commit_s.append(self._commit())
+        self._floor.comparison_s.append(self._compare(self._hands[len(self._floor.comparison_s) % len(self._hands)]))
+
+    def _commit(self) -> float:
+        """One row of a journal entry's size in a transaction of its own."""
+        body, signature = secrets.token_hex(_BODY_CHARACTERS // 2), secrets.token_bytes(_SIGNATURE_BYTES)
+        started_s = time.perf_counter()
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.execute("INSERT INTO entry (body, signature) VALUES (?, ?)", (body, signature))
+        self._connection.execute("COMMIT")
+        return time.perf_counter() - started_s
+
+    def _compare(self, hand: BenchHand) -> float:
+        """Measuring the hand in a decoded frame and comparing it with its reference; the frames of the passes."""
         started_s = time.perf_counter()
         features = acquire(hand.image)
         if isinstance(features, Features):
             compare(hand.reference, features)
-        taken_s.append(time.perf_counter() - started_s)
-    return taken_s
+        return time.perf_counter() - started_s
