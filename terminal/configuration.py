@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from canteen.errors import CanteenError
+from canteen.errors import InvalidIdentifier
 from canteen.identifiers import DeviceId, parse_device_id
 from canteen.personal_code import CODE_DIGITS_MAX, CODE_DIGITS_MIN
 from sync.errors import MalformedMessage
@@ -120,9 +120,10 @@ class _Table:
         self._asked: set[str] = set()
 
     def table(self, name: str, default: dict[str, Any] | None = None) -> _Table:
-        value = self._value(name, default)
+        self._asked.add(name)
+        value = self._untrusted.get(name, default)
         if not isinstance(value, dict):
-            raise ConfigurationRefused(f"[{name}] is a table")
+            raise ConfigurationRefused(f"the table [{name}] is missing")
         return _Table(value, name)
 
     def text(self, name: str, default: str | None = None) -> str:
@@ -174,7 +175,7 @@ class _Table:
 def _device(top: _Table) -> DeviceId:
     try:
         return parse_device_id(top.text("device"))
-    except CanteenError as error:
+    except InvalidIdentifier as error:
         raise ConfigurationRefused("device is a lower-case name such as terminal-1") from error
 
 

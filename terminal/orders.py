@@ -77,6 +77,8 @@ class OrderDesk:
         self._server_key, self._opening_key = server_key, opening_key
         self._calendar_changed = calendar_changed
         self._not_before_s = 0.0
+        self._answered = 0
+        """The order whose answer is in the journal while the box may still hold it."""
 
     def finish_interrupted(self, decided_in_journal: int | None) -> None:
         """Take from the box the one order that the journal already answers, left there by a kill.
@@ -84,6 +86,7 @@ class OrderDesk:
         Only the very next one: an older number in the journal says nothing of a box that was made anew.
         """
         if decided_in_journal is not None and decided_in_journal == self._box.done_up_to + 1:
+            self._answered = decided_in_journal
             self._box.mark_done(decided_in_journal)
 
     def apply_waiting(self) -> bool:
@@ -110,6 +113,9 @@ class OrderDesk:
             OrderBoxUnavailable, StoreUnavailable, JournalUnavailable: it stays where it is.
         """
         number = self._box.done_up_to + 1
+        if number == self._answered:
+            self._box.mark_done(number)
+            return True
         try:
             order = self._box.next_waiting()
             if order is None:
@@ -125,6 +131,7 @@ class OrderDesk:
 
     def _answer(self, number: int, facts: list[Fact]) -> None:
         self._records.write(facts)
+        self._answered = number
         self._box.mark_done(number)
         for fact in facts:
             if isinstance(fact, OrderRefused):

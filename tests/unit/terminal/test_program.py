@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from canteen.meal_pass import PassCompleted, PassDenied, PassGranted, PassMethod
 from hand_geometry.acquisition import FailureToAcquire, acquire
 from hand_geometry.reference import Reference, make_reference
 from hand_geometry.reference_codec import encode_reference
+from hand_geometry.simulated_camera import FrameServer
 from hand_geometry.synthetic_hand import synthetic_hand
 from sync.facts import OrderApplied
 from sync.orders import (
@@ -71,73 +73,100 @@ def fill(program: TerminalProgram) -> None:
     )
 
 
-def test_a_lunch_of_three(tmp_path: Path) -> None:
-    """By hand, denied with a stranger's hand, by card; all of it in the journal; the program ends cleanly."""
-    with surrounded(tmp_path) as (program, camera):
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TerminalProgram, FrameServer]]:
+    """A terminal in service that has applied its first orders."""
+    with surrounded(tmp_path_factory.mktemp("terminal")) as (program, camera):
         fill(program)
         program.start()
         wait_until(lambda: OrderApplied(6) in program.facts(), what="the orders")
-
-        for digit in code(1).digits:
-            assert program.world.press(digit)
-        program.wait_for("awaiting-hand")
-        camera.lay(picture(1, 7))
-        shown = program.wait_for("passage-open")
-        assert "Prénom1" == shown["first_name"]
-        assert program.world.push()
-        camera.lift()
-        idle = program.wait_for("idle")
-        assert 0 < idle["took_ms"] < 1000
-
-        camera.lay(picture(2, 7))
-        assert program.world.card(card(2).hexadecimal)
-        program.wait_for("passage-open")
-        program.world.push()
-        program.wait_for("idle")
-
-        for digit in code(1).digits:
-            program.world.press(digit)
-        assert Reason.ALREADY_SERVED.value == program.wait_for("showing-denial")["reason"]
-        assert 0 == program.end()
-
-        passes = [f for f in program.facts() if isinstance(f, PassGranted | PassCompleted | PassDenied)]
-        assert [PassGranted, PassCompleted, PassGranted, PassCompleted, PassDenied] == [type(f) for f in passes]
-        assert [PassMethod.HAND, PassMethod.CARD] == [f.method for f in passes if isinstance(f, PassGranted)]
-        assert code(1).digits not in program.log
-        assert "Prénom" not in program.log
+        yield program, camera
 
 
-def test_a_stranger_with_the_right_code(tmp_path: Path) -> None:
-    """Three placements of another's hand open nothing."""
-    with surrounded(tmp_path) as (program, camera):
-        fill(program)
-        program.start()
-        wait_until(lambda: OrderApplied(6) in program.facts(), what="the orders")
-        camera.lay(picture(2, 7))
-        for digit in code(1).digits:
-            program.world.press(digit)
-        assert Reason.HAND_NOT_MATCHED.value == program.wait_for("showing-denial", timeout_s=15)["reason"]
-        assert "locked" == program.world.state().turnstile
-        assert [] == [f for f in program.facts() if isinstance(f, PassGranted)]
+def type_code(program: TerminalProgram, number: int) -> None:
+    for digit in code(number).digits:
+        assert program.world.press(digit)
 
 
-def test_page_is_served_with_its_own_rules(tmp_path: Path) -> None:
+def test_a_strangers_hand_then_the_right_one_then_a_card(running: tuple[TerminalProgram, FrameServer]) -> None:
+    """Three placements of another's hand open nothing; the pupil's own does, once; a card does."""
+    program, camera = running
+    camera.lay(picture(2, 7))
+    type_code(program, 1)
+    assert Reason.HAND_NOT_MATCHED.value == program.wait_for("showing-denial", timeout_s=15)["reason"]
+    assert "locked" == program.world.state().turnstile
+    assert [] == [f for f in program.facts() if isinstance(f, PassGranted)]
+
+    camera.lift()
+    type_code(program, 1)
+    program.wait_for("awaiting-hand")
+    camera.lay(picture(1, 7))
+    shown = program.wait_for("passage-open")
+    assert "Prénom1" == shown["first_name"]
+    assert program.world.push()
+    camera.lift()
+    assert 0 < program.wait_for("idle")["took_ms"] < 1000
+
+    assert program.world.card(card(2).hexadecimal)
+    program.wait_for("passage-open")
+    program.world.push()
+    program.wait_for("idle")
+
+    type_code(program, 1)
+    assert Reason.ALREADY_SERVED.value == program.wait_for("showing-denial")["reason"]
+    passes = [f for f in program.facts() if isinstance(f, PassGranted | PassCompleted | PassDenied)]
+    assert [PassDenied, PassGranted, PassCompleted, PassGranted, PassCompleted, PassDenied] == [type(f) for f in passes]
+    assert [PassMethod.HAND, PassMethod.CARD] == [f.method for f in passes if isinstance(f, PassGranted)]
+    assert code(1).digits not in program.log
+    assert "Prénom" not in program.log
+
+
+def test_page_is_served_with_its_own_rules(running: tuple[TerminalProgram, FrameServer]) -> None:
     """Own scripts and styles only, no foreign host name, and a stream that begins with the present view."""
-    with surrounded(tmp_path) as (program, _):
-        program.start()
-        base = f"http://127.0.0.1:{program.port}"
-        page = httpx.get(base, trust_env=False)
-        assert "default-src 'none'" in page.headers["content-security-policy"]
-        assert "http" not in page.text.split("<body")[1]
-        for name in ("screen.css", "screen.js", "icon.svg"):
-            assert 200 == httpx.get(f"{base}/static/{name}", trust_env=False).status_code
-        assert 400 == httpx.get(f"{base}/state", headers={"Host": "evil.example"}, trust_env=False).status_code
-        with httpx.stream("GET", f"{base}/events", trust_env=False, timeout=5) as events:
-            for line in events.iter_lines():
-                if line.startswith("data: "):
-                    assert json.loads(line.removeprefix("data: "))["state"]
-                    break
-        assert 0 == program.end()
+    program, _ = running
+    base = f"http://127.0.0.1:{program.port}"
+    page = httpx.get(base, trust_env=False)
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "http" not in page.text.split("<body")[1]
+    for name in ("screen.css", "screen.js", "icon.svg"):
+        assert 200 == httpx.get(f"{base}/static/{name}", trust_env=False).status_code
+    assert 400 == httpx.get(f"{base}/state", headers={"Host": "evil.example"}, trust_env=False).status_code
+    with httpx.stream("GET", f"{base}/events", trust_env=False, timeout=5) as events:
+        for line in events.iter_lines():
+            if line.startswith("data: "):
+                assert json.loads(line.removeprefix("data: "))["state"]
+                break
+
+
+def test_ends_cleanly_and_without_open_ports(running: tuple[TerminalProgram, FrameServer]) -> None:
+    """While it runs it listens on the loopback alone; SIGTERM ends it with status 0 within seconds."""
+    program, _ = running
+    assert program.process is not None
+    listening = listening_addresses(program.process.pid)
+    assert {f"127.0.0.1:{program.port}"} == listening
+    assert 0 == program.end()
+
+
+def listening_addresses(pid: int) -> set[str]:
+    """Where a process listens on TCP or holds a UDP socket, from /proc."""
+    inodes = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = descriptor.readlink().as_posix()
+        except FileNotFoundError:
+            continue
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    found = set()
+    for table in ("tcp", "tcp6", "udp", "udp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
+            fields = line.split()
+            if fields[9] in inodes and (fields[3] == "0A" or table.startswith("udp")):
+                address, port = fields[1].split(":")
+                if len(address) == 8:
+                    address = ".".join(str(octet) for octet in reversed(bytes.fromhex(address)))
+                found.add(f"{address}:{int(port, 16)}")
+    return found
 
 
 def test_keys(tmp_path: Path) -> None:
