@@ -42,7 +42,7 @@ def lane_app(canteen: Canteen) -> FastAPI:
             return JSONResponse({"detail": "another site's page"}, status_code=403)
         response = await call_next(request)
         response.headers["Content-Security-Policy"] = (
-            f"default-src 'self'; img-src 'self' blob:; frame-src http://127.0.0.1:{canteen.ports.display}"
+            f"default-src 'self'; img-src 'self'; frame-src http://127.0.0.1:{canteen.ports.display}"
         )
         return response
 
@@ -81,11 +81,16 @@ def _pages(canteen: Canteen, people: dict[str, Person]) -> APIRouter:
     def to_station() -> RedirectResponse:
         return RedirectResponse(canteen.operator_link(canteen.ports.station))
 
+    @app.get("/laid/{_placement}")
+    def laid(_placement: int) -> Response:
+        laid = canteen.world.laid_image
+        if laid is None:
+            raise HTTPException(404, "nothing lies there")
+        return _image_response(laid[1])
+
     @app.get("/hands/{key}/{number}")
     def hand(key: str, number: int) -> Response:
-        image = _hand_image(people, key, number)
-        kind = "image/png" if image.startswith(b"\x89PNG") else "image/jpeg"
-        return Response(image, media_type=kind, headers={"Cache-Control": "no-store"})
+        return _image_response(_hand_image(people, key, number))
 
     return app
 
@@ -160,6 +165,7 @@ def _surroundings(canteen: Canteen) -> APIRouter:
     @app.get("/api/world")
     def world() -> dict[str, Any]:
         board = canteen.world.board()
+        laid = canteen.world.laid_image
         try:
             shown: dict[str, Any] | None = canteen.display()
         except httpx.HTTPError:
@@ -170,7 +176,7 @@ def _surroundings(canteen: Canteen) -> APIRouter:
             "turnstile": board.turnstile,
             "passages": board.passages,
             "online": board.online,
-            "laid": canteen.world.laid,
+            "laid": None if laid is None else laid[0],
             "network": canteen.switch.connected,
             "display": shown,
         }
@@ -208,6 +214,11 @@ def _hand_image(people: dict[str, Person], key: str, number: int) -> bytes:
     if not 0 <= number < len(hands):
         raise HTTPException(404, "no such image")
     return hands[number].encoded()
+
+
+def _image_response(image: bytes) -> Response:
+    kind = "image/png" if image.startswith(b"\x89PNG") else "image/jpeg"
+    return Response(image, media_type=kind, headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
 
 
 def _shown(canteen: Canteen, person: Person) -> dict[str, Any]:

@@ -23,6 +23,8 @@ class World:
         self._camera = FrameServer(layout.camera_socket)
         self._typing = threading.Lock()
         self._laid: str | None = None
+        self._image: bytes | None = None
+        self._placements = 0
 
     def start(self) -> None:
         """Light the platen: from now on the camera gives frames."""
@@ -35,6 +37,11 @@ class World:
     def laid(self) -> str | None:
         """What lies on the platen, in words, or None."""
         return self._laid
+
+    @property
+    def laid_image(self) -> tuple[int, bytes] | None:
+        """The number of this placement, and the encoded image on the platen."""
+        return None if self._image is None else (self._placements, self._image)
 
     def press(self, key: str) -> bool:
         return self._board.press(key)
@@ -53,11 +60,12 @@ class World:
     def lay_image(self, encoded: bytes, what: str) -> None:
         """Lay any image on the platen (what somebody uploads is decoded by the terminal's side, not here)."""
         self._camera.lay(encoded)
-        self._laid = what
+        self._laid, self._image = what, encoded
+        self._placements += 1
 
     def lift(self) -> None:
         self._camera.lift()
-        self._laid = None
+        self._laid = self._image = None
 
     def present_card(self, card: CardNumber) -> bool:
         return self._board.card(card.hexadecimal)

@@ -29,30 +29,30 @@ document.querySelectorAll("[data-key]").forEach((button) => {
 });
 document.querySelectorAll("[data-code]").forEach((b) => b.addEventListener("click", () => touch("/api/code", { person: b.dataset.code })));
 document.querySelectorAll("[data-card]").forEach((b) => b.addEventListener("click", () => touch("/api/card", { person: b.dataset.card })));
-document.querySelectorAll("[data-lay]").forEach((b) => b.addEventListener("click", async () => {
-  const answer = await act("/api/lay", { person: b.dataset.lay, number: Number(b.dataset.number) });
-  if (answer) show(`/hands/${b.dataset.lay}/${b.dataset.number}`);
-}));
+document.querySelectorAll("[data-lay]").forEach((b) => b.addEventListener("click", () =>
+  act("/api/lay", { person: b.dataset.lay, number: Number(b.dataset.number) })));
 // A person's images are rendered when somebody looks, not all at once.
 document.querySelectorAll("details").forEach((person) => person.addEventListener("toggle", () => {
   if (person.open) person.querySelectorAll("img[data-src]").forEach((image) => { image.src = image.dataset.src; image.removeAttribute("data-src"); });
 }));
 
-function show(source) {
-  $("laid").src = source; $("laid").hidden = false; $("nothing").hidden = true;
-}
-function clear() {
-  $("laid").hidden = true; $("nothing").hidden = false;
+// What lies on the platen is asked for once a placement, whoever laid it.
+let shown = null;
+function showLaid(placement) {
+  if (placement === shown) return;
+  shown = placement;
+  if (placement !== null) $("laid").src = `/laid/${placement}`;
+  $("laid").hidden = placement === null;
+  $("nothing").hidden = placement !== null;
 }
 
-$("lift").addEventListener("click", async () => { if (await act("/api/lift")) clear(); });
+$("lift").addEventListener("click", () => act("/api/lift"));
 $("photo").addEventListener("change", async (event) => {
   const file = event.target.files[0];
   if (!file) return;
   try {
     const answer = await fetch("/api/photo", { method: "POST", body: file });
     if (!answer.ok) throw new Error(String(answer.status));
-    show(URL.createObjectURL(file));
   } catch { say("photo"); }
   event.target.value = "";
 });
@@ -89,7 +89,7 @@ async function look() {
     $("turnstile").classList.toggle("unlocked", unlocked);
     $("turnstile-state").textContent = $("turnstile-state").dataset[unlocked ? "unlocked" : "locked"];
     $("passages").textContent = world.passages;
-    if (world.laid === null) clear();
+    showLaid(world.laid);
     network(world.network);
   } catch { /* the demonstration is stopping or starting: look again */ }
   setTimeout(look, 300);
