@@ -73,4 +73,4 @@ def picture(page: Page, name: str) -> None:
     """Leave a screenshot where a person asked for them."""
     if PICTURES:
         Path(PICTURES).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=str(Path(PICTURES) / f"{name}.png"))
+        page.screenshot(path=str(Path(PICTURES) / f"{name}.png"), full_page=True)
