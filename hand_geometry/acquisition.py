@@ -15,6 +15,8 @@ from hand_geometry.contour import trace_contour
 from hand_geometry.image_decoding import decode_image
 from hand_geometry.landmarks import Landmarks, find_landmarks
 from hand_geometry.measurements import FEATURE_NAMES, HandShape, features_of, measure
+from hand_geometry.nails import with_whole_fingertips
+from hand_geometry.plausibility import implausible
 from hand_geometry.posture import Posture, posture_of
 from hand_geometry.quality import QualityReason
 from hand_geometry.silhouette import Platen, Silhouette, at_working_size, find_silhouette
@@ -81,19 +83,15 @@ def acquire(
     if shorter < SMALLEST_SIDE_PX or longer > LONGEST_ASPECT * shorter:
         return FailureToAcquire(QualityReason.UNREADABLE_IMAGE)
     picture = at_working_size(image)
-    shape = _shape_in(picture, platen, mirrored, 0)
+    shape = _features_in(picture, platen, mirrored, 0)
     for lump_px in SECOND_LOOKS_PX:
         if shape not in WORTH_A_SECOND_LOOK:
             break
-        again = _shape_in(picture, platen, mirrored, lump_px)
+        again = _features_in(picture, platen, mirrored, lump_px)
         shape = shape if isinstance(again, QualityReason) else again
     if isinstance(shape, QualityReason):
         return FailureToAcquire(shape)
-    hand, posture = shape
-    values = features_of(hand)
-    if not np.isfinite(values).all():
-        return FailureToAcquire(QualityReason.IMPLAUSIBLE_MEASUREMENT)
-    return Features(values, FEATURE_NAMES, platen, hand.mirrored, posture)
+    return shape
 
 
 # Reasons that may come from a shadow or from something beside the hand, so that a slower look can still find five
@@ -102,10 +100,10 @@ WORTH_A_SECOND_LOOK = (QualityReason.FINGERS_CLOSED, QualityReason.HAND_CUT_OFF,
 SECOND_LOOKS_PX = (41, 65)
 
 
-def _shape_in(
+def _features_in(
     picture: NDArray[np.uint8], platen: Platen, mirrored: bool | None, lump_px: int
-) -> tuple[HandShape, Posture] | QualityReason:
-    """The stages from picture to measured hand."""
+) -> Features | QualityReason:
+    """The stages from picture to features, one after the other."""
     silhouette = find_silhouette(picture, platen, lump_px=lump_px)
     if not isinstance(silhouette, Silhouette):
         return silhouette
@@ -113,10 +111,20 @@ def _shape_in(
     landmarks = find_landmarks(silhouette, contour)
     if not isinstance(landmarks, Landmarks):
         return landmarks
+    if platen is Platen.LIGHT:
+        silhouette = with_whole_fingertips(picture, silhouette, contour, landmarks)
+        contour = trace_contour(silhouette)
+        landmarks = find_landmarks(silhouette, contour)
+        if not isinstance(landmarks, Landmarks):
+            return landmarks
     if mirrored is not None and landmarks.mirrored is not mirrored:
         return QualityReason.WRONG_HAND
     hand = measure(contour, landmarks)
-    return hand if isinstance(hand, QualityReason) else (hand, posture_of(silhouette, contour, landmarks))
+    if not isinstance(hand, HandShape):
+        return hand
+    values = features_of(hand)
+    posture = posture_of(silhouette, contour, landmarks)
+    return implausible(values) or Features(values, FEATURE_NAMES, platen, landmarks.mirrored, posture)
 
 
 def capture_hand(

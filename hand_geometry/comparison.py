@@ -52,7 +52,7 @@ def compare(reference: Reference, probe: Features) -> ComparisonScore:
     """
     if probe.platen is not reference.platen or probe.mirrored is not reference.mirrored:
         return NOT_COMPARABLE
-    numbers = numbers_for(reference.posture)
+    numbers = numbers_for(reference.posture, reference.platen)
     if reference.numbers_identifier != numbers.identifier or len(reference.values) != numbers.dimensions:
         raise FittedNumbersError("the reference was made with other fitted numbers")
     raw = raw_score(numbers, reference.values, reference.sample_count, numbers.project(probe.values))

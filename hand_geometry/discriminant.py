@@ -60,6 +60,12 @@ class LabelledSet:
         """The subjects, each once."""
         return np.unique(self.subjects)
 
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """(n,) mean over people, each counted once however many pictures there are."""
+        centres = [self.values[self.subjects == one].mean(axis=0) for one in self.people]
+        return np.asarray(np.mean(centres, axis=0), dtype=np.float64)
+
     def of(self, subjects: NDArray[np.str_]) -> LabelledSet:
         """Only the rows of these subjects."""
         chosen = np.isin(self.subjects, subjects)

@@ -42,6 +42,7 @@ def _arguments() -> argparse.ArgumentParser:
 
     fit = commands.add_parser("fit", help="fit the shipped numbers anew from folders with an index.csv")
     fit.add_argument("--set", action="append", required=True, metavar="PLATEN=FOLDER", dest="sets")
+    fit.add_argument("--mean", action="append", default=[], metavar="PLATEN=FOLDER", help="sets for their mean alone")
     fit.add_argument("--out", type=Path, default=NUMBERS_FILE)
 
     check = commands.add_parser("crossvalidate", help="fit on half of the subjects, measure on the other half")
@@ -79,8 +80,9 @@ def _fit(arguments: argparse.Namespace) -> int:
     from hand_geometry.fit import fit_and_save
 
     sets = _sets(arguments.sets)
-    fit_and_save(sets, arguments.out)
-    for one in sets:
+    means = _sets(arguments.mean)
+    fit_and_save(sets, arguments.out, means=means)
+    for one in (*sets, *means):
         _say(f"{one.name}: {one.posture}, {len(one.images)} pictures, {one.failures} not measured")
     return EXIT_OK
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -74,12 +74,20 @@ def fit_postures(
 
 
 def fit_and_save(
-    sets: Sequence[AcquiredSet], out: Path, *, when: datetime | None = None
+    sets: Sequence[AcquiredSet], out: Path, *, means: Sequence[AcquiredSet] = (), when: datetime | None = None
 ) -> dict[Posture, FittedNumbers]:
-    """Fits numbers for each posture and writes them with their provenance."""
+    """Fits numbers for each posture and writes them with their provenance.
+
+    Of ``means``, only the mean over people is taken, for their platen: sets too small or too rough to learn from.
+    """
     numbers = fit_postures(sets)
+    for one in means:
+        if one.posture in numbers:
+            known = dict(numbers[one.posture].means)
+            known[one.platen] = one.labelled().mean
+            numbers[one.posture] = replace(numbers[one.posture], means=known)
     described = []
-    for one in sets:
+    for one in (*sets, *means):
         labelled = one.labelled()
         described.append(
             {
@@ -89,6 +97,7 @@ def fit_and_save(
                 "subjects": len(labelled.people),
                 "pictures": len(labelled.subjects),
                 "failures_to_acquire": one.failures,
+                "used_for": "mean" if one in means else "fit",
             }
         )
     provenance = {

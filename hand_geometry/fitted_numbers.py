@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from hand_geometry.errors import FittedNumbersError
 from hand_geometry.posture import Posture
+from hand_geometry.silhouette import Platen
 
 NUMBERS_FILE = Path(__file__).parent / "numbers.npz"
 
@@ -28,6 +30,8 @@ class FittedNumbers:
 
     Attributes:
         mean: (n,) float64, mean of the features over people.
+        means: The same for platens whose pictures differ as a whole from those fitted on: another camera or side of the
+            hand. How unusual a hand is can only be said against others seen alike.
         projection: (n, k) float64; in the projected space two pictures of one hand differ with unit variance.
         between: (k,) float64, variance between people in the projected space.
         calibration: (m, 2) float64, raw score against log10 of the share of strangers that score as low, rising.
@@ -39,6 +43,7 @@ class FittedNumbers:
     projection: NDArray[np.float64] = field(repr=False)
     between: NDArray[np.float64] = field(repr=False)
     calibration: NDArray[np.float64] = field(repr=False)
+    means: Mapping[Platen, NDArray[np.float64]] = field(default_factory=dict, repr=False)
     identifier: int = 0
 
     @property
@@ -53,12 +58,13 @@ class FittedNumbers:
         return np.asarray((values - self.mean) @ self.projection, dtype=np.float64)
 
 
-def numbers_for(posture: Posture) -> FittedNumbers:
-    """The shipped numbers for a posture."""
+def numbers_for(posture: Posture, platen: Platen) -> FittedNumbers:
+    """The shipped numbers for a posture, around the mean of hands seen on this platen where it is known."""
     try:
-        return load_numbers(NUMBERS_FILE)[posture]
+        numbers = load_numbers(NUMBERS_FILE)[posture]
     except KeyError as error:
         raise FittedNumbersError(f"no fitted numbers for the posture {posture}") from error
+    return replace(numbers, mean=numbers.means[platen]) if platen in numbers.means else numbers
 
 
 @cache
@@ -73,9 +79,11 @@ def load_numbers(path: Path) -> dict[Posture, FittedNumbers]:
     for posture in Posture:
         if f"{posture}_mean" in arrays:
             parts = [arrays[f"{posture}_{part}"] for part in ("mean", "projection", "between", "calibration")]
-            identifier = zlib.crc32(b"".join(part.tobytes() for part in parts))
+            means = {platen: arrays[name] for platen in Platen if (name := f"{posture}_mean_{platen}") in arrays}
+            identifier = zlib.crc32(b"".join(part.tobytes() for part in (*parts, *means.values())))
             mean, projection, between, calibration = (part.astype(np.float64) for part in parts)
-            numbers[posture] = FittedNumbers(mean, projection, between, calibration, identifier)
+            wide = {platen: one.astype(np.float64) for platen, one in means.items()}
+            numbers[posture] = FittedNumbers(mean, projection, between, calibration, wide, identifier)
     return numbers
 
 
@@ -94,4 +102,6 @@ def save_numbers(path: Path, numbers: dict[Posture, FittedNumbers], provenance: 
     for posture, fitted in numbers.items():
         for part in ("mean", "projection", "between", "calibration"):
             arrays[f"{posture}_{part}"] = getattr(fitted, part).astype(np.float32)
+        for platen, mean in fitted.means.items():
+            arrays[f"{posture}_mean_{platen}"] = mean.astype(np.float32)
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own keywords

@@ -19,6 +19,9 @@ LEAST_PROMINENCE = 0.28
 FINGER_ARC = 0.75
 WIDEST_FINGER = 0.95
 TIP_REACH = 1.15
+WIDEST_CUT_FINGER = 0.65
+# Closed fingers reach this far from the palm's centre as one block; a fist or a piece of paper does not.
+CLOSED_REACH = 1.9
 # The three valleys between the four fingers lie on a shallow arc. One further out than this has two fingers touching
 # above it.
 VALLEY_SPREAD = 0.62
@@ -76,13 +79,14 @@ def find_landmarks(silhouette: Silhouette, contour: Contour) -> Landmarks | Qual
         if float(np.hypot(*(one - other))) > WIDEST_FINGER * radius:
             continue
         if contour.on_border[_around(index, arc // 3, len(points))].any():
-            cut = True
+            # A cut finger meets the border over its own width; a corner of the forearm, over the forearm's.
+            cut = cut or _border_run(contour.on_border, index, arc // 3) < WIDEST_CUT_FINGER * radius
             continue
         tips.append((prominence, index))
     if len(tips) < 5:
         if cut:
             return QualityReason.HAND_CUT_OFF
-        return _why_too_few(len(tips))
+        return _why_too_few(len(tips), float(distance[~contour.on_border].max(initial=0.0)) / radius)
     ordered = sorted(index for _, index in sorted(tips, reverse=True)[:5])
     return _in_anatomical_order(ordered, points, distance, palm, radius)
 
@@ -128,11 +132,22 @@ def _peaks(values: NDArray[np.float64], prominence: float) -> list[tuple[int, fl
     return found
 
 
-def _why_too_few(found: int) -> QualityReason:
-    """Fewer than two finger-like tips are no hand at all; otherwise fingers touch (the usual case) and look like
-    one.
-    """
-    if found < 2:
+def _border_run(on_border: NDArray[np.bool_], index: int, reach: int) -> int:
+    """Length of the stretch of the picture's border that the outline follows next to ``index``."""
+    count = len(on_border)
+    near = _around(index, reach, count)
+    start = int(near[np.argmax(on_border[near])])
+    run = 1
+    for step in (1, -1):
+        at = start + step
+        while run < count and on_border[at % count]:
+            run, at = run + 1, at + step
+    return run
+
+
+def _why_too_few(found: int, reach: float) -> QualityReason:
+    """Fewer than two finger-like tips on something round are no hand; otherwise fingers touch and look like one."""
+    if found < 2 and reach < CLOSED_REACH:
         return QualityReason.NO_HAND
     return QualityReason.FINGERS_CLOSED
 

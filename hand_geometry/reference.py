@@ -65,7 +65,7 @@ def make_reference(samples: Sequence[Features]) -> Reference | FailureToEnroll:
         return FailureToEnroll(QualityReason.SAMPLES_DISAGREE, rare if len(samples) > 2 else None)
     guided = all(sample.posture is Posture.GUIDED for sample in samples)
     posture = Posture.GUIDED if guided else Posture.FREE
-    numbers = numbers_for(posture)
+    numbers = numbers_for(posture, first.platen)
     projected = np.stack([numbers.project(sample.values) for sample in samples])
     if len(samples) > 1:
         total = projected.sum(axis=0)

@@ -104,7 +104,7 @@ def test_threshold_says_how_many_strangers_pass() -> None:
 def test_calibration_rises_strictly() -> None:
     """Pins that calibrating a score never changes the order of two."""
     for posture in Posture:
-        numbers = numbers_for(posture)
+        numbers = numbers_for(posture, Platen.DARK)
         scores = [calibrated(numbers, raw) for raw in np.linspace(-60.0, 200.0, 500)]
         assert all(one < other for one, other in pairwise(scores))
 

@@ -1,0 +1,53 @@
+"""On white paper pale nails look like paper: fingertips are given back what is darker than it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hand_geometry.contour import Contour
+from hand_geometry.landmarks import Landmarks
+from hand_geometry.silhouette import Silhouette
+
+# How far beyond a fingertip, in radii of the palm, a nail can reach.
+NAIL_REACH = 0.32
+# A nail is darker than paper in green by more than this share of what skin is; the shadow round a fingertip is fainter.
+NAIL_SHARE = 0.3
+
+
+def with_whole_fingertips(
+    image: NDArray[np.uint8], silhouette: Silhouette, contour: Contour, landmarks: Landmarks
+) -> Silhouette:
+    """Extends the mask beyond each tip over what is darker than the paper; the tips' outline is then the mask's."""
+    green = np.asarray(cv2.GaussianBlur(image[:, :, 1], (5, 5), 1.2), dtype=np.uint8)
+    outside = green[silhouette.mask == 0]
+    inside = green[silhouette.mask > 0]
+    if not len(outside) or not len(inside):
+        return silhouette
+    paper, skin = float(np.median(outside)), float(np.median(inside))
+    if paper <= skin:
+        return silhouette
+    reach = round(NAIL_REACH * landmarks.palm_radius_px)
+    near = np.zeros(green.shape, dtype=np.uint8)
+    for tip in landmarks.tips:
+        count = len(contour.points)
+        sides = contour.points[[(tip - 2 * reach) % count, (tip + 2 * reach) % count]]
+        along = contour.points[tip] - sides.mean(axis=0)
+        along = along / max(float(np.hypot(*along)), 1e-9)
+        across = 0.45 * float(np.hypot(*(sides[0] - sides[1]))) * np.array([-along[1], along[0]])
+        start, end = contour.points[tip] - 0.6 * reach * along, contour.points[tip] + reach * along
+        corners = np.rint([start - across, start + across, end + across, end - across]).astype(np.int32)
+        cv2.fillConvexPoly(near, corners, 255)
+    level = paper - NAIL_SHARE * (paper - skin)
+    dark = cv2.threshold(green, level, 255, cv2.THRESH_BINARY_INV)[1]
+    added = cv2.bitwise_or(silhouette.mask, cv2.bitwise_and(near, dark))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (25, 25))
+    smooth = cv2.morphologyEx(cv2.morphologyEx(added, cv2.MORPH_CLOSE, disc), cv2.MORPH_OPEN, disc)
+    added = cv2.bitwise_or(silhouette.mask, cv2.bitwise_and(near, smooth))
+    pieces, _ = cv2.findContours(added, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    mask = np.zeros(green.shape, dtype=np.uint8)
+    cv2.drawContours(mask, [max(pieces, key=cv2.contourArea)], -1, 255, cv2.FILLED)
+    return replace(silhouette, mask=mask)
