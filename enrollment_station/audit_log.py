@@ -23,7 +23,7 @@ class AuditedAction(StrEnum):
     CODE_SEEN = "code-seen"
     CONSENT_RECORDED = "consent-recorded"
     HAND_TRIED = "hand-tried"
-    HAND_ENROLLED = "hand-enrolled"
+    HAND_SUBMITTED = "hand-submitted"
     CAPTURE_FORBIDDEN = "capture-forbidden"
     CARD_ISSUED = "card-issued"
     REFERENCES_RESENT = "references-resent"

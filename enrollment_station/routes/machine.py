@@ -121,7 +121,7 @@ async def enroll(request: Request, untrusted_pupil: str) -> JSONResponse:
     images = await read_files(request, "placement", SAMPLES_TO_ENROLL)
 
     def make() -> Enrolled | NotEnrolled:
-        _audit(request, AuditedAction.HAND_ENROLLED, pupil)
+        _audit(request, AuditedAction.HAND_SUBMITTED, pupil)
         return station_of(request).enrollment.enroll(pupil, images)
 
     outcome = await run_in_threadpool(make)

@@ -12,7 +12,11 @@ export async function post(path, body) {
       headers: isForm ? {} : { "Content-Type": "application/json" },
       body: isForm ? body : JSON.stringify(body ?? {}),
     });
-    return { ok: answer.ok, content: await answer.json() };
+    if (answer.status === 401) {
+      location.assign("/"); // the page there says how to come in again
+    }
+    const content = await answer.json();
+    return { ok: answer.ok, content: { ...content, message: content.message ?? page.dataset.unreachable } };
   } catch {
     return { ok: false, content: { message: page.dataset.unreachable } };
   }

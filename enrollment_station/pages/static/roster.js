@@ -15,7 +15,8 @@ async function refresh() {
     const found = page.getElementById("resultat");
     if (asked === latest && found) {
       document.getElementById("resultat").replaceChildren(...found.childNodes);
-      history.replaceState(null, "", address);
+      query.delete("q"); // a child's name has no place in the browser's history
+      history.replaceState(null, "", query.size ? `/?${query}` : "/");
     }
   } catch {
     form.submit(); // the browser's own page says that nobody answers

@@ -28,16 +28,14 @@ def test_every_sentence_has_its_english() -> None:
     """Nothing of ours is shown in French to who reads English, and nothing stale is kept."""
     with (_CATALOGUE / "messages.po").open("rb") as file:
         catalogue = {
-            message.id if isinstance(message.id, str) else message.id[0]: message.string
+            message.id if isinstance(message.id, str) else message.id[0]: (
+                [message.string] if isinstance(message.string, str) else list(message.string or [""])
+            )
             for message in read_po(file)
             if message.id
         }
     assert _sentences() == set(catalogue)
-    assert [] == [
-        sentence
-        for sentence, english in catalogue.items()
-        if not all([english] if isinstance(english, str) else english)
-    ]
+    assert [] == [sentence for sentence, english in catalogue.items() if not all(english)]
 
 
 def test_the_compiled_catalogue_is_up_to_date() -> None:
