@@ -122,7 +122,8 @@ class Actions:
     def _watch_for_hand(self, attempt: PassAttempt, _occurrence: Occurrence) -> PassAttempt:
         self._watch += 1
         # One second more than the state lasts: the machine's deadline is the one that counts.
-        self._devices.hand_reader.watch(self._watch, DEADLINES_S[State.AWAITING_HAND] + 1.0, self._hand_seen)
+        timeout_s = DEADLINES_S[State.AWAITING_HAND] + 1.0
+        self._devices.hand_reader.watch(self._watch, timeout_s, self._hand_seen, laid_anew=attempt.tries > 0)
         return replace(attempt, watch=self._watch)
 
     def _hand_seen(self, capture: HandCapture) -> None:

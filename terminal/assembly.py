@@ -41,7 +41,7 @@ class Lane:
     inbox: Inbox
     runner: Runner
     desk: OrderDesk
-    served: Served
+    presenter: Presenter
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings) -> Lan
         devices, inbox, actions, presenter, desk.apply_waiting, passage_timeout_s=settings.passage_timeout_s
     )
     presenter.refresh()  # the first picture: being prepared
-    return Lane(devices, inbox, runner, desk, served)
+    return Lane(devices, inbox, runner, desk, presenter)
 
 
 def assemble(configuration: Configuration, closing: ExitStack, clock: Clock | None = None) -> Lane:
@@ -151,5 +151,6 @@ def _camera(source: CameraSource, monotonic: Callable[[], float], *, production:
 
         return RecordedCamera(source.path, production=production, monotonic=monotonic)
     from hand_geometry.camera import Camera
+    from terminal.verification import LateCamera
 
-    return Camera(source.device, monotonic=monotonic)
+    return LateCamera(lambda: Camera(source.device, monotonic=monotonic), monotonic)

@@ -207,7 +207,7 @@ def _loopback(display: _Table) -> str:
     """The screen is for the kiosk on this machine: the process with the secrets answers to no network."""
     host = display.text("host", "127.0.0.1")
     try:
-        is_loopback = ipaddress.ip_address(host).is_loopback
+        is_loopback = ipaddress.IPv4Address(host).is_loopback
     except ValueError:
         is_loopback = False
     if not is_loopback:

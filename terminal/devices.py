@@ -46,8 +46,17 @@ class TerminalStore(TemplateStore, Protocol):
 class HandReader(Protocol):
     """Looks for one hand at a time."""
 
-    def watch(self, watch: int, timeout_s: float, on_capture: Callable[[HandCapture], None]) -> None:
-        """Begin to look; `on_capture` is called once, on another thread, unless `stop` comes first. Never waits."""
+    def watch(
+        self, watch: int, timeout_s: float, on_capture: Callable[[HandCapture], None], *, laid_anew: bool
+    ) -> None:
+        """Begin to look; `on_capture` is called once, on another thread, unless `stop` comes first. Never waits.
+
+        Args:
+            watch: comes back in the capture.
+            timeout_s: how long to look for a hand.
+            on_capture: what to call.
+            laid_anew: whether the hand that lies there failed already: it is given a moment to move first.
+        """
         ...
 
     def stop(self) -> None:

@@ -70,6 +70,7 @@ def run(configuration: Configuration) -> None:
             signal.signal(asked_to_end, lambda *_: lane.inbox.post(Event.STOPPING))
         lane.devices.board.start()
         checks = run_self_test(lane.devices)
+        lane.presenter.ill = tuple(check.name for check in checks if not check.passed)
         _log.info("self test: %s", ", ".join(f"{check.name} {'ok' if check.passed else 'FAILED'}" for check in checks))
         _log.info("the lane of %s runs", configuration.device)
         lane.runner.run()

@@ -53,6 +53,8 @@ class Presenter:
         self._shown: tuple[State, PassAttempt] = (State.OUT_OF_SERVICE, PassAttempt())
         self._signalled: tuple[Signal, str, PassId | None] | None = None
         self._status = LineStatus()
+        self.ill: tuple[str, ...] = ()
+        """What the self test found not to answer; small, for staff."""
         self.fault: str | None = STARTING
         """Why the lane is out of service, in a word for staff."""
 
@@ -123,6 +125,7 @@ class Presenter:
             school=school.school_name,
             clock_trust=self._records.clock_trust(now).value,
             tampered=self._inbox.tampered,
+            ill=self.ill,
         )
 
 

@@ -7,11 +7,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import numpy as np
+from numpy.typing import NDArray
+
 from canteen.access_decision import HandStatus
 from hand_geometry.acquisition import FailureToAcquire, Features, capture_hand
 from hand_geometry.capture_device import CaptureDevice, Frame
 from hand_geometry.comparison import DEFAULT_THRESHOLD, Threshold, compare, decide
-from hand_geometry.errors import FittedNumbersError, ReferenceFormatError
+from hand_geometry.errors import CameraUnavailableError, FittedNumbersError, ReferenceFormatError
 from hand_geometry.quality import QualityReason
 from hand_geometry.reference_codec import decode_reference
 from templates_store.store import StoredReference
@@ -19,7 +22,14 @@ from terminal.devices import HandCapture
 
 _log = logging.getLogger("canteen.terminal.verification")
 
-_LAST_FRAME_S = 1.0
+_FRAME_WITHIN_S = 1.0
+_REOPEN_S = 2.0
+_LIFT_S = 1.5
+"""A hand that is to be laid anew is given this long to move; one that does not is measured as it lies."""
+_MOVED_GREY_LEVELS = 3.0
+"""Mean difference over the whole frame: a hand at rest stays under 1, one that is lifted changes it by 10 and more."""
+_GLANCE_STEP_PX = 16
+_PAUSE_S = 0.03
 
 
 class _Witness:
@@ -49,10 +59,12 @@ class HandVerification:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hand-reader")
         self._cancelled = threading.Event()
 
-    def watch(self, watch: int, timeout_s: float, on_capture: Callable[[HandCapture], None]) -> None:
+    def watch(
+        self, watch: int, timeout_s: float, on_capture: Callable[[HandCapture], None], *, laid_anew: bool
+    ) -> None:
         self.stop()
         cancelled = self._cancelled = threading.Event()
-        looking = self._thread.submit(self._look, watch, timeout_s, cancelled)
+        looking = self._thread.submit(self._look, watch, timeout_s, cancelled, laid_anew)
         looking.add_done_callback(lambda done: _report(done, watch, self._monotonic(), cancelled, on_capture))
 
     def stop(self) -> None:
@@ -69,7 +81,7 @@ class HandVerification:
 
     def sees_the_platen(self) -> bool:
         try:
-            return self._thread.submit(self._device.capture).result(timeout=_LAST_FRAME_S) is not None
+            return self._thread.submit(self._device.capture).result(timeout=_FRAME_WITHIN_S) is not None
         except TimeoutError:
             return False
 
@@ -78,12 +90,56 @@ class HandVerification:
         self._thread.submit(self._device.close)
         self._thread.shutdown(wait=True)
 
-    def _look(self, watch: int, timeout_s: float, cancelled: threading.Event) -> HandCapture:
+    def _look(self, watch: int, timeout_s: float, cancelled: threading.Event, laid_anew: bool) -> HandCapture:
         witness = _Witness(self._device, self._monotonic())
+        if laid_anew:
+            self._await_movement(cancelled)
         seen = capture_hand(witness, timeout_s=timeout_s, monotonic=self._monotonic, cancelled=cancelled.is_set)
         if isinstance(seen, FailureToAcquire):
             return HandCapture(watch, witness.last_frame_s, failure=seen.reason)
         return HandCapture(watch, witness.last_frame_s, features=seen)
+
+    def _await_movement(self, cancelled: threading.Event) -> None:
+        """Wait until what lies on the platen has moved: the placement that failed must not be measured again."""
+        until_s = self._monotonic() + _LIFT_S
+        first: NDArray[np.int16] | None = None
+        while not cancelled.is_set() and self._monotonic() < until_s:
+            frame = self._device.capture()
+            if frame is None:
+                return
+            glance = frame.image[::_GLANCE_STEP_PX, ::_GLANCE_STEP_PX].astype(np.int16)
+            if first is None or first.shape != glance.shape:
+                first = glance
+            elif float(np.abs(glance - first).mean()) > _MOVED_GREY_LEVELS:
+                return
+            cancelled.wait(_PAUSE_S)
+
+
+class LateCamera:
+    """A camera that may be missing when the terminal starts: cards are served, and it is opened when it is there."""
+
+    def __init__(self, open_camera: Callable[[], CaptureDevice], monotonic: Callable[[], float]) -> None:
+        self._open_camera, self._monotonic = open_camera, monotonic
+        self._camera: CaptureDevice | None = None
+        self._not_before_s = 0.0
+
+    def capture(self) -> Frame | None:
+        if self._camera is None:
+            now_s = self._monotonic()
+            if now_s < self._not_before_s:
+                return None
+            try:
+                self._camera = self._open_camera()
+            except CameraUnavailableError as error:
+                _log.warning("%s", error)
+                self._not_before_s = now_s + _REOPEN_S
+                return None
+        return self._camera.capture()
+
+    def close(self) -> None:
+        if self._camera is not None:
+            self._camera.close()
+            self._camera = None
 
 
 def _report(

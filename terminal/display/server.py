@@ -109,7 +109,7 @@ class ScreenServer:
             ],
             middleware=[
                 # A page from elsewhere must not read a first name by pointing its own host name at us.
-                Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"]),
+                Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"]),
                 Middleware(BaseHTTPMiddleware, dispatch=self._with_headers),
             ],
             lifespan=self._lifespan,
@@ -162,8 +162,7 @@ class ScreenServer:
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))

@@ -46,6 +46,7 @@ class LineStatus:
     school: str = ""
     clock_trust: str = ""
     tampered: bool = False
+    ill: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,4 +97,5 @@ class ScreenView:
             "school": self.status.school,
             "clock_trust": self.status.clock_trust,
             "tampered": self.status.tampered,
+            "ill": list(self.status.ill),
         }

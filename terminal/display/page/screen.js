@@ -75,7 +75,7 @@ function render(view) {
   say($("school"), view.school || "");
   say($("service"), view.serving_period
     ? `${view.serving_period}${view.serving_until ? ` ${words.until} ${view.serving_until}` : ""}` : "");
-  say($("note"), view.staff_note || (view.tampered ? "tamper" : ""));
+  say($("note"), view.staff_note || [view.tampered ? "tamper" : "", ...(view.ill || [])].filter(Boolean).join(" "));
   say($("took"), view.took_ms == null ? "" :
     words.took((view.took_ms / 1000).toLocaleString(language, { minimumFractionDigits: 2, maximumFractionDigits: 2 })));
   $("network").dataset.connected = String(view.network.connected);

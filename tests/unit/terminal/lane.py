@@ -164,11 +164,15 @@ class MemoryHandReader:
         self._clock = clock
         self.laid: Features | QualityReason | None = None
         self.camera_works = True
+        self.laid_anew = False
         self.comparisons = 0
         self._waiting: tuple[int, Callable[[HandCapture], None]] | None = None
 
-    def watch(self, watch: int, timeout_s: float, on_capture: Callable[[HandCapture], None]) -> None:
+    def watch(
+        self, watch: int, timeout_s: float, on_capture: Callable[[HandCapture], None], *, laid_anew: bool
+    ) -> None:
         assert timeout_s > 0
+        self.laid_anew = laid_anew
         self._waiting = (watch, on_capture)
         self._look()
 

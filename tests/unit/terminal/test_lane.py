@@ -63,6 +63,7 @@ class TestHand:
             school.hands.lift()
             school.settle(1.6)
             assert school.is_in(State.AWAITING_HAND)
+            assert school.hands.laid_anew
         school.lay(hand_of(2))
         assert Reason.HAND_NOT_MATCHED == denial(school)
         assert school.board.unlocks == 0

@@ -1,0 +1,139 @@
+"""The hand reader over a real capture loop: synthetic hands on the simulated camera, and cameras that misbehave."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from canteen.access_decision import HandStatus
+from hand_geometry.capture_device import Frame
+from hand_geometry.errors import CameraUnavailableError
+from hand_geometry.quality import QualityReason
+from hand_geometry.simulated_camera import FrameServer, SimulatedCamera
+from templates_store.store import StoredReference
+from terminal.devices import HandCapture
+from terminal.verification import HandVerification, LateCamera
+from tests.unit.terminal.lane import CONSENT, pupil_id
+from tests.unit.terminal.test_program import picture, reference_bytes
+
+Reader = tuple[HandVerification, FrameServer, "queue.Queue[HandCapture]"]
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    server = FrameServer(tmp_path / "camera.sock")
+    server.start()
+    verification = HandVerification(SimulatedCamera(tmp_path / "camera.sock", production=False), time.monotonic)
+    yield verification, server, queue.Queue()
+    verification.close()
+    server.stop()
+
+
+def test_own_and_other_hand(reader: Reader) -> None:
+    """A match, a mismatch, and bytes that are no reference, from captures of the same loop."""
+    verification, server, captures = reader
+    reference = StoredReference(pupil_id(1), 1, CONSENT, reference_bytes(1))
+    for identity, expected in ((1, HandStatus.MATCHED), (2, HandStatus.NOT_MATCHED)):
+        server.lay(picture(identity, 7))
+        verification.watch(identity, 3.0, captures.put, laid_anew=False)
+        capture = captures.get(timeout=3)
+        assert capture.watch == identity
+        assert capture.features is not None
+        assert expected is verification.compare(reference, capture.features)
+        damaged = StoredReference(pupil_id(1), 1, CONSENT, b"of another version")
+        assert HandStatus.NO_REFERENCE is verification.compare(damaged, capture.features)
+
+
+def test_stopped_watch_says_nothing(reader: Reader) -> None:
+    """A hand laid after the pupil took the card is not reported."""
+    verification, server, captures = reader
+    verification.watch(1, 5.0, captures.put, laid_anew=False)
+    verification.stop()
+    server.lay(picture(1, 7))
+    verification.watch(2, 5.0, captures.put, laid_anew=False)
+    assert 2 == captures.get(timeout=3).watch
+    assert captures.empty()
+
+
+def test_laid_anew_waits_for_the_hand_to_move(reader: Reader) -> None:
+    """The placement that failed is not measured again while it lies still; a new one is, at once."""
+    verification, server, captures = reader
+    server.lay(picture(2, 7))
+    started_s = time.monotonic()
+    verification.watch(1, 5.0, captures.put, laid_anew=True)
+    captures.get(timeout=4)
+    assert time.monotonic() - started_s > 1.4
+    started_s = time.monotonic()
+    verification.watch(2, 5.0, captures.put, laid_anew=True)
+    time.sleep(0.3)
+    server.lift()
+    time.sleep(0.2)
+    server.lay(picture(1, 7))
+    assert captures.get(timeout=3).features is not None
+    assert time.monotonic() - started_s < 1.4
+
+
+def test_empty_platen_and_lost_camera(reader: Reader) -> None:
+    """No hand in time, and a camera that is gone, each by its reason."""
+    verification, server, captures = reader
+    verification.watch(1, 0.3, captures.put, laid_anew=False)
+    assert QualityReason.NO_HAND is captures.get(timeout=3).failure
+    assert verification.sees_the_platen()
+    server.stop()
+    verification.watch(2, 5.0, captures.put, laid_anew=False)
+    assert QualityReason.DEVICE_LOST is captures.get(timeout=4).failure
+
+
+class BrokenCamera:
+    """A driver with a bug."""
+
+    def capture(self) -> Frame | None:
+        raise ZeroDivisionError("pixel values")
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_a_bug_in_the_driver_costs_one_try(caplog: pytest.LogCaptureFixture) -> None:
+    """It is a lost device to the lane, named in the log without its message."""
+    verification = HandVerification(BrokenCamera(), time.monotonic)
+    captures: queue.Queue[HandCapture] = queue.Queue()
+    verification.watch(1, 1.0, captures.put, laid_anew=False)
+    assert QualityReason.DEVICE_LOST is captures.get(timeout=3).failure
+    verification.close()
+    assert "ZeroDivisionError" in caplog.text
+    assert "pixel values" not in caplog.text
+
+
+class EmptyPlaten:
+    """A camera that works."""
+
+    def capture(self) -> Frame | None:
+        return Frame(np.zeros((120, 160, 3), np.uint8), 0.0)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_camera_that_comes_late() -> None:
+    """Missing at the start, asked for again no more often than every two seconds, and there when it is there."""
+    now_s, plugged, asked = [10.0], [False], [0]
+
+    def open_camera() -> EmptyPlaten:
+        asked[0] += 1
+        if not plugged[0]:
+            raise CameraUnavailableError("the camera cannot be opened")
+        return EmptyPlaten()
+
+    camera = LateCamera(open_camera, lambda: now_s[0])
+    assert [None, None] == [camera.capture(), camera.capture()]
+    assert [1] == asked
+    plugged[0] = True
+    now_s[0] += 2.1
+    assert camera.capture() is not None
+    camera.close()
