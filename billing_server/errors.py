@@ -15,6 +15,10 @@ class ConfigurationRefused(BillingError):
     """The configuration file is missing or says something impossible; the message is for the administrator."""
 
 
+class CannotServe(BillingError):
+    """The server cannot start here and now; the message says why and what to do."""
+
+
 class VaultBroken(BillingError):
     """A sealed column does not open: another key, or somebody changed the database."""
 

@@ -78,18 +78,22 @@ class Gate:
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
+        too_large = False
         received = 0
 
         async def limited_receive() -> Message:
-            nonlocal received
+            nonlocal received, too_large
             message = await receive()
             received += len(message.get("body", b""))
             if received > BODY_BYTES_MAX:
+                too_large = True
                 raise _TooLarge
             return message
 
         async def noting_send(message: Message) -> None:
             nonlocal started
+            if too_large and message["type"] == "http.response.start":
+                message["status"] = 413  # whatever the framework made of the exception
             started = True
             await send(message)
 

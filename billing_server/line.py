@@ -96,14 +96,14 @@ class Line:
 
     def start(self, make_transport: TransportFactory | None) -> None:
         """Start the threads and, if there is a broker, connect to it."""
+        if make_transport is not None:
+            self._transport = make_transport(self.handle, self._came, self._went)
+            self._transport.subscribe("canteen/+/up/#")
+            self._outlet.connect(self._transport)
         self._incoming.start()
         self._outgoing.start()
-        if make_transport is None:
-            return
-        self._transport = make_transport(self.handle, self._came, self._went)
-        self._transport.subscribe("canteen/+/up/#")
-        self._outlet.connect(self._transport)
-        self._transport.start()
+        if self._transport is not None:
+            self._transport.start()
 
     def stop(self) -> None:
         if self._transport is not None:

@@ -81,12 +81,15 @@ def counts_of(session: Session, day: date) -> DayCounts:
     for period, method, outcome, times in rows:
         by_period.setdefault(period, []).append((method, outcome, times))
     denied = session.execute(
-        select(Denial.reason, func.count()).where(Denial.day == day).group_by(Denial.reason).order_by(Denial.reason)
+        select(Denial.reason, func.count().label("times"))
+        .where(Denial.day == day)
+        .group_by(Denial.reason)
+        .order_by(Denial.reason)
     )
     return DayCounts(
         day,
         [_period_counts(period, by_period[period]) for period in sorted(by_period)],
-        dict(denied.tuples().all()),
+        {row.reason: row.times for row in denied},
     )
 
 

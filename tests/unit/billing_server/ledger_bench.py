@@ -141,7 +141,7 @@ class SignedDevice:
 
 
 class LedgerBench:
-    """The server's services, driven by hand."""
+    """The server's services, driven by hand, over a database that is migrated already."""
 
     def __init__(self, folder: Path, database_url: str, clock: ManualClock | None = None) -> None:
         self.clock = clock or ManualClock(MONDAY_NOON)
@@ -162,7 +162,6 @@ class LedgerBench:
     def restart(self) -> None:
         """As after a kill: only what is on disk is left."""
         self.services: Services = assemble(self.settings, self.clock)
-        self.services.database.upgrade()
         self.published = PublishedMessages()
         self.services.line._outlet.connect(self.published)
 
