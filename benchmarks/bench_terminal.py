@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -98,22 +99,18 @@ class BenchTerminal:
         by_hand = [BenchPupil(next(codes), hand=hands[at % len(hands)]) for at in range(passes)]
         by_card = [BenchPupil(next(codes), card=CardNumber(f"04{at + 1:012X}")) for at in range(passes)]
         now = datetime.now(UTC)
-        box = OrderBox(self.folder / "orders.sqlite")
-        try:
+        with closing(self.order_box()) as box:
             box.put(
                 [
                     sign_order(order, TERMINAL, number, now, self._opening_key.sealing_key, self._server_key)
                     for number, order in enumerate(self._orders(by_hand, by_card, now), start=1)
                 ]
             )
-        finally:
-            box.close()
         return by_hand, by_card
 
-    def orders_left(self) -> Callable[[], int]:
-        """How many orders the terminal has still to apply, asked again and again."""
-        box = OrderBox(self.folder / "orders.sqlite")
-        return lambda: box.received_up_to - box.done_up_to
+    def order_box(self) -> OrderBox:
+        """The box the terminal takes its orders from; the caller closes it."""
+        return OrderBox(self.folder / "orders.sqlite")
 
     def _orders(self, by_hand: list[BenchPupil], by_card: list[BenchPupil], now: datetime) -> Iterator[Order]:
         station_key = SigningKey(secrets.token_bytes(_KEY_BYTES))

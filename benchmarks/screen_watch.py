@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.errors import BenchmarkFailed
+from benchmarks.errors import BenchmarkFailed, LaneInterrupted
 from benchmarks.language import _
 
 _READ_TIMEOUT_S = 15.0
@@ -50,7 +50,7 @@ class ScreenWatch:
         """The next view that is `wanted`; earlier ones are dropped.
 
         Raises:
-            BenchmarkFailed: the stream ended or it did not come; the message says what was shown instead.
+            LaneInterrupted: it did not come, or the stream ended; the message says what was shown instead.
         """
         until_s = time.monotonic() + within_s
         latest = "-"
@@ -60,7 +60,7 @@ class ScreenWatch:
             except queue.Empty:
                 seen = None
             if seen is None:
-                raise BenchmarkFailed(
+                raise LaneInterrupted(
                     _("l'écran n'a pas montré « {what} » ; il montre : {latest}").format(what=what, latest=latest)
                 )
             if wanted(seen):
@@ -71,12 +71,18 @@ class ScreenWatch:
         """As `wait_for`."""
         return self.wait_for(lambda seen: seen.state == state, within_s, state)
 
+    def drop_seen(self) -> None:
+        """Forget the views that have come so far."""
+        while not self._views.empty():
+            self._views.get()
+
     def _read(self, response: http.client.HTTPResponse) -> None:
         try:
             while line := response.readline():
                 at_s = time.monotonic()
-                if line.startswith(b"data: "):
-                    self._views.put(Seen(at_s, json.loads(line.removeprefix(b"data: "))))
+                view = json.loads(line.removeprefix(b"data: ")) if line.startswith(b"data: ") else {}
+                if view:  # a heartbeat is empty
+                    self._views.put(Seen(at_s, view))
         except (OSError, http.client.HTTPException):
             pass  # the terminal was stopped: the same as the end of the stream
         self._views.put(None)
