@@ -167,11 +167,11 @@ class Story:
         self._expect_grant(person, "card")
 
     def _type(self, code: str) -> None:
-        self._at_rest()
+        self._ready_for_keys()
         self._canteen.world.type_code(code)
 
     def _type_and_lay(self, person: Person, hand: Hand) -> None:
-        self._at_rest()
+        self._ready_for_keys()
         self._canteen.world.lay(hand, person.first_name)
         self._canteen.world.type_code(self._canteen.code_of(person))
 
@@ -196,6 +196,11 @@ class Story:
 
     def _at_rest(self) -> None:
         self._wait(lambda: self._canteen.display().get("state") == "idle", _ANSWER_WITHIN_S, "l'écran d'accueil")
+
+    def _ready_for_keys(self) -> None:
+        """The next pupil need not wait for the end of a denial: the first digit wipes it off the screen."""
+        ready = {"idle", "showing-denial"}
+        self._wait(lambda: self._canteen.display().get("state") in ready, _ANSWER_WITHIN_S, "un écran libre")
 
     def _answer(self) -> dict[str, Any]:
         shown: dict[str, Any] = {}
