@@ -27,6 +27,19 @@ _AT_REST_AGAIN_S = 6.0
 _INTERRUPTIONS_MOST = 3
 
 
+@dataclass(frozen=True, slots=True)
+class TimedPass:
+    """One pass.
+
+    Attributes:
+        seconds: what the pupil waits for us.
+        inside_ms: the terminal's own word: from the card heard, or the frame taken, to the confirmed unlock.
+    """
+
+    seconds: float
+    inside_ms: float
+
+
 @dataclass(slots=True)
 class BenchLane:
     """The pupil's place: everything within reach, nothing of the terminal's inside.
@@ -41,7 +54,7 @@ class BenchLane:
     draw: random.Random
     interruptions: int = 0
 
-    def pass_by_hand(self, pupil: BenchPupil) -> float:
+    def pass_by_hand(self, pupil: BenchPupil) -> TimedPass:
         """Seconds from pressing the last digit until the screen says that the unlock is confirmed, less the camera's.
 
         Raises:
@@ -49,7 +62,7 @@ class BenchLane:
         """
         return self._again_when_interrupted(lambda: self._try_hand(pupil))
 
-    def pass_by_card(self, card: CardNumber) -> float:
+    def pass_by_card(self, card: CardNumber) -> TimedPass:
         """Seconds from presenting the card until the screen says that the unlock is confirmed.
 
         Raises:
@@ -57,7 +70,7 @@ class BenchLane:
         """
         return self._again_when_interrupted(lambda: self._try_card(card))
 
-    def _again_when_interrupted(self, attempt: Callable[[], float]) -> float:
+    def _again_when_interrupted(self, attempt: Callable[[], TimedPass]) -> TimedPass:
         while True:
             try:
                 return attempt()
@@ -68,7 +81,7 @@ class BenchLane:
             time.sleep(_AT_REST_AGAIN_S)
             self.screen.drop_seen()
 
-    def _try_hand(self, pupil: BenchPupil) -> float:
+    def _try_hand(self, pupil: BenchPupil) -> TimedPass:
         if pupil.hand is None:
             raise ValueError("a pupil without a hand")
         self.platen.lay(pupil.hand.picture)
@@ -80,29 +93,29 @@ class BenchLane:
         self.platen.begin()
         acted_s = time.monotonic()
         self._accepted(self.world.press(pupil.code[-1]))
-        opened_s = self._opened(_HAND_WITHIN_S)
+        opened = self._opened(_HAND_WITHIN_S)
         looked_for_s = self.platen.looked_for_s
         if looked_for_s <= 0.0:
             raise BenchmarkFailed(_("la borne a ouvert sans regarder la main"))
         self._go_through()
-        return opened_s - acted_s - looked_for_s
+        return TimedPass(opened.at_s - acted_s - looked_for_s, float(opened.view["took_ms"]))
 
-    def _try_card(self, card: CardNumber) -> float:
+    def _try_card(self, card: CardNumber) -> TimedPass:
         time.sleep(self.draw.uniform(*_PAUSE_S))
         acted_s = time.monotonic()
         self._accepted(self.world.card(card.hexadecimal))
-        opened_s = self._opened(_CARD_WITHIN_S)
+        opened = self._opened(_CARD_WITHIN_S)
         self._go_through()
-        return opened_s - acted_s
+        return TimedPass(opened.at_s - acted_s, float(opened.view["took_ms"]))
 
-    def _opened(self, within_s: float) -> float:
-        """When the screen showed it; it is shown after the board's confirmation, never before."""
+    def _opened(self, within_s: float) -> Seen:
+        """The screen that shows it; it is shown after the board's confirmation, never before."""
         seen = self.screen.wait_for(_is_answer, within_s, "passage-open")
         if seen.state == "out-of-service":
             raise LaneInterrupted(_("la borne est hors service"))
         if seen.state != "passage-open":
             raise BenchmarkFailed(_("la borne a refusé : {reason}").format(reason=seen.view.get("reason")))
-        return seen.at_s
+        return seen
 
     def _go_through(self) -> None:
         if not self.world.push():
