@@ -1,0 +1,73 @@
+"""Things on the platen that are not hand, known by their colour alone: pegs, coloured sleeves and bracelets.
+
+No colour is written down here. The hand's own hue is read from the middle of the hand; what is clearly coloured and of
+another hue is foreign. A grey picture has no hue, and nothing in it is foreign.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+# A pixel is foreign when its hue lies further than this from that of the palm. Skin keeps its hue in its own shade and
+# only grows more saturated there, so saturation alone never makes a pixel foreign.
+FOREIGN_HUE_RADIANS = 0.5
+# Under this saturation, as (largest - smallest) / sum of the channels, a hue means nothing: grey sleeves, glare, grey
+# cameras.
+COLOURED = 0.09
+# What is thinner than a peg is a ring, a thread or a drawn line: it lies on the hand and belongs to it.
+LEAST_PEG_PX = 12
+# The middle of the hand is what is left when this much is taken off its border.
+CORE_DEPTH_PX = 40
+FEWEST_CORE_PIXELS = 60
+
+
+def foreign_colours(image: NDArray[np.uint8], level: float) -> NDArray[np.uint8]:
+    """Marks the foreign pixels of (H, W, 3) uint8 BGR brighter than ``level``: (H, W) uint8, 255 where foreign."""
+    height, width = image.shape[:2]
+    small = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (5, 5), 1.5)
+    blue, green, red = cv2.split(small)
+    brightest = cv2.max(cv2.max(blue, green), red)
+    darkest = cv2.min(cv2.min(blue, green), red)
+    # A blue peg is dark in red, yet its glint and its rim are not: it has to be seen whole to be taken away whole.
+    bright = cv2.threshold(brightest, level, 255, cv2.THRESH_BINARY)[1]
+    hue = _hue_of_core(np.asarray(small, dtype=np.uint8), np.asarray(bright, dtype=np.uint8))
+    if hue is None:
+        return np.zeros((height, width), dtype=np.uint8)
+    total = cv2.transform(small, np.array([[1.0, 1.0, 1.0]])).astype(np.float32)
+    chroma = cv2.subtract(brightest, darkest).astype(np.float32)
+    foreign = (chroma > COLOURED * total) & (bright > 0)
+    redness, yellowness = hue
+    if redness or yellowness:
+        # Rows: along the hand's hue and across it, as sums of blue, green and red.
+        turn = np.array(
+            [[-yellowness, yellowness - redness, redness], [-redness, redness + yellowness, -yellowness]],
+            dtype=np.float32,
+        )
+        along, across = cv2.split(cv2.transform(small.astype(np.float32), turn))
+        foreign &= (along <= 0.0) | (np.abs(across) > np.float32(np.tan(FOREIGN_HUE_RADIANS)) * along)
+    side = LEAST_PEG_PX // 2 | 1
+    peg = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    marked = cv2.morphologyEx(foreign.astype(np.uint8) * 255, cv2.MORPH_OPEN, peg)
+    marked = cv2.dilate(marked, np.ones((3, 3), np.uint8))
+    pieces, _ = cv2.findContours(marked, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(marked, pieces, -1, 255, cv2.FILLED)
+    return np.asarray(cv2.resize(marked, (width, height), interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
+
+
+def _hue_of_core(small: NDArray[np.uint8], bright: NDArray[np.uint8]) -> tuple[float, float] | None:
+    """Redness and yellowness of the middle of the hand; (0, 0) where it has no colour, None where there is no hand."""
+    step = 4
+    sparse = cv2.resize(bright, None, fx=1 / step, fy=1 / step, interpolation=cv2.INTER_NEAREST)
+    side = CORE_DEPTH_PX // (2 * step) * 2 + 1
+    core = cv2.erode(sparse, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+    if cv2.countNonZero(core) < FEWEST_CORE_PIXELS:
+        return None
+    colours = cv2.resize(small, (core.shape[1], core.shape[0]), interpolation=cv2.INTER_NEAREST)[core > 0]
+    channels = colours.astype(np.float32)
+    total = channels.sum(axis=1) + 1.0
+    redness = float(np.median((channels[:, 2] - channels[:, 1]) / total))
+    yellowness = float(np.median((channels[:, 1] - channels[:, 0]) / total))
+    return (redness, yellowness) if redness**2 + yellowness**2 > COLOURED**2 / 2.0 else (0.0, 0.0)
