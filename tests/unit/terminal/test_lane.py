@@ -13,7 +13,8 @@ from firmware_bridge.devices import BoardLost, BoardRecovered, CommandOutcome, I
 from hand_geometry.quality import QualityReason
 from sync.errors import JournalUnavailable
 from terminal.display.view import Tone
-from terminal.pass_machine import State
+from terminal.inbox import Occurrence
+from terminal.pass_machine import Action, Event, PassAttempt, State
 from tests.unit.terminal.lane import School, card, code, hand_of, pupil_id
 
 
@@ -381,6 +382,13 @@ class TestTrouble:
         school.type_code(1)
         school.lay(hand_of(1))
         assert [PassGranted, PassGranted] == seen
+
+    def test_unlock_has_a_lock_of_its_own(self, school: School) -> None:
+        """Even a wrong table would not open the gate for a pass that is not in the journal."""
+        occurrence = Occurrence(Event.ACCESS_GRANTED, 0.0)
+        done = school.lane.runner._actions.perform(Action.UNLOCK, State.PASSAGE_OPEN, PassAttempt(), occurrence)
+        assert Event.JOURNAL_FAILED is done.event
+        assert 0 == school.board.unlocks
 
     def test_turnstile_refuses(self, school: School) -> None:
         """Nobody went through: abandoned, the meal is still due."""
