@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
@@ -18,6 +16,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from billing_server.errors import ConfigurationRefused
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+SCHEMA = "0001"
+"""The newest revision in migrations/versions; a test compares."""
+
 _MIGRATION_LOCK = 0x63616E7465656E
 """PostgreSQL's advisory lock for bringing the schema up to date; the number spells "canteen"."""
 
@@ -80,12 +81,25 @@ class Database:
 
     def upgrade(self) -> None:
         """Bring the schema to this program's; a second process starting beside us waits its turn."""
+        if self._schema() == SCHEMA:
+            return
+        # Half a second of imports on a Pi, needed at the first start and after an update only.
+        from alembic import command
+        from alembic.config import Config
+
         with self._migrating() as connection:
             configuration = Config()
             configuration.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
             configuration.attributes["connection"] = connection
             command.upgrade(configuration, "head")
             connection.commit()
+
+    def _schema(self) -> str | None:
+        try:
+            with self.engine.connect() as connection:
+                return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        except SQLAlchemyError:
+            return None  # no such table yet, or no database: the migration will say which
 
     def close(self) -> None:
         self.engine.dispose()

@@ -15,8 +15,7 @@ from billing_server.models import Alarm, Entry, ForkedEntry, Journal, MealPassRo
 from billing_server.roster_import import parse_roster
 from canteen.meal_pass import PassAbandoned, PassCompleted
 from sync.messages import GENESIS, JournalEntry, write_batch
-from tests.unit.billing_server.databases import SqliteFiles
-from tests.unit.billing_server.ledger_bench import TODAY, LedgerBench, SignedDevice, denied, granted
+from tests.unit.billing_server.ledger_bench import TODAY, LedgerBench, SignedDevice, SqliteFiles, denied, granted
 
 _folder = tempfile.TemporaryDirectory(prefix="ledger-states-")
 _files: list[SqliteFiles] = []

@@ -15,26 +15,9 @@ from sqlalchemy import create_engine, make_url, text, update
 
 from billing_server.database import Database
 from billing_server.models import Base, FeedPosition
-from tests.unit.billing_server.ledger_bench import LedgerBench
+from tests.unit.billing_server.ledger_bench import LedgerBench, SqliteFiles
 
 _PROGRAMS = Path("/usr/lib/postgresql")
-
-
-class SqliteFiles:
-    """Copies of one migrated file."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._count = folder, 0
-        self._blank = folder / "blank.sqlite"
-        database = Database(f"sqlite+pysqlite:///{self._blank}")
-        database.upgrade()
-        database.close()
-
-    def fresh(self) -> str:
-        self._count += 1
-        copy = self._folder / f"ledger-{self._count}.sqlite"
-        shutil.copy(self._blank, copy)
-        return f"sqlite+pysqlite:///{copy}"
 
 
 class PostgresDatabase:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from billing_server.assembly import Services, assemble
 from billing_server.configuration import KeyFiles, Policy, Settings
+from billing_server.database import Database
 from billing_server.roster import Identity, NewPupil
 from canteen.access_decision import Reason
 from canteen.clock import ClockTrust, ManualClock
@@ -138,6 +140,23 @@ class SignedDevice:
             body,
             self.signing.sign(Purpose.JOURNAL_ENTRY, header),
         )
+
+
+class SqliteFiles:
+    """Copies of one migrated file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._count = folder, 0
+        self._blank = folder / "blank.sqlite"
+        database = Database(f"sqlite+pysqlite:///{self._blank}")
+        database.upgrade()
+        database.close()
+
+    def fresh(self) -> str:
+        self._count += 1
+        copy = self._folder / f"ledger-{self._count}.sqlite"
+        shutil.copy(self._blank, copy)
+        return f"sqlite+pysqlite:///{copy}"
 
 
 class LedgerBench:

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
-from billing_server.database import Database
+import billing_server
+from billing_server.database import SCHEMA, Database
 from billing_server.errors import CodeTaken, ConfigurationRefused, VaultBroken
 from billing_server.models import Base, PupilRow
 from billing_server.operators import OperatorBook
@@ -57,6 +59,12 @@ def test_the_migrations_make_the_models_tables(bench: LedgerBench) -> None:
     with bench.services.database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert [] == compare_metadata(context, Base.metadata)
+
+
+def test_the_schema_this_program_expects_is_the_newest_revision() -> None:
+    """A forgotten constant would leave a new revision unapplied."""
+    scripts = ScriptDirectory(str(Path(billing_server.__file__).parent / "migrations"))
+    assert SCHEMA == scripts.get_current_head()
 
 
 def test_two_processes_may_start_at_once(tmp_path: Path) -> None:

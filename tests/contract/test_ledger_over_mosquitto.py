@@ -1,0 +1,150 @@
+"""The server as it runs, with a real broker and the terminals' own agent: passes up, orders down, a restart between."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from billing_server.assembly import Services, assemble
+from billing_server.configuration import BrokerAddress, KeyFiles, Policy, Settings
+from billing_server.models import Card, Entry, MealPassRow
+from billing_server.roster import Identity, NewPupil
+from canteen.clock import ClockTrust, SystemClock
+from canteen.identifiers import DeviceId, PupilId
+from canteen.meal_pass import PassCompleted
+from sync.agent import SyncAgent
+from sync.facts import CardIssued, Fact
+from sync.mqtt_transport import MqttTransport
+from sync.order_box import OrderBox
+from sync.orders import DeviceEntry, DeviceRole
+from sync.pass_journal import PassJournal
+from sync.sealing import OpeningKey
+from sync.signing import SigningKey
+from tests.conftest import RunningBroker, wait_until
+from tests.unit.billing_server.ledger_bench import SqliteFiles, granted
+
+pytest_plugins = ("tests.unit.billing_server.databases",)
+
+
+class RunningDevice:
+    """A device's journal, order box and agent, as its own processes have them."""
+
+    def __init__(self, name: str, role: DeviceRole, folder: Path, broker: RunningBroker, server: Services) -> None:
+        self.name, self.role = DeviceId(name), role
+        self.signing = SigningKey.load_or_create(folder / f"{name}.signing")
+        self.opening = OpeningKey.load_or_create(folder / f"{name}.opening")
+        self.journal = PassJournal(folder / f"{name}.journal", self.name, self.signing)
+        self.box = OrderBox(folder / f"{name}.box")
+        with server.database.writing() as session:
+            entry = DeviceEntry(self.name, role, self.signing.verifying_key, self.opening.sealing_key)
+            server.devices.register(session, entry)
+        settings, clock = broker.settings(name), SystemClock()
+        agent = SyncAgent(
+            self.journal,
+            self.box,
+            self.name,
+            server.signing_key.verifying_key,
+            lambda *handlers: MqttTransport(settings, name, *handlers),
+            clock,
+        )
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=agent.run, args=(self._stop,), daemon=True)
+        self._thread.start()
+
+    def note(self, *facts: Fact) -> None:
+        self.journal.append_all(list(facts), SystemClock().utc_now(), ClockTrust.TRUSTED)
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(5)
+
+
+@dataclasses.dataclass
+class RunningCanteen:
+    """A server with one terminal and one station, connected."""
+
+    settings: Settings
+    server: Services
+    terminal: RunningDevice
+    station: RunningDevice
+
+    def restart(self) -> None:
+        self.server.stop()
+        self.server = assemble(self.settings)
+        self.server.start()
+
+    def count(self, table: type[Entry | MealPassRow]) -> int:
+        with self.server.database.reading() as session:
+            return session.scalar(select(func.count()).select_from(table)) or 0
+
+    def pupil(self) -> PupilId:
+        with self.server.database.writing() as session:
+            return self.server.pupils.add(session, [NewPupil(Identity("Léa", "Martin", "5eB"), ())])[0][0]
+
+
+@pytest.fixture
+def canteen(tmp_path: Path, sqlite_files: SqliteFiles, broker: RunningBroker) -> Iterator[RunningCanteen]:
+    ours = broker.server_settings
+    settings = Settings(
+        school_name="Collège des Tilleuls",
+        language="fr",
+        database_url=sqlite_files.fresh(),
+        keys=KeyFiles(tmp_path / "signing", tmp_path / "sealing", tmp_path / "code", tmp_path / "operators.json"),
+        broker=BrokerAddress(ours.host, ours.port, ours.ca, ours.certificate, ours.key),
+        web_host="127.0.0.1",
+        web_port=0,
+        policy=Policy(),
+    )
+    server = assemble(settings)
+    server.start()
+    terminal = RunningDevice("terminal-1", DeviceRole.TERMINAL, tmp_path, broker, server)
+    station = RunningDevice("station-1", DeviceRole.STATION, tmp_path, broker, server)
+    running = RunningCanteen(settings, server, terminal, station)
+    yield running
+    terminal.stop()
+    station.stop()
+    running.server.stop()
+
+
+def test_a_backlog_survives_restarts_and_an_order_overtakes_it(canteen: RunningCanteen) -> None:
+    """2,400 entries, the server stopped twice on the way: each is there once. A lost card is known within 2 s."""
+    pupil = canteen.pupil()
+    context = {"v": 1, "what": "card", "station": "station-1", "pupil": pupil}
+    sealed = canteen.server.opening_key.sealing_key.seal(b"04A1B2C3D4E5F6", context)
+    canteen.station.note(CardIssued(pupil, sealed))
+    wait_until(lambda: canteen.terminal.box.received_up_to >= 7, what="the card at the terminal")
+    for _ in range(12):
+        facts: list[Fact] = []
+        for _ in range(100):
+            grant = granted(pupil)
+            facts += [grant, PassCompleted(grant.pass_id)]
+        canteen.terminal.note(*facts)
+    before = canteen.terminal.box.received_up_to
+    with canteen.server.database.writing() as session:
+        canteen.server.cards.block(session, session.scalars(select(Card.id)).one())
+    asked_s = time.monotonic()
+    wait_until(lambda: canteen.terminal.box.received_up_to > before, what="the blocked card at the terminal")
+    assert time.monotonic() - asked_s < 2
+    canteen.restart()
+    canteen.restart()
+    wait_until(lambda: canteen.terminal.journal.backlog == 0, 30, "the ledger's acknowledgement")
+    assert (2401, 1200) == (canteen.count(Entry), canteen.count(MealPassRow))
+    waiting = canteen.terminal.box.next_waiting()
+    assert waiting is not None
+    assert 1 == waiting.number
+
+
+def test_a_pass_is_in_the_ledger_within_a_second(canteen: RunningCanteen) -> None:
+    """Through the journal, the broker and the ingest thread."""
+    pupil = canteen.pupil()
+    wait_until(lambda: canteen.terminal.box.received_up_to >= 6, what="the orders at the terminal")
+    canteen.terminal.note(granted(pupil))
+    noted_s = time.monotonic()
+    wait_until(lambda: canteen.count(MealPassRow) == 1, what="the pass in the ledger")
+    assert time.monotonic() - noted_s < 1
