@@ -20,14 +20,15 @@ COLOURED = 0.09
 LEAST_PEG_PX = 12
 # The middle of the hand is what is left when this much is taken off its border.
 CORE_DEPTH_PX = 40
-FEWEST_CORE_PIXELS = 60
+FEWEST_CORE_PIXELS = 100
+# A peg is ten pixels wide on a quarter of the grid, which is all that has to be seen of it.
+COARSE = 4
 
 
 def foreign_colours(image: NDArray[np.uint8], level: float) -> NDArray[np.uint8]:
     """Marks the foreign pixels of (H, W, 3) uint8 BGR brighter than ``level``: (H, W) uint8, 255 where foreign."""
     height, width = image.shape[:2]
-    small = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    small = cv2.GaussianBlur(small, (5, 5), 1.5)
+    small = cv2.resize(image, None, fx=1 / COARSE, fy=1 / COARSE, interpolation=cv2.INTER_AREA)
     blue, green, red = cv2.split(small)
     brightest = cv2.max(cv2.max(blue, green), red)
     darkest = cv2.min(cv2.min(blue, green), red)
@@ -48,7 +49,7 @@ def foreign_colours(image: NDArray[np.uint8], level: float) -> NDArray[np.uint8]
         )
         along, across = cv2.split(cv2.transform(small.astype(np.float32), turn))
         foreign &= (along <= 0.0) | (np.abs(across) > np.float32(np.tan(FOREIGN_HUE_RADIANS)) * along)
-    side = LEAST_PEG_PX // 2 | 1
+    side = LEAST_PEG_PX // COARSE | 1
     peg = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     marked = cv2.morphologyEx(foreign.astype(np.uint8) * 255, cv2.MORPH_OPEN, peg)
     marked = cv2.dilate(marked, np.ones((3, 3), np.uint8))
@@ -59,14 +60,11 @@ def foreign_colours(image: NDArray[np.uint8], level: float) -> NDArray[np.uint8]
 
 def _hue_of_core(small: NDArray[np.uint8], bright: NDArray[np.uint8]) -> tuple[float, float] | None:
     """Redness and yellowness of the middle of the hand; (0, 0) where it has no colour, None where there is no hand."""
-    step = 4
-    sparse = cv2.resize(bright, None, fx=1 / step, fy=1 / step, interpolation=cv2.INTER_NEAREST)
-    side = CORE_DEPTH_PX // (2 * step) * 2 + 1
-    core = cv2.erode(sparse, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+    side = 2 * CORE_DEPTH_PX // COARSE | 1
+    core = cv2.erode(bright, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
     if cv2.countNonZero(core) < FEWEST_CORE_PIXELS:
         return None
-    colours = cv2.resize(small, (core.shape[1], core.shape[0]), interpolation=cv2.INTER_NEAREST)[core > 0]
-    channels = colours.astype(np.float32)
+    channels = small[core > 0][::4].astype(np.float32)
     total = channels.sum(axis=1) + 1.0
     redness = float(np.median((channels[:, 2] - channels[:, 1]) / total))
     yellowness = float(np.median((channels[:, 1] - channels[:, 0]) / total))
