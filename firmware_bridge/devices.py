@@ -50,6 +50,67 @@ class CardPresented:
     card: CardNumber
 
 
+class CardRefusal(enum.StrEnum):
+    """Why a card at the PC/SC reader gave no number. The pupil reads a kind sentence, staff read this."""
+
+    NOT_DESFIRE = "not_desfire"
+    """Another kind of card: transport, bank, a telephone."""
+    NOT_ENCODED = "not_encoded"
+    """A DESFire card without the school's application: blank, another use's, or a blank given a copied UID."""
+    COPIED_UID = "copied_uid"
+    """The number that the radio side shows is not the chip's own: an emulator."""
+    RANDOM_UID = "random_uid"
+    """The chip hides its number behind a random one, so its key cannot be found."""
+    WRONG_KEY = "wrong_key"
+    """The application is there under another key: a school with keys of its own, older keys, or a forgery."""
+    OTHER_SCHOOL = "other_school"
+    """A genuine card of a school that shares our keys."""
+    REPLAYED_SESSION = "replayed_session"
+    """The card could not prove that it holds the key: what it said was said to somebody before."""
+    SPOILED_SESSION = "spoiled_session"
+    """Bytes changed on the way, after the keys were proved."""
+    NOT_GENUINE = "not_genuine"
+    """The content was not made by this school for this chip."""
+    HALF_WRITTEN = "half_written"
+    """Encoding was interrupted: the station can repair it."""
+    UNKNOWN_FORMAT = "unknown_format"
+    """Written by a newer version of this program."""
+    TORN_AWAY = "torn_away"
+    """Taken away too soon: present it again."""
+    UNREADABLE = "unreadable"
+    """Answers that make no sense, twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class CardRefused:
+    """A card that gave no number, once per presentation."""
+
+    reason: CardRefusal
+
+
+class ReaderLossReason(enum.Enum):
+    """Why the PC/SC reader cannot be used; what staff would have to look at."""
+
+    NO_SERVICE = "no_service"
+    """The PC/SC daemon does not answer."""
+    NO_READER = "no_reader"
+    """The daemon answers; the reader is not plugged in, or not the one that was named."""
+    STUCK = "stuck"
+    """A call into the reader's driver does not return; a new attempt has begun beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CardReaderLost:
+    """Cards are not read now."""
+
+    reason: ReaderLossReason
+
+
+@dataclass(frozen=True, slots=True)
+class CardReaderRecovered:
+    """Cards are read, for the first time or again."""
+
+
 @dataclass(frozen=True, slots=True)
 class PassageCompleted:
     """The turnstile turned once after the last unlock, and is locked again."""
@@ -98,6 +159,12 @@ CardReaderEvent = CardPresented
 TurnstileEvent = PassageCompleted | PassageAbandoned
 LineEvent = BoardLost | BoardRecovered | InputInterrupted | TamperDetected
 BoardEvent = KeypadEvent | CardReaderEvent | TurnstileEvent | LineEvent
+
+PcscReaderEvent = CardPresented | CardRefused | CardReaderLost | CardReaderRecovered
+"""What a reader beside the board reports; a card is the same card, whichever way it came."""
+
+OnPcscReaderEvent = Callable[[PcscReaderEvent], None]
+"""Called on a thread of the reader: must only hand the event over (a queue), not raise, not wait."""
 
 OnBoardEvent = Callable[[BoardEvent], None]
 """Called on the board's own thread: must only hand the event over (a queue), not raise, not wait for the board."""
