@@ -34,7 +34,7 @@ def operator_name(request: Request) -> str:
 def language_of(request: Request) -> str:
     """The language to answer in."""
     return preferred_language(
-        request.query_params.get("langue"),
+        request.query_params.get("lang"),
         request.cookies.get(LANGUAGE_COOKIE),
         request.headers.get("accept-language", ""),
         station_of(request).configuration.language,
@@ -78,6 +78,6 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
         )
     )
     response = HTMLResponse(page, status)
-    if request.query_params.get("langue") in LANGUAGES:
+    if request.query_params.get("lang") in LANGUAGES:
         response.set_cookie(LANGUAGE_COOKIE, language, max_age=_YEAR_S, httponly=True, samesite="strict")
     return response

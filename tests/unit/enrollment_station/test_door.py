@@ -132,6 +132,6 @@ def test_the_pages_speak_english_too(bench: Bench) -> None:
     client = Client(make_app(bench.station), bench.bearer)
     assert "Élèves" in client.get("/").text
     assert "Pupils" in client.get("/", headers={"Accept-Language": "en-US,en;q=0.9,fr;q=0.8"}).text
-    assert "Pupils" in client.get("/?langue=en").text
+    assert "Pupils" in client.get("/?lang=en").text
     assert "Pupils" in client.get("/").text
-    assert "Élèves" in client.get("/?langue=fr").text
+    assert "Élèves" in client.get("/?lang=fr").text
