@@ -27,9 +27,15 @@ class PassRecords:
         self._late: list[Fact] = []
 
     def clock_trust(self, now: datetime) -> ClockTrust:
-        """How far `now` may be believed. Box and store failing to answer make it untrusted, not unknown."""
+        """How far `now` may be believed. Without the store's own mark it is not believed at all."""
         try:
-            return judge_clock(now, self._store.high_water_mark, self._box.link.signed_time)
+            signed_time = self._box.link.signed_time
+        except CanteenError as error:
+            # The other process may write what it likes there, nothing included: no reason to stop lunch.
+            _log.warning("the order box does not tell the signed time: %s", type(error).__name__)
+            signed_time = None
+        try:
+            return judge_clock(now, self._store.high_water_mark, signed_time)
         except CanteenError as error:
             _log.warning("the clock cannot be judged: %s", type(error).__name__)
             return ClockTrust.UNTRUSTED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import timedelta
 
 import pytest
@@ -309,6 +310,19 @@ class TestMeal:
         school.present(card(3))
         assert Reason.CLOCK_UNTRUSTED == denial(school)
         assert "clock-untrusted" == school.screen.view.staff_note
+
+    def test_order_box_that_makes_no_sense(self, school: School) -> None:
+        """What sync keeps there cannot stop lunch: the clock is judged by what we wrote ourselves."""
+        other = sqlite3.connect(school.folder / "orders.sqlite")
+        other.execute("UPDATE state SET signed_time = 'yesterday', since = 'noon'")
+        other.commit()
+        other.close()
+        school.settle(1.0)
+        school.present(card(2))
+        assert school.push()
+        school.clock.set_wall(school.clock.utc_now() - timedelta(hours=1))
+        school.present(card(3))
+        assert Reason.CLOCK_UNTRUSTED == denial(school)
 
 
 class TestQueue:
