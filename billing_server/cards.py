@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from billing_server.alarms import AlarmKind, raise_alarm
 from billing_server.errors import UnknownCard
 from billing_server.models import Card, PupilRow
-from billing_server.orders import OrderDesk
+from billing_server.orders import OrderDesk, locked_devices
 from billing_server.vault import Vault
 from canteen.clock import Clock
 from canteen.credentials import CardNumber
@@ -68,6 +68,7 @@ class CardDesk:
 
     def block(self, session: Session, card_id: int) -> None:
         """A card was lost or handed back: it opens nothing any more. Raises UnknownCard."""
+        locked_devices(session)
         card = session.get(Card, card_id, with_for_update=True)
         if card is None:
             raise UnknownCard("no such card")

@@ -45,6 +45,7 @@ class Database:
             arguments["connect_args"] = {"timeout": _BUSY_S}
         elif parsed.get_backend_name() == "postgresql":
             arguments["pool_pre_ping"] = True  # a restarted server costs one reconnection, not an error page
+            arguments["connect_args"] = {"options": "-c timezone=utc"}  # the year 1 has no local time in America
         else:
             raise ConfigurationRefused("database.url should be sqlite+pysqlite:// or postgresql+psycopg://")
         self.engine: Engine = create_engine(parsed, **arguments)
@@ -100,6 +101,12 @@ class Database:
                 return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
         except SQLAlchemyError:
             return None  # no such table yet, or no database: the migration will say which
+
+    def tidy(self) -> None:
+        """Fold SQLite's write-ahead log back: what was erased must not linger there."""
+        if self._sqlite_path is not None:
+            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         self.engine.dispose()

@@ -40,6 +40,7 @@ class Housekeeping:
             self._refusals.write_down(session)
             self._purges.watch(session)
             self._devices.renew_leases(session)
+        self._database.tidy()
 
     def _run(self) -> None:
         self._guarded_round()

@@ -16,7 +16,8 @@ from billing_server import ledger
 from billing_server.alarms import AlarmKind, raise_alarm
 from billing_server.database import Database
 from billing_server.devices import DeviceDesk
-from billing_server.orders import locked_device, note_contact
+from billing_server.models import Device
+from billing_server.orders import locked_device, locked_devices
 from billing_server.projections import Projector
 from billing_server.pulse import Pulse
 from billing_server.refusals import Refusals, WhyRefused
@@ -31,6 +32,7 @@ from sync.messages import (
     topic_down,
     write_acknowledgement,
 )
+from sync.orders import DeviceRole
 from sync.signing import SigningKey
 
 _log = logging.getLogger("canteen.billing.ingest")
@@ -108,11 +110,12 @@ class Ingest:
             self.refusals.count(name, WhyRefused.ANOTHERS_ENTRIES)
             return []
         with self.database.writing() as session:
-            device = locked_device(session, name)
+            device = session.get(Device, name)
             if device is None:
                 self.refusals.count(name, WhyRefused.UNKNOWN_DEVICE)
                 return []
-            note_contact(session, name, now)
+            if device.role == DeviceRole.STATION:
+                locked_devices(session)  # what a station tells makes orders; what a terminal tells never does
             appended = ledger.append(session, device, untrusted_entries, now)
             if appended.bad_signatures:
                 self.refusals.count(name, WhyRefused.BAD_SIGNATURE)

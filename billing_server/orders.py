@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import event, select, update
+from sqlalchemy import event, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from billing_server.alarms import AlarmKind, raise_alarm
@@ -135,7 +135,11 @@ class OrderDesk:
 
 
 def locked_devices(session: Session, role: DeviceRole | None = None) -> list[Device]:
-    """The devices, locked in one fixed order: transactions that order to all never wait for each other in a ring."""
+    """The devices, locked in one fixed order.
+
+    Whatever may issue orders takes these locks before it locks anything else, so that no two transactions wait for each
+    other in a ring.
+    """
     query = select(Device).order_by(Device.device).with_for_update()
     if role is not None:
         query = query.where(Device.role == role.value)
@@ -175,11 +179,6 @@ def has_forgotten(session: Session, device: str, orders_up_to: int) -> bool:
         OrderRow.device == device, OrderRow.number > orders_up_to, OrderRow.wire.is_(None)
     )
     return session.scalars(query.limit(1)).first() is not None
-
-
-def note_contact(session: Session, device: str, now: datetime) -> None:
-    """The device has been heard of."""
-    session.execute(update(Device).where(Device.device == device).values(last_contact=now))
 
 
 def announce(sessions: sessionmaker[Session], wake: Callable[[set[str]], None]) -> None:

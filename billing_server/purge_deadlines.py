@@ -37,6 +37,7 @@ class PurgeDesk:
 
         Asking twice gives the same purge. Raises UnknownPupil.
         """
+        locked_devices(session)
         row = known_pupil(session, pupil)
         if row.departed_at is not None:
             running = session.scalars(

@@ -109,10 +109,12 @@ class DeviceState:
 
     Attributes:
         generation: its newest journal, or None before the first entry; `entries` counts all of its journals.
+        last_contact: the last entries or the last hello, whichever is later.
         orders_waiting: made, not yet answered.
     """
 
     device: Device
+    last_contact: datetime | None
     generation: str | None
     entries: int
     last_entries_at: datetime | None
@@ -140,13 +142,15 @@ def device_states(session: Session) -> list[DeviceState]:
     states = []
     for device in session.scalars(select(Device).order_by(Device.role.desc(), Device.device)):
         own = journals.get(device.device, [])
+        entries_at = max((journal.last_received_at for journal in own), default=None)
         waiting, answered, refused = orders.get(device.device, (0, 0, 0))
         states.append(
             DeviceState(
                 device=device,
+                last_contact=max(filter(None, (device.last_contact, entries_at)), default=None),
                 generation=own[-1].generation if own else None,
                 entries=sum(journal.up_to for journal in own),
-                last_entries_at=max((journal.last_received_at for journal in own), default=None),
+                last_entries_at=entries_at,
                 orders_waiting=waiting,
                 orders_answered=answered,
                 orders_refused=refused,

@@ -19,6 +19,9 @@ _log = logging.getLogger("canteen.billing.refusals")
 
 _NOBODY = "?"
 
+_SENDERS_MOST = 500
+"""More names than a school has devices are made up; they are counted together."""
+
 
 class WhyRefused(StrEnum):
     """Values are stored; never renamed."""
@@ -50,6 +53,8 @@ class Refusals:
         """One more; logged at the 1st, 10th, 100th …, so that a flood fills no disk."""
         key = (device or _NOBODY, why)
         with self._lock:
+            if key not in self._seen and len(self._seen) >= _SENDERS_MOST:
+                key = (_NOBODY, why)
             self._unwritten[key] += 1
             self._seen[key] += 1
             times = self._seen[key]

@@ -257,8 +257,7 @@ def _note_look(request: Request, services: Services, operator: str, action: Acti
 
 
 def _contact(state: reading.DeviceState, text: Text, now: datetime) -> str:
-    contact = state.device.last_contact
-    return text("jamais") if contact is None else text.ago(contact, now)
+    return text("jamais") if state.last_contact is None else text.ago(state.last_contact, now)
 
 
 def _role(state: reading.DeviceState) -> Any:

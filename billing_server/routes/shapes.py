@@ -126,7 +126,7 @@ def device_json(state: DeviceState) -> dict[str, Any]:
         "device": state.device.device,
         "role": state.device.role,
         "registered_at": instant(state.device.registered_at),
-        "last_contact": instant(state.device.last_contact),
+        "last_contact": instant(state.last_contact),
         "generation": state.generation,
         "entries": state.entries,
         "last_entries_at": instant(state.last_entries_at),

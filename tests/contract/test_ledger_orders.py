@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
 
 from billing_server.errors import DeviceConflict
-from billing_server.models import Alarm, OrderRow
+from billing_server.models import Alarm, Device, OrderRow, Refusal
 from billing_server.roster import Identity, NewPupil
+from canteen.consent import ConsentState
 from canteen.identifiers import DeviceId
 from sync.errors import SealBroken
-from sync.facts import OrderApplied, OrderRefused
+from sync.facts import OrderApplied, OrderRefused, ReferenceSealed
 from sync.messages import read_orders
 from sync.orders import (
     CalendarOrder,
@@ -23,7 +26,7 @@ from sync.orders import (
     PurgeOrder,
     Roster,
 )
-from tests.unit.billing_server.ledger_bench import LedgerBench, SignedDevice
+from tests.unit.billing_server.ledger_bench import LedgerBench, SignedDevice, consent
 
 pytest_plugins = ("tests.unit.billing_server.databases",)
 
@@ -147,6 +150,65 @@ def test_a_hello_that_was_delivered_again_late_is_harmless(bench: LedgerBench) -
     assert [] == bench.hello(terminal, 0)
     with bench.services.database.reading() as session:
         assert [] == list(session.scalars(select(Alarm.kind)))
+
+
+def test_what_orders_to_all_never_waits_in_a_ring(bench: LedgerBench) -> None:
+    """Stations withdraw consents and give cards while staff departs pupils and blocks cards: nobody is turned away."""
+    terminals = [bench.device(f"terminal-{n}") for n in range(3)]
+    stations = [bench.device(f"station-{n}", DeviceRole.STATION) for n in range(2)]
+    pupils = [bench.pupil(str(n)) for n in range(8)]
+    for pupil in pupils:
+        bench.card_issued(stations[0], pupil)
+    bench.send(stations[0])
+    faults: list[Exception] = []
+
+    def guarded(work: Callable[[], None]) -> threading.Thread:
+        def run() -> None:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - told to the test below
+                faults.append(error)
+
+        return threading.Thread(target=run)
+
+    def record(station: SignedDevice, turn: int) -> None:
+        for step, pupil in enumerate(pupils if turn else reversed(pupils)):
+            at = bench.clock.utc_now() + timedelta(minutes=2 * step + turn)
+            station.note(consent(pupil, ConsentState.GIVEN, at))
+            for terminal in terminals if turn else reversed(terminals):
+                station.note(ReferenceSealed(pupil, terminal.name, 1, b"sealed"))
+            station.note(consent(pupil, ConsentState.WITHDRAWN, at + timedelta(seconds=30)))
+            bench.card_issued(station, pupil)
+            bench.send(station, station.journal[-6:])
+
+    def depart() -> None:
+        for pupil in pupils[::2]:
+            with bench.services.database.writing() as session:
+                bench.services.purges.depart(session, pupil, PurgeCause.DEPARTURE, "Mme Roux")
+
+    def block() -> None:
+        for card in range(1, 9):
+            with bench.services.database.writing() as session:
+                bench.services.cards.block(session, card)
+
+    def answer() -> None:
+        for terminal in terminals:
+            bench.answer_all(terminal)
+
+    threads = [guarded(depart), guarded(block), guarded(lambda: record(stations[0], 0))]
+    threads.append(guarded(lambda: record(stations[1], 1)))
+    threads.append(guarded(answer))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [] == faults
+    bench.services.housekeeping.round()
+    with bench.services.database.reading() as session:
+        assert [] == list(session.scalars(select(Refusal.why)))
+        for device in (*terminals, *stations):
+            numbers = session.scalars(select(OrderRow.number).where(OrderRow.device == device.name))
+            assert sorted(numbers) == list(range(1, session.get_one(Device, device.name).last_order + 1))
 
 
 def test_numbers_have_no_holes_when_several_write_at_once(bench: LedgerBench) -> None:
