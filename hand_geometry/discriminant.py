@@ -43,7 +43,7 @@ class Recipe:
 
 RECIPES = {
     # Between pegs a hand repeats itself so well that the noise of free hands would only blur it.
-    Posture.GUIDED: Recipe(shrinkage=0.85, within_share=0.0, between_share=0.4, dimensions=48),
+    Posture.GUIDED: Recipe(shrinkage=0.85, within_share=0.0, between_share=0.5, dimensions=48),
     Posture.FREE: Recipe(shrinkage=0.6, within_share=0.3, between_share=0.5, dimensions=48),
 }
 

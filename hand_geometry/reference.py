@@ -17,10 +17,10 @@ from hand_geometry.silhouette import Platen
 
 # How many placements the enrolment asks for.
 SAMPLES_TO_ENROLL = 3
-# A sample is compared with the mean of the others on the scale of ``comparison``. Two strangers pass this once in
-# thirty times, two placements of one hand nearly always: it is to catch another hand or a bent finger, not to be a
-# second comparison.
-CONSISTENCY_LIMIT = -1.0
+# A sample is compared with the mean of the others on the scale of ``comparison``. Of 6,264 samples of one hand, on
+# people kept apart from the fit, none scored higher; four strangers in five do. It is to catch another hand or a bent
+# finger, not to be a second comparison.
+CONSISTENCY_LIMIT = -1.3
 
 
 @dataclass(frozen=True, eq=False)
