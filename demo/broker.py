@@ -14,9 +14,11 @@ SERVER_NAME = "billing"
 """The common name of the billing server's certificate; the ACL below knows it."""
 
 _ACL = f"""\
-# A device tells below its own name and listens below its own name, nowhere else.
+# A device tells below its own name and listens below its own name; what neighbours tell each other all may hear.
 pattern write canteen/%u/up/#
 pattern read canteen/%u/down/#
+pattern write canteen/%u/lane/#
+pattern read canteen/+/lane/#
 
 user {SERVER_NAME}
 topic read canteen/+/up/#

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from canteen.clock import Clock
 from canteen.identifiers import DeviceId
 from sync.downlink import Downlink
-from sync.errors import JournalUnavailable, OrderBoxUnavailable
-from sync.messages import topic_down
+from sync.errors import JournalUnavailable, MalformedMessage, OrderBoxUnavailable
+from sync.lane_news import LaneNews
+from sync.messages import topic_down, topic_lane
 from sync.order_box import OrderBox
 from sync.pass_journal import JournalReader
 from sync.signing import VerifyingKey
@@ -42,9 +43,11 @@ class SyncAgent:
         self._box, self._clock = box, clock
         self._downlink = Downlink(journal, box, device, server, clock)
         self._greet = threading.Event()
-        self._transport = make_transport(self._downlink.handle, self._came, self._went)
+        self._transport = make_transport(self._heard, self._came, self._went)
         self._transport.subscribe(topic_down(device, "#"))
+        self._transport.subscribe(topic_lane("+"))
         self._uplink = Uplink(journal, self._transport, device, clock)
+        self._news = LaneNews(journal, box, self._transport, device, clock)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
@@ -67,10 +70,21 @@ class SyncAgent:
         if self._greet.is_set():
             self._greet.clear()
             self._uplink.restart()
+            self._news.restart()
             self._downlink.say_hello(self._transport)
         if self._transport.connected:
+            self._news.step()
             self._uplink.step()
             self._downlink.step(self._transport)
+
+    def _heard(self, untrusted_topic: str, untrusted_payload: bytes) -> None:
+        if not untrusted_topic.endswith("/lane/passes"):
+            self._downlink.handle(untrusted_topic, untrusted_payload)
+            return
+        try:
+            self._news.hear(untrusted_topic, untrusted_payload)
+        except MalformedMessage as refusal:
+            _log.warning("refused a neighbour's message of %d bytes: %s", len(untrusted_payload), refusal)
 
     def _came(self) -> None:
         self._note_link(connected=True)

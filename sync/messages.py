@@ -4,6 +4,7 @@ canteen/<device>/up/journal    JournalBatch     facts, oldest first
 canteen/<device>/up/hello      Hello            "I have orders up to n"
 canteen/<device>/down/orders   SignedOrder…     numbered for this device, sealed for it, signed by the server
 canteen/<device>/down/ack      Acknowledgement  "durable up to here", signed by the server
+canteen/<device>/lane/passes   JournalBatch     passes alone, for the neighbouring terminals
 """
 
 from __future__ import annotations
@@ -38,10 +39,15 @@ def topic_down(device: DeviceId | str, what: str) -> str:
     return f"canteen/{device}/down/{what}"
 
 
+def topic_lane(device: DeviceId | str) -> str:
+    """The topic on which `device` tells its neighbours who has passed."""
+    return f"canteen/{device}/lane/passes"
+
+
 def read_topic(untrusted_topic: str) -> tuple[DeviceId, str, str]:
-    """(device, "up" or "down", what). Raises MalformedMessage."""
+    """(device, "up", "down" or "lane", what). Raises MalformedMessage."""
     parts = untrusted_topic.split("/")
-    if len(parts) != 4 or parts[0] != "canteen" or parts[2] not in ("up", "down"):
+    if len(parts) != 4 or parts[0] != "canteen" or parts[2] not in {"up", "down", "lane"}:
         raise MalformedMessage("not a topic of ours")
     try:
         return parse_device_id(parts[1]), parts[2], parts[3]
@@ -116,19 +122,25 @@ def entry_header(
 
 def write_batch(entries: list[JournalEntry]) -> bytes:
     """A batch as it is published."""
-    return canonical(
-        {
-            "v": PROTOCOL_VERSION,
-            "entries": [
-                {
-                    "header": {k: v for k, v in entry.header.items() if k != "body_digest"},
-                    "body": entry.body,
-                    "signature": octets_text(entry.signature),
-                }
-                for entry in entries
-            ],
-        }
-    )
+    return canonical({"v": PROTOCOL_VERSION, "entries": [_entry_wire(entry) for entry in entries]})
+
+
+def write_entry(entry: JournalEntry) -> bytes:
+    """One entry as it is kept for the terminal."""
+    return canonical(_entry_wire(entry))
+
+
+def read_entry(untrusted_bytes: bytes) -> JournalEntry:
+    """One entry, not yet verified. Raises MalformedMessage."""
+    return _read_entry(Fields(parse_object(untrusted_bytes)))
+
+
+def _entry_wire(entry: JournalEntry) -> dict[str, Any]:
+    return {
+        "header": {k: v for k, v in entry.header.items() if k != "body_digest"},
+        "body": entry.body,
+        "signature": octets_text(entry.signature),
+    }
 
 
 def read_batch(untrusted_payload: bytes) -> list[JournalEntry]:

@@ -18,11 +18,21 @@ from pathlib import Path
 
 from sync.encoding import instant_text
 from sync.errors import MalformedMessage, OrderBoxUnavailable
-from sync.messages import SignedOrder, read_signed_order, write_signed_order
+from sync.messages import (
+    JournalEntry,
+    SignedOrder,
+    read_entry,
+    read_signed_order,
+    write_entry,
+    write_signed_order,
+)
 from sync.shared_database import open_shared_database
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS waiting (number INTEGER PRIMARY KEY, wire BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS neighbour (
+    arrival INTEGER PRIMARY KEY AUTOINCREMENT, device TEXT NOT NULL, digest TEXT NOT NULL, recorded_at TEXT NOT NULL,
+    wire BLOB NOT NULL, UNIQUE (device, digest));
 CREATE TABLE IF NOT EXISTS state (
     only INTEGER PRIMARY KEY CHECK (only = 1), done_up_to INTEGER NOT NULL, connected INTEGER NOT NULL,
     since TEXT, last_contact TEXT, signed_time TEXT);
@@ -125,6 +135,31 @@ class OrderBox:
                 "UPDATE state SET last_contact = ?, signed_time = max(coalesce(signed_time, ''), ?)",
                 (instant_text(now), instant_text(signed_time)),
             )
+
+    def put_neighbours(self, entries: list[JournalEntry]) -> None:
+        """Keep passes that neighbouring terminals told of, for this terminal to verify and to remember."""
+        with self._transaction():
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO neighbour (device, digest, recorded_at, wire) VALUES (?, ?, ?, ?)",
+                [(e.device, e.digest, instant_text(e.recorded_at), write_entry(e)) for e in entries],
+            )
+
+    def neighbours_after(self, arrival: int, limit: int = 500) -> list[tuple[int, JournalEntry]]:
+        """Neighbours' entries in the order of their arrival, after the one numbered `arrival`; not yet verified.
+
+        Raises:
+            MalformedMessage: somebody wrote into the box what sync would not have left there.
+        """
+        with self._lock, self._connection_errors():
+            rows = self._connection.execute(
+                "SELECT arrival, wire FROM neighbour WHERE arrival > ? ORDER BY arrival LIMIT ?", (arrival, limit)
+            ).fetchall()
+        return [(number, read_entry(wire)) for number, wire in rows]
+
+    def forget_neighbours_before(self, instant: datetime) -> None:
+        """Passes of earlier days stand in nobody's way any more."""
+        with self._transaction():
+            self._connection.execute("DELETE FROM neighbour WHERE recorded_at < ?", (instant_text(instant),))
 
     @property
     def link(self) -> LinkState:

@@ -1,0 +1,79 @@
+"""What terminals of one school tell each other: their passes, as they stand signed in the journal.
+
+So that a code is not served twice in a service while the server is gone. It needs nothing but a broker that is still
+there. Each terminal checks its neighbour's signature itself; sync only carries. What is told again (at every
+connection, the passes of the last hours) changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from canteen.clock import Clock
+from canteen.identifiers import DeviceId
+from sync.errors import MalformedMessage, TransportLost
+from sync.facts import FactKind
+from sync.messages import JournalEntry, read_batch, read_topic, topic_lane, write_batch
+from sync.order_box import OrderBox
+from sync.pass_journal import JournalReader
+from sync.transport import Transport
+
+_log = logging.getLogger("canteen.sync.lane_news")
+
+TOLD = frozenset({FactKind.PASS_GRANTED, FactKind.PASS_COMPLETED, FactKind.PASS_ABANDONED, FactKind.PASS_UNRESOLVED})
+"""Denials stay at home: nobody else needs them, so nobody else gets them."""
+
+TOLD_AGAIN = timedelta(hours=20)
+"""At a new connection: one day's services, so that a neighbour that was cut off knows who has eaten."""
+
+KEPT = timedelta(days=2)
+
+_BATCH = 200
+_ENTRIES_AT_ONCE = 2000
+
+
+class LaneNews:
+    """Tells the neighbours and listens to them."""
+
+    def __init__(
+        self, journal: JournalReader, box: OrderBox, transport: Transport, device: DeviceId, clock: Clock
+    ) -> None:
+        self._journal, self._box, self._transport = journal, box, transport
+        self._device, self._clock = device, clock
+        self._told_up_to = journal.last_sequence
+
+    def restart(self) -> None:
+        """A new connection: tell the day's passes again, and forget what neighbours told before yesterday."""
+        now = self._clock.utc_now()
+        self._box.forget_neighbours_before(now - KEPT)
+        entries = self._journal.entries_since(now - TOLD_AGAIN)[-_ENTRIES_AT_ONCE:]
+        self._told_up_to = entries[0].sequence - 1 if entries else self._journal.last_sequence
+
+    def step(self) -> None:
+        """Tell what is new."""
+        entries = self._journal.entries_after(self._told_up_to, _BATCH)
+        if not entries:
+            return
+        told = [entry for entry in entries if entry.kind in TOLD]
+        try:
+            if told:
+                self._transport.publish(topic_lane(self._device), write_batch(told))
+        except TransportLost:
+            return
+        self._told_up_to = entries[-1].sequence
+
+    def hear(self, untrusted_topic: str, untrusted_payload: bytes) -> None:
+        """Keep a neighbour's passes for the terminal. Raises MalformedMessage."""
+        neighbour, _, _ = read_topic(untrusted_topic)
+        if neighbour == self._device:
+            return
+        entries = read_batch(untrusted_payload)
+        if any(entry.device != neighbour or entry.kind not in TOLD for entry in entries):
+            raise MalformedMessage("passes that are not the neighbour's own")
+        self._box.put_neighbours(_recent(entries, self._clock))
+
+
+def _recent(entries: list[JournalEntry], clock: Clock) -> list[JournalEntry]:
+    earliest = clock.utc_now() - KEPT
+    return [entry for entry in entries if entry.recorded_at >= earliest]
