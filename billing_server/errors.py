@@ -27,10 +27,6 @@ class UnknownPupil(BillingError):
     """No such pupil here."""
 
 
-class UnknownPurge(BillingError):
-    """No such purge here."""
-
-
 class UnknownCard(BillingError):
     """No such card here."""
 

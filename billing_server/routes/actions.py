@@ -17,7 +17,7 @@ from billing_server.models import Alarm, Card, PupilRow
 from billing_server.roster_import import parse_roster
 from billing_server.routes.asking import TheOperator, TheServices
 from billing_server.routes.pages import render, text_for
-from canteen.errors import CanteenError
+from canteen.errors import InvalidIdentifier
 from canteen.identifiers import parse_pupil_id
 from sync.orders import PurgeCause
 
@@ -124,7 +124,7 @@ def close_alarm(alarm: int, services: TheServices, operator: TheOperator) -> Res
 def _pupil(session: Session, untrusted_pupil: str) -> PupilRow:
     try:
         row = session.get(PupilRow, parse_pupil_id(untrusted_pupil))
-    except CanteenError:
+    except InvalidIdentifier:
         row = None
     if row is None:
         raise HTTPException(404, "no such pupil")

@@ -11,13 +11,13 @@ from sqlalchemy import select
 
 from billing_server import audit, reading
 from billing_server.audit import Action
-from billing_server.errors import CodeTaken, DeviceConflict, UnknownCard
+from billing_server.errors import CodeTaken, DeviceConflict, UnknownCard, UnknownPupil
 from billing_server.models import Card, PupilRow, Purge, PurgeHolder, Refusal
 from billing_server.routes import shapes
 from billing_server.routes.asking import TheOperator, TheServices
 from billing_server.school import store_calendar_order
 from canteen.access_decision import MissingEntitlement
-from canteen.errors import CanteenError
+from canteen.errors import CanteenError, InvalidIdentifier
 from canteen.identifiers import parse_device_id, parse_pupil_id, parse_purge_id
 from sync.encoding import Fields
 from sync.orders import CalendarOrder, DeviceEntry, read_calendar
@@ -142,7 +142,7 @@ def depart(
             pupil = parse_pupil_id(untrusted_pupil)
             purge = services.purges.depart(session, pupil, cause, operator.name)
             audit.note(session, operator.name, Action.DEPARTED_PUPIL, services.clock.utc_now(), pupil)
-    except CanteenError as error:
+    except (InvalidIdentifier, UnknownPupil) as error:
         raise HTTPException(404, "no such pupil") from error
     return {"purge": purge}
 
@@ -228,7 +228,7 @@ def show_purge(untrusted_purge: str, services: TheServices, operator: TheOperato
     """A purge with its signed receipts and the keys that verify them."""
     try:
         purge_id = parse_purge_id(untrusted_purge)
-    except CanteenError as error:
+    except InvalidIdentifier as error:
         raise HTTPException(404, "no such purge") from error
     with services.database.writing() as session:
         purge = session.get(Purge, purge_id)
