@@ -35,7 +35,8 @@ def parse_object(untrusted_bytes: bytes | str) -> dict[str, Any]:
     """The JSON object in `untrusted_bytes`.
 
     Raises:
-        MalformedMessage: too large, too deep, not UTF-8, not JSON, a repeated key, a float, or not an object.
+        MalformedMessage: too large, too deep, not UTF-8 (lone surrogates neither), not JSON, a repeated key, a float,
+            or not an object.
     """
     if len(untrusted_bytes) > MESSAGE_BYTES_MAX:
         raise MalformedMessage("message too large")
@@ -50,7 +51,7 @@ def parse_object(untrusted_bytes: bytes | str) -> dict[str, Any]:
         raise MalformedMessage("not JSON of the protocol") from error
     if not isinstance(value, dict):
         raise MalformedMessage("not a JSON object")
-    _check_depth(value, _DEPTH_MAX)
+    _check(value, _DEPTH_MAX)
     return value
 
 
@@ -66,15 +67,22 @@ def _no_float(_: str) -> Any:
     raise MalformedMessage("numbers are integers")
 
 
-def _check_depth(value: object, left: int) -> None:
+def _check(value: object, left: int) -> None:
+    """Refuses what is nested too deep, and text that has no canonical bytes."""
     if left == 0:
         raise MalformedMessage("nested too deep")
     if isinstance(value, dict):
-        for item in value.values():
-            _check_depth(item, left - 1)
+        for key, item in value.items():
+            _check(key, left - 1)
+            _check(item, left - 1)
     elif isinstance(value, list):
         for item in value:
-            _check_depth(item, left - 1)
+            _check(item, left - 1)
+    elif isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise MalformedMessage("text with a lone surrogate") from error
 
 
 class Fields:
@@ -109,11 +117,12 @@ class Fields:
     def instant(self, name: str) -> datetime:
         try:
             value = datetime.fromisoformat(self.text(name, 40))
-        except ValueError as error:
+            if value.tzinfo is None:
+                raise MalformedMessage(f"{name} has no time zone")
+            return value.astimezone(UTC)
+        except (ValueError, OverflowError) as error:
+            # OverflowError: the first day of the year 1 east of Greenwich has no UTC.
             raise MalformedMessage(f"{name} is not an instant") from error
-        if value.tzinfo is None:
-            raise MalformedMessage(f"{name} has no time zone")
-        return value.astimezone(UTC)
 
     def octets(self, name: str, longest: int = MESSAGE_BYTES_MAX) -> bytes:
         try:

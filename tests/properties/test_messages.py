@@ -194,6 +194,24 @@ def test_a_reference_is_for_its_terminal_from_its_station_only() -> None:
     assert "reference" not in repr(grant).replace("ReferenceGrant", "")
 
 
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b'{"v":1,"entries":[],"x":"\\ud800"}',
+        b'{"v":1,"orders":[{"device":"terminal-1","number":1,"issued_at":"0001-01-01T00:00:00+02:00"}]}',
+        b'{"v":1,"v":1,"orders_up_to":1}',
+        b'{"v":1,"orders_up_to":1.0}',
+        b'{"v":1,"orders_up_to":NaN}',
+        b'{"v":1,"orders_up_to":' + b"9" * 5000 + b"}",
+    ],
+)
+def test_what_has_no_one_meaning_is_refused(wire: bytes) -> None:
+    """Lone surrogates, an instant before time, repeated keys, floats, numbers without end."""
+    for read in (read_batch, read_hello, read_orders, read_acknowledgement, read_signed_order):
+        with pytest.raises(MalformedMessage):
+            read(wire)
+
+
 @given(st.binary(max_size=300) | json_values.map(lambda value: json.dumps(value).encode()))
 def test_whatever_arrives_is_a_message_or_a_refusal(payload: bytes) -> None:
     """No reader raises anything but MalformedMessage."""
