@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -20,21 +22,20 @@ from tests.unit.terminal.lane import TERMINAL_KEY, School, card, filled_school, 
 from tests.unit.terminal.test_orders import FILLED, purge_order, reference_order
 
 PUPILS = 120
-KILLS = 8
+KILLS = 15
 LONGEST_LIFE_S = 0.35
+READY, UNLOCKED = b"r", b"u"
 
 
-def lunch(folder: Path) -> None:
+def lunch(folder: Path, told: BinaryIO) -> None:
     """The victim: pupils pass by card without end, orders are applied in between; each unlock is called out first."""
     school = School(folder)
 
     def call_out() -> None:
-        sys.stdout.write("unlocked\n")
-        sys.stdout.flush()
+        told.write(UNLOCKED)
 
     school.board.before_unlock = call_out
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
+    told.write(READY)
     school.begin()
     while True:
         for number in range(1, PUPILS + 1):
@@ -44,16 +45,27 @@ def lunch(folder: Path) -> None:
 
 
 def kill_somewhere(folder: Path, after_s: float) -> int:
-    """Let the victim live for a moment; how many unlocks it called out."""
-    victim = subprocess.Popen([sys.executable, "-m", __name__, str(folder)], stdout=subprocess.PIPE)
-    assert victim.stdout is not None
-    assert b"ready\n" == victim.stdout.readline()
-    time.sleep(after_s)
-    victim.send_signal(signal.SIGKILL)
-    said = victim.stdout.read()
-    victim.stdout.close()
-    assert -signal.SIGKILL == victim.wait()
-    return said.count(b"unlocked\n")
+    """Let a victim live for a moment; how many unlocks it called out."""
+    hears, tells = os.pipe()
+    victim = os.fork()
+    if victim == 0:
+        os.close(hears)
+        with os.fdopen(tells, "wb", buffering=0) as told:
+            lunch(folder, told)
+    os.close(tells)
+    with os.fdopen(hears, "rb", buffering=0) as heard:
+        assert READY == heard.read(1)
+        time.sleep(after_s)
+        os.kill(victim, signal.SIGKILL)
+        said = b"".join(iter(lambda: heard.read(4096), b""))
+    assert (victim, signal.SIGKILL) == os.waitpid(victim, 0)
+    return said.count(UNLOCKED)
+
+
+def kill_again_and_again(folder: Path) -> int:
+    """In a program of its own, which forks before it has any thread; all unlocks of all victims."""
+    draw = random.Random(20261122)
+    return sum(kill_somewhere(folder, draw.uniform(0.0, LONGEST_LIFE_S)) for _ in range(KILLS))
 
 
 def check_chain(school: School) -> None:
@@ -68,15 +80,12 @@ def check_chain(school: School) -> None:
 @pytest.mark.timeout(90)
 def test_killed_again_and_again(tmp_path: Path) -> None:
     """Between kills the server orders purges and references; the clock of the lane starts anew each time."""
-    draw = random.Random(20261122)
     school = filled_school(tmp_path, pupils=PUPILS)
     for number in range(2, 60):
         school.order(reference_order(number, revision=number))
         school.order(purge_order(number))
     school.close()
-    unlocked = 0
-    for _ in range(KILLS):
-        unlocked += kill_somewhere(tmp_path, draw.uniform(0.0, LONGEST_LIFE_S))
+    unlocked = int(subprocess.check_output([sys.executable, "-m", __name__, str(tmp_path)]))
     school = School(tmp_path)
     try:
         check_chain(school)
@@ -106,4 +115,4 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    lunch(Path(sys.argv[1]))
+    sys.stdout.write(f"{kill_again_and_again(Path(sys.argv[1]))}\n")
