@@ -16,11 +16,17 @@ FOREIGN_HUE_RADIANS = 0.5
 # Under this saturation, as (largest - smallest) / sum of the channels, a hue means nothing: grey sleeves, glare, grey
 # cameras.
 COLOURED = 0.09
+# No skin is as saturated as this, nor by so much more than the middle of its palm: a red peg shares the hue of skin.
+GAUDY = 0.42
+GAUDIER_THAN_SKIN = 2.2
+# A camera with a cast makes skin nearly grey; its hue then wavers by this much of the sum of the channels.
+HUE_MARGIN = 0.03
 # What is thinner than a peg is a ring, a thread or a drawn line: it lies on the hand and belongs to it.
 LEAST_PEG_PX = 12
 # The middle of the hand is what is left when this much is taken off its border.
 CORE_DEPTH_PX = 40
 FEWEST_CORE_PIXELS = 100
+BORDER_SHARE = 0.2
 # A peg is ten pixels wide on a quarter of the grid, which is all that has to be seen of it.
 COARSE = 4
 
@@ -39,16 +45,21 @@ def foreign_colours(image: NDArray[np.uint8], level: float) -> NDArray[np.uint8]
         return np.zeros((height, width), dtype=np.uint8)
     total = cv2.transform(small, np.array([[1.0, 1.0, 1.0]])).astype(np.float32)
     chroma = cv2.subtract(brightest, darkest).astype(np.float32)
-    foreign = (chroma > COLOURED * total) & (bright > 0)
     redness, yellowness = hue
+    foreign = chroma > np.float32(max(GAUDY, GAUDIER_THAN_SKIN * (redness + yellowness))) * total
     if redness or yellowness:
         # Rows: along the hand's hue and across it, as sums of blue, green and red.
         turn = np.array(
             [[-yellowness, yellowness - redness, redness], [-redness, redness + yellowness, -yellowness]],
             dtype=np.float32,
         )
+        turn /= np.float32(np.hypot(redness, yellowness))
         along, across = cv2.split(cv2.transform(small.astype(np.float32), turn))
-        foreign &= (along <= 0.0) | (np.abs(across) > np.float32(np.tan(FOREIGN_HUE_RADIANS)) * along)
+        margin = np.float32(HUE_MARGIN) * total
+        foreign |= (chroma > COLOURED * total) & (
+            (along < -margin) | (np.abs(across) > np.float32(np.tan(FOREIGN_HUE_RADIANS)) * along + margin)
+        )
+    foreign &= bright > 0
     side = LEAST_PEG_PX // COARSE | 1
     peg = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     marked = cv2.morphologyEx(foreign.astype(np.uint8) * 255, cv2.MORPH_OPEN, peg)
@@ -62,6 +73,13 @@ def _hue_of_core(small: NDArray[np.uint8], bright: NDArray[np.uint8]) -> tuple[f
     """Redness and yellowness of the middle of the hand; (0, 0) where it has no colour, None where there is no hand."""
     side = 2 * CORE_DEPTH_PX // COARSE | 1
     core = cv2.erode(bright, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+    # A sleeve comes in from the picture's border and may be wider than the hand: the hand is looked for further in.
+    rows, columns = (round(BORDER_SHARE * side) for side in core.shape[:2])
+    central = np.zeros_like(core)
+    central[rows : core.shape[0] - rows, columns : core.shape[1] - columns] = 255
+    inner = cv2.bitwise_and(core, central)
+    if cv2.countNonZero(inner) >= FEWEST_CORE_PIXELS:
+        core = inner
     if cv2.countNonZero(core) < FEWEST_CORE_PIXELS:
         return None
     channels = small[core > 0][::4].astype(np.float32)
