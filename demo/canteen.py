@@ -25,6 +25,7 @@ from demo.layout import (
     TERMINAL,
     Layout,
     Ports,
+    ServerKeys,
     billing_configuration,
     station_configuration,
     sync_configuration,
@@ -136,22 +137,22 @@ class Canteen:
     def _write_configurations(self) -> None:
         layout, ports = self.layout, self.ports
         billing = layout.of("billing")
-        server = SigningKey.load_or_create(billing / "signing.key").verifying_key
-        server_seal = OpeningKey.load_or_create(billing / "sealing.key").sealing_key
+        server = ServerKeys(
+            SigningKey.load_or_create(billing / "signing.key").verifying_key,
+            OpeningKey.load_or_create(billing / "sealing.key").sealing_key,
+        )
         layout.of("terminal")
         read_or_create_private_file(layout.channel_key, _CHANNEL_KEY_BYTES)
         identity = self._authority.issue(SERVER_NAME)
         self._add(
             "canteen-billing",
             "canteen-billing",
-            self._write(
-                "billing", "billing.toml", billing_configuration(layout, ports, identity.certificate, identity.key)
-            ),
+            self._write("billing", "billing.toml", billing_configuration(layout, ports, identity)),
         )
         self._add(
             "canteen-station",
             "canteen-station",
-            self._write("station", "station.toml", station_configuration(layout, ports, server, server_seal)),
+            self._write("station", "station.toml", station_configuration(layout, ports, server)),
         )
         self._add(
             "canteen-terminal",
@@ -160,7 +161,7 @@ class Canteen:
         )
         for device, program in ((TERMINAL, "terminal"), (STATION, "station")):
             files = self._authority.issue(device)
-            text = sync_configuration(layout, device, program, self.switch.port, files.certificate, files.key, server)
+            text = sync_configuration(layout, device, program, self.switch.port, files, server)
             self._add(f"canteen-sync-{program}", "canteen-sync", self._write(program, "sync.toml", text))
         self.programs["peripheral"] = Program(
             "peripheral",

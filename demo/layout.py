@@ -8,6 +8,7 @@ from pathlib import Path
 
 from canteen.identifiers import DeviceId
 from demo.errors import PortInUse
+from demo.pki import CertificateFiles
 from sync.encoding import octets_text
 from sync.sealing import SealingKey
 from sync.signing import VerifyingKey
@@ -104,7 +105,15 @@ class Layout:
         return path
 
 
-def terminal_configuration(layout: Layout, ports: Ports, server: VerifyingKey) -> str:
+@dataclass(frozen=True, slots=True)
+class ServerKeys:
+    """The billing server's public halves, as every device is given them."""
+
+    verifying: VerifyingKey
+    sealing: SealingKey
+
+
+def terminal_configuration(layout: Layout, ports: Ports, server: ServerKeys) -> str:
     """`canteen-terminal`'s TOML."""
     home = layout.of("terminal")
     return f"""\
@@ -115,7 +124,7 @@ code_length = 4
 
 {_storage(home, store=True)}
 [trust]
-server_signing_key = "{octets_text(server.octets)}"
+server_signing_key = "{octets_text(server.verifying.octets)}"
 
 [board]
 serial = "{layout.board_line}"
@@ -135,7 +144,7 @@ timeout_s = 6
 """
 
 
-def station_configuration(layout: Layout, ports: Ports, server: VerifyingKey, server_seal: SealingKey) -> str:
+def station_configuration(layout: Layout, ports: Ports, server: ServerKeys) -> str:
     """`canteen-station`'s TOML."""
     home = layout.of("station")
     return f"""\
@@ -146,8 +155,8 @@ language = "fr"
 audit = "{home / "audit.sqlite"}"
 
 [trust]
-server_signing_key = "{octets_text(server.octets)}"
-server_sealing_key = "{octets_text(server_seal.octets)}"
+server_signing_key = "{octets_text(server.verifying.octets)}"
+server_sealing_key = "{octets_text(server.sealing.octets)}"
 
 [web]
 host = "127.0.0.1"
@@ -158,7 +167,7 @@ platen = "dark"
 """
 
 
-def billing_configuration(layout: Layout, ports: Ports, certificate: Path, key: Path) -> str:
+def billing_configuration(layout: Layout, ports: Ports, files: CertificateFiles) -> str:
     """`canteen-billing`'s TOML."""
     home = layout.of("billing")
     return f"""\
@@ -174,7 +183,7 @@ sealing_key = "{home / "sealing.key"}"
 code_key = "{home / "code.key"}"
 operators = "{home / "operators.json"}"
 
-{_broker(layout, ports.broker, certificate, key)}
+{_broker(layout, ports.broker, files)}
 [web]
 host = "127.0.0.1"
 port = {ports.billing}
@@ -187,7 +196,7 @@ missing_entitlement = "deny"
 
 
 def sync_configuration(
-    layout: Layout, device: DeviceId, program: str, broker_port: int, certificate: Path, key: Path, server: VerifyingKey
+    layout: Layout, device: DeviceId, program: str, broker_port: int, files: CertificateFiles, server: ServerKeys
 ) -> str:
     """`canteen-sync`'s TOML for the terminal or the station."""
     home = layout.of(program)
@@ -196,9 +205,10 @@ device = "{device}"
 
 {_storage(home, store=False)}
 [trust]
-server_signing_key = "{octets_text(server.octets)}"
+server_signing_key = "{octets_text(server.verifying.octets)}"
+server_sealing_key = "{octets_text(server.sealing.octets)}"
 
-{_broker(layout, broker_port, certificate, key)}"""
+{_broker(layout, broker_port, files)}"""
 
 
 def _storage(home: Path, *, store: bool) -> str:
@@ -213,12 +223,12 @@ def _storage(home: Path, *, store: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _broker(layout: Layout, port: int, certificate: Path, key: Path) -> str:
+def _broker(layout: Layout, port: int, files: CertificateFiles) -> str:
     return f"""\
 [broker]
 host = "127.0.0.1"
 port = {port}
 ca = "{layout.pki / "ca.pem"}"
-certificate = "{certificate}"
-key = "{key}"
+certificate = "{files.certificate}"
+key = "{files.key}"
 """

@@ -13,6 +13,7 @@ from canteen.errors import InvalidIdentifier
 from canteen.identifiers import DeviceId, parse_device_id
 from sync.errors import MalformedMessage, SyncError
 from sync.mqtt_transport import BrokerSettings
+from sync.sealing import SealingKey
 from sync.signing import VerifyingKey
 
 
@@ -28,6 +29,8 @@ class SyncConfiguration:
     journal: Path
     orders: Path
     server: VerifyingKey
+    server_seal: SealingKey | None
+    """For files on a stick; without it only the network goes up."""
     broker: BrokerSettings
 
 
@@ -47,14 +50,21 @@ def load_configuration(path: Path) -> SyncConfiguration:
             journal=Path(_setting(settings, "storage.journal", str)),
             orders=Path(_setting(settings, "storage.orders", str)),
             server=VerifyingKey(base64.b64decode(_setting(settings, "trust.server_signing_key", str), validate=True)),
+            server_seal=_server_seal(settings),
             broker=read_broker(settings),
         )
     except InvalidIdentifier as error:
         raise ConfigurationRefused(f"{path}: device: {error}") from error
     except (MalformedMessage, binascii.Error) as error:
-        raise ConfigurationRefused(f"{path}: trust.server_signing_key: 32 bytes in base64 are needed") from error
+        raise ConfigurationRefused(f"{path}: trust: keys are 32 bytes in base64") from error
     except ConfigurationRefused as error:
         raise ConfigurationRefused(f"{path}: {error}") from error
+
+
+def _server_seal(settings: dict[str, Any]) -> SealingKey | None:
+    if "server_sealing_key" not in settings.get("trust", {}):
+        return None
+    return SealingKey(base64.b64decode(_setting(settings, "trust.server_sealing_key", str), validate=True))
 
 
 def read_broker(settings: dict[str, Any]) -> BrokerSettings:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from canteen.clock import Clock
 from canteen.identifiers import DeviceId
+from sync.carried_file import CarriedCount, CarriedMessage
 from sync.errors import BadSignature, MalformedMessage, TransportLost
 from sync.messages import Hello, read_acknowledgement, read_orders, read_topic, topic_up, write_hello
 from sync.order_box import OrderBox
@@ -28,8 +30,8 @@ class Downlink:
         self._asked_at_s = float("-inf")
         self._gap = False
 
-    def handle(self, untrusted_topic: str, untrusted_payload: bytes) -> None:
-        """Take one message; when this returns, what it brought is durable."""
+    def handle(self, untrusted_topic: str, untrusted_payload: bytes) -> bool:
+        """Take one message; when this returns, what it brought is durable. False if it was refused."""
         try:
             device, direction, what = read_topic(untrusted_topic)
             if (device, direction) != (self._device, "down"):
@@ -42,13 +44,28 @@ class Downlink:
                 raise MalformedMessage("an unknown topic")
         except (MalformedMessage, BadSignature) as refusal:
             _log.warning("refused a message of %d bytes: %s", len(untrusted_payload), refusal)
+            return False
+        return True
+
+    def handle_carried(self, messages: Iterable[CarriedMessage | None]) -> CarriedCount:
+        """Take what came in a file; every line stands alone."""
+        taken = refused = 0
+        for message in messages:
+            if message is not None and self.handle(message.untrusted_topic, message.untrusted_payload):
+                taken += 1
+            else:
+                refused += 1
+        return CarriedCount(taken, refused)
 
     def say_hello(self, transport: Transport) -> None:
         """Tell the server which orders are here, so that it sends the rest."""
         self._asked_at_s = self._clock.monotonic_s()
         self._gap = False
         try:
-            transport.publish(topic_up(self._device, "hello"), write_hello(Hello(self._box.received_up_to)))
+            transport.publish(
+                topic_up(self._device, "hello"),
+                write_hello(Hello(self._box.received_up_to, self._journal.last_sequence)),
+            )
         except TransportLost:
             self._gap = True
 
@@ -64,7 +81,10 @@ class Downlink:
             raise MalformedMessage("an acknowledgement for another device")
         self._box.note_contact(self._clock.utc_now(), acknowledgement.issued_at)
         if not self._journal.acknowledge(
-            acknowledgement.generation, acknowledgement.sequence, acknowledgement.entry_digest
+            acknowledgement.generation,
+            acknowledgement.sequence,
+            acknowledgement.entry_digest,
+            acknowledgement.issued_at,
         ):
             _log.warning("the ledger acknowledged an entry that is not in this journal")
 

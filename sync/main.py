@@ -13,7 +13,9 @@ from pathlib import Path
 
 from canteen.clock import SystemClock
 from sync.agent import SyncAgent, TransportFactory
-from sync.configuration import SyncConfiguration, load_configuration
+from sync.carried_file import journal_lines, read_carried_down, write_carried_file
+from sync.configuration import ConfigurationRefused, SyncConfiguration, load_configuration
+from sync.downlink import Downlink
 from sync.errors import SyncError
 from sync.mqtt_transport import MqttTransport
 from sync.order_box import OrderBox
@@ -24,12 +26,20 @@ from sync.transport import MessageHandler, StateHandler, Transport
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs until SIGTERM or SIGINT; 2 means that the configuration needs a look."""
     parser = argparse.ArgumentParser(prog="canteen-sync", description="Moves meal passes up and orders down.")
+    parser.add_argument("command", nargs="?", choices=("run", "export", "import"), default="run")
+    parser.add_argument("file", nargs="?", type=Path, help="export and import: the file on the stick")
     parser.add_argument("--config", type=Path, required=True, help="TOML file")
     arguments = parser.parse_args(argv)
+    if (arguments.command == "run") == (arguments.file is not None):
+        parser.error("export and import take a file, run takes none")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         configuration = load_configuration(arguments.config)
         journal, box = JournalReader(configuration.journal), OrderBox(configuration.orders)
+        if arguments.command == "export":
+            return _export(configuration, journal, arguments.file)
+        if arguments.command == "import":
+            return _import(configuration, journal, box, arguments.file)
         agent = SyncAgent(
             journal, box, configuration.device, configuration.server, _over_mqtt(configuration), SystemClock()
         )
@@ -43,6 +53,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     journal.close()
     box.close()
     return 0
+
+
+def _export(configuration: SyncConfiguration, journal: JournalReader, path: Path) -> int:
+    """Put what the ledger has not acknowledged into a file for the server."""
+    if configuration.server_seal is None:
+        raise ConfigurationRefused("trust.server_sealing_key is needed to seal a file for the server")
+    backlog = journal.backlog
+    lines = write_carried_file(path, journal_lines(journal, configuration.device, configuration.server_seal))
+    print(f"{path}: {backlog} entries in {lines} lines. Bring it to the server, and bring its answer back.")  # noqa: T201
+    return 0
+
+
+def _import(configuration: SyncConfiguration, journal: JournalReader, box: OrderBox, path: Path) -> int:
+    """Take the server's orders and acknowledgements out of a file; 1 if some lines were refused."""
+    downlink = Downlink(journal, box, configuration.device, configuration.server, SystemClock())
+    with path.open("rb") as file:
+        count = downlink.handle_carried(read_carried_down(file, configuration.device))
+    print(f"{path}: {count.taken} messages taken, {count.refused} lines refused.")  # noqa: T201
+    return 1 if count.refused else 0
 
 
 def _over_mqtt(configuration: SyncConfiguration) -> TransportFactory:

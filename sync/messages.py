@@ -172,15 +172,18 @@ class Hello:
     """Sent at every connection: what the device already has, so that the server sends the rest."""
 
     orders_up_to: int
+    entries_up_to: int = 0
+    """The last number in the device's journal: what it has seen, for the server's reconciliation."""
 
 
 def write_hello(hello: Hello) -> bytes:
-    return canonical({"v": PROTOCOL_VERSION, "orders_up_to": hello.orders_up_to})
+    return canonical({"v": PROTOCOL_VERSION, "orders_up_to": hello.orders_up_to, "entries_up_to": hello.entries_up_to})
 
 
 def read_hello(untrusted_payload: bytes) -> Hello:
     """Raises MalformedMessage."""
-    return Hello(_versioned(untrusted_payload).integer("orders_up_to"))
+    fields = _versioned(untrusted_payload)
+    return Hello(fields.integer("orders_up_to"), fields.integer("entries_up_to"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS entry (
     sequence INTEGER PRIMARY KEY, previous TEXT NOT NULL, digest TEXT NOT NULL, recorded_at TEXT NOT NULL,
     clock_trust TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL, signature BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS acknowledged (
-    only INTEGER PRIMARY KEY CHECK (only = 1), sequence INTEGER NOT NULL);
+    only INTEGER PRIMARY KEY CHECK (only = 1), sequence INTEGER NOT NULL, issued_at TEXT NOT NULL);
 """
 
 _ENTRIES = "SELECT sequence, previous, recorded_at, clock_trust, kind, body, signature FROM entry "
@@ -96,18 +96,20 @@ class JournalReader:
         """The entries recorded at or after `instant`, in order."""
         return self._entries(_ENTRIES_SINCE, instant_text(instant))
 
-    def acknowledge(self, generation: str, sequence: int, entry_digest: str) -> bool:
+    def acknowledge(self, generation: str, sequence: int, entry_digest: str, issued_at: datetime) -> bool:
         """Note that the ledger has all up to `sequence`; False if the acknowledgement is not about this journal.
 
-        The mark only moves forward, so a repeated or late acknowledgement is harmless.
+        The mark moves back only for an acknowledgement that was issued later than any before: a server restored from
+        its backup has lost what came after, and gets it again. A repeated or late one is harmless.
         """
         if generation != self.generation or entry_digest != self.digest_of(sequence):
             return False
         with self._transaction():
             self._connection.execute(
-                "INSERT INTO acknowledged VALUES (1, ?) ON CONFLICT (only) DO UPDATE"
-                " SET sequence = max(sequence, excluded.sequence)",
-                (sequence,),
+                "INSERT INTO acknowledged VALUES (1, ?, ?) ON CONFLICT (only) DO UPDATE"
+                " SET sequence = CASE WHEN excluded.issued_at > issued_at THEN excluded.sequence"
+                " ELSE max(sequence, excluded.sequence) END, issued_at = max(issued_at, excluded.issued_at)",
+                (sequence, instant_text(issued_at)),
             )
         return True
 

@@ -44,7 +44,9 @@ class Uplink:
         """Send what may be sent now; returns how many entries were. Call it often: idle, it costs one read."""
         now_s = self._clock.monotonic_s()
         acknowledged = self._journal.acknowledged_up_to
-        if acknowledged > self._acknowledged:
+        if acknowledged < self._acknowledged:
+            self._sent_up_to = acknowledged  # the server lost what it had: begin again where it stands
+        if acknowledged != self._acknowledged:
             self._acknowledged, self._progress_at_s = acknowledged, now_s
             self._resend_after_s = _RESEND_AFTER_S
         self._sent_up_to = max(self._sent_up_to, acknowledged)

@@ -48,17 +48,30 @@ def test_a_chain_from_the_first_entry(tmp_path: Path, key: SigningKey) -> None:
     assert entries[:2] == journal.entries_after(0, 2)
 
 
-def test_the_mark_moves_forward_only_and_only_for_this_journal(tmp_path: Path, key: SigningKey) -> None:
+def test_the_mark_moves_forward_and_only_for_this_journal(tmp_path: Path, key: SigningKey) -> None:
     """A late, foreign or wrong acknowledgement changes nothing."""
     journal = PassJournal(tmp_path / "journal", TERMINAL, key)
     fill(journal, 4)
     one, two, three, four = journal.entries_after(0)
-    assert journal.acknowledge(three.generation, 3, three.digest)
-    assert journal.acknowledge(one.generation, 1, one.digest)
-    assert not journal.acknowledge("0" * 16, 4, four.digest)
-    assert not journal.acknowledge(four.generation, 4, two.digest)
-    assert not journal.acknowledge(four.generation, 9, four.digest)
+    assert journal.acknowledge(three.generation, 3, three.digest, NOW)
+    assert journal.acknowledge(one.generation, 1, one.digest, NOW - timedelta(seconds=1))
+    assert not journal.acknowledge("0" * 16, 4, four.digest, NOW)
+    assert not journal.acknowledge(four.generation, 4, two.digest, NOW)
+    assert not journal.acknowledge(four.generation, 9, four.digest, NOW)
     assert (3, 1) == (journal.acknowledged_up_to, journal.backlog)
+
+
+def test_a_server_restored_from_its_backup_gets_again_what_it_lost(tmp_path: Path, key: SigningKey) -> None:
+    """Its newest word counts, also when it has less than before; its older words do not come back to count."""
+    journal = PassJournal(tmp_path / "journal", TERMINAL, key)
+    fill(journal, 4)
+    one, _, _, four = journal.entries_after(0)
+    journal.acknowledge(four.generation, 4, four.digest, NOW)
+    journal.acknowledge(one.generation, 1, one.digest, NOW + timedelta(days=1))
+    assert journal.acknowledged_up_to == 1
+    journal.acknowledge(four.generation, 4, four.digest, NOW + timedelta(days=2))
+    journal.acknowledge(one.generation, 1, one.digest, NOW + timedelta(days=1))
+    assert journal.acknowledged_up_to == 4
 
 
 def test_a_changed_body_is_noticed(tmp_path: Path, key: SigningKey) -> None:
