@@ -71,8 +71,11 @@ def test_garbage_in_messages_to_the_server_and_to_the_devices(canteen: Canteen) 
             for what in ("orders", "ack", "other"):
                 server.publish(topic_down(device, what), payload)
     passes_by_card(canteen, canteen.people[1])
-    refused = canteen.billing.get("/api/state")["refused"]
-    assert sum(row["times"] for row in refused) >= len(GARBAGE)
+
+    def refused() -> int:
+        return sum(row["times"] for row in canteen.billing.get("/api/state")["refused"])
+
+    wait_until(lambda: refused() >= len(GARBAGE), what="the refusals to be counted")
     sender.stop()
     server.stop()
 
