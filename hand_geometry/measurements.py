@@ -27,6 +27,16 @@ AXIS_FROM, AXIS_TO = 0.12, 0.82
 LARGEST_STEP = 0.5
 
 
+# Where a side is sampled, and the part of it between the round fingertip and the web in which it is a smooth line.
+SIDE_GRID = np.linspace(0.0, 1.0, 81)
+SIDE_BODY = slice(8, 78)
+# Polynomials up to the fourth degree: two joints and a taper.
+SIDE_BASIS = np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, 70), 4)
+# Departures from the smooth line, in parts of the length, beyond which no joint goes.
+LARGEST_LUMP = 0.01
+LUMP_ITERATIONS = 5
+
+
 @dataclass(frozen=True)
 class FingerShape:
     """One finger on its own axis.
@@ -151,17 +161,34 @@ def _measure_finger(contour: Contour, marks: Landmarks, finger: Finger) -> Finge
     length = float(np.mean(lengths))
     if min(lengths) < 20.0:
         return QualityReason.IMPLAUSIBLE_MEASUREMENT
-    stations = np.array(WIDTH_STATIONS) * length
-    one = _lateral(thumb_side, origin, axis, normal, stations)
-    other = _lateral(little_side, origin, axis, normal, stations)
-    widths = one - other
+    grid = SIDE_GRID * length
+    one = _freed_from_lumps(_lateral(thumb_side, origin, axis, normal, grid), length)
+    other = _freed_from_lumps(_lateral(little_side, origin, axis, normal, grid), length)
+    widths = np.interp(WIDTH_STATIONS, SIDE_GRID, one - other)
     if widths.min() < 2.0 or np.abs(np.diff(np.log(widths[1:]))).max() > LARGEST_STEP:
         return QualityReason.IMPLAUSIBLE_MEASUREMENT
-    bend_at = np.array(BEND_STATIONS) * length
-    bends = (
-        _lateral(thumb_side, origin, axis, normal, bend_at) + _lateral(little_side, origin, axis, normal, bend_at)
-    ) / 2.0
+    bends = np.interp(BEND_STATIONS, SIDE_GRID, (one + other) / 2.0)
     return FingerShape(origin, axis, length, lengths, widths, bends)
+
+
+def _freed_from_lumps(side_px: NDArray[np.float64], length_px: float) -> NDArray[np.float64]:
+    """A side on ``SIDE_GRID`` whose lumps and notches are clipped: rings, long nails, a peg of no colour.
+
+    A smooth line is fitted that hardly heeds outliers (Tukey's weights); what departs from it by more than a finger's joints
+    do is cut down to that.
+    """
+    body = SIDE_BODY
+    clip = LARGEST_LUMP * length_px
+    basis, side = SIDE_BASIS, side_px[body]
+    weights = np.ones(len(side))
+    fitted = side
+    for _ in range(LUMP_ITERATIONS):
+        weighted = basis * weights[:, None]
+        fitted = basis @ np.linalg.solve(weighted.T @ basis, weighted.T @ side)
+        weights = np.maximum(1.0 - ((side - fitted) / (3.0 * clip)) ** 2, 1e-3) ** 2
+    freed = side_px.copy()
+    freed[body] = fitted + np.clip(side - fitted, -clip, clip)
+    return freed
 
 
 def _normal_sign(marks: Landmarks) -> float:
