@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from canteen.errors import CanteenError
+from firmware_bridge.devices import ReaderLossReason
 
 
 class FirmwareBridgeError(CanteenError):
@@ -38,7 +39,15 @@ class CardMisused(FirmwareBridgeError):
 
 
 class ReaderUnavailable(FirmwareBridgeError):
-    """No PC/SC service or no reader now; its owner tries again later."""
+    """No PC/SC service or no reader now; its owner tries again later.
+
+    Attributes:
+        reason: what staff would have to look at.
+    """
+
+    def __init__(self, reason: ReaderLossReason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
 
 
 class CardError(FirmwareBridgeError):

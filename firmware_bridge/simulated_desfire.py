@@ -129,25 +129,33 @@ class SimulatedDesfire:
         self._selected = PICC
         self._session: _Session | None = None
         self._continuation: _Continuation | None = None
-        self.tear_at: int | None = None
-        """Leave the field at this command, counted from now on; 0 is the next one."""
-        self.tear_phase = TearPhase.AFTER
+        self._tear_at: int | None = None
+        self._tear_phase = TearPhase.AFTER
         self._half_written = False
 
     def power_up(self) -> None:
         """The card enters the field, or is reset."""
         self._selected, self._session, self._continuation = PICC, None, None
 
+    def tear(self, at: int | None, phase: TearPhase = TearPhase.AFTER) -> None:
+        """Leave the field at this command, counted from now on (0 is the next one); None for staying."""
+        self._tear_at, self._tear_phase = at, phase
+
+    @property
+    def tear_pending(self) -> bool:
+        """Whether it still has to leave."""
+        return self._tear_at is not None
+
     def apdu(self, command: bytes) -> bytes | None:
         """The answer to one APDU; None when the card left the field instead of answering."""
         if command[:2] == b"\xff\xca":  # answered by a reader for the card
             return self.radio_uid + b"\x90\x00"
-        torn = self.tear_at == 0
-        if self.tear_at is not None:
-            self.tear_at = None if torn else self.tear_at - 1
-        if torn and self.tear_phase is TearPhase.BEFORE:
+        torn = self._tear_at == 0
+        if self._tear_at is not None:
+            self._tear_at = None if torn else self._tear_at - 1
+        if torn and self._tear_phase is TearPhase.BEFORE:
             return None
-        self._half_written = torn and self.tear_phase is TearPhase.DURING
+        self._half_written = torn and self._tear_phase is TearPhase.DURING
         if len(command) < 5 or command[0] != 0x90 or command[2:4] != b"\x00\x00":
             return None if torn else b"\x6e\x00"
         data = command[5 : 5 + command[4]] if len(command) > 5 else b""
