@@ -23,6 +23,8 @@ GAUDIER_THAN_SKIN = 2.2
 HUE_MARGIN = 0.03
 # What is thinner than a peg is a ring, a thread or a drawn line: it lies on the hand and belongs to it.
 LEAST_PEG_PX = 12
+# A broad ring may be as wide as a peg. Where it would cut a finger off, only what is thicker than this is foreign.
+BROAD_RING_PX = 28
 # The middle of the hand is what is left when this much is taken off its border.
 CORE_DEPTH_PX = 40
 FEWEST_CORE_PIXELS = 100
@@ -31,8 +33,11 @@ BORDER_SHARE = 0.2
 COARSE = 4
 
 
-def foreign_colours(image: NDArray[np.uint8], level: float) -> NDArray[np.uint8]:
-    """Marks the foreign pixels of (H, W, 3) uint8 BGR brighter than ``level``: (H, W) uint8, 255 where foreign."""
+def foreign_colours(image: NDArray[np.uint8], level: float, thinnest_px: int = LEAST_PEG_PX) -> NDArray[np.uint8]:
+    """Marks the foreign pixels of (H, W, 3) uint8 BGR brighter than ``level``: (H, W) uint8, 255 where foreign.
+
+    Nothing thinner than ``thinnest_px`` is marked.
+    """
     height, width = image.shape[:2]
     small = cv2.resize(image, None, fx=1 / COARSE, fy=1 / COARSE, interpolation=cv2.INTER_AREA)
     blue, green, red = cv2.split(small)
@@ -60,7 +65,7 @@ def foreign_colours(image: NDArray[np.uint8], level: float) -> NDArray[np.uint8]
             (along < -margin) | (np.abs(across) > np.float32(np.tan(FOREIGN_HUE_RADIANS)) * along + margin)
         )
     foreign &= bright > 0
-    side = LEAST_PEG_PX // COARSE | 1
+    side = thinnest_px // COARSE | 1
     peg = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     marked = cv2.morphologyEx(foreign.astype(np.uint8) * 255, cv2.MORPH_OPEN, peg)
     marked = cv2.dilate(marked, np.ones((3, 3), np.uint8))

@@ -174,8 +174,8 @@ def _measure_finger(contour: Contour, marks: Landmarks, finger: Finger) -> Finge
 def _freed_from_lumps(side_px: NDArray[np.float64], length_px: float) -> NDArray[np.float64]:
     """A side on ``SIDE_GRID`` whose lumps and notches are clipped: rings, long nails, a peg of no colour.
 
-    A smooth line is fitted that hardly heeds outliers (Tukey's weights); what departs from it by more than a finger's joints
-    do is cut down to that.
+    A smooth line is fitted that hardly heeds outliers (Tukey's weights); what departs from it by more than joints do is
+    cut down to that.
     """
     body = SIDE_BODY
     clip = LARGEST_LUMP * length_px

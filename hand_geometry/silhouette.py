@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hand_geometry.foreign_colours import foreign_colours
+from hand_geometry.foreign_colours import BROAD_RING_PX, LEAST_PEG_PX, foreign_colours
 from hand_geometry.grey_levels import otsu_level
 from hand_geometry.quality import QualityReason
 from hand_geometry.white_ground import SHADED_LEVEL_FACTOR, skin_on_white, with_nails
@@ -73,7 +73,7 @@ def find_silhouette(image: NDArray[np.uint8], platen: Platen, *, lump_px: int = 
     """
     foreign: NDArray[np.uint8] | None = None
     if platen is Platen.DARK:
-        soft, level, foreign = _bright_on_dark(image)
+        soft, level, foreign = _bright_on_dark(image, BROAD_RING_PX if lump_px else LEAST_PEG_PX)
     elif platen is Platen.LIGHT:
         soft, level = skin_on_white(image)
         level *= SHADED_LEVEL_FACTOR if lump_px else 1.0
@@ -97,7 +97,7 @@ def find_silhouette(image: NDArray[np.uint8], platen: Platen, *, lump_px: int = 
     return Silhouette(mask, soft, level, foreign)
 
 
-def _bright_on_dark(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float, NDArray[np.uint8]]:
+def _bright_on_dark(image: NDArray[np.uint8], thinnest_px: int) -> tuple[NDArray[np.uint8], float, NDArray[np.uint8]]:
     """Skin of every tone is brightest in red and near infrared, so the red channel alone parts it from black cloth."""
     soft = np.asarray(cv2.GaussianBlur(image[:, :, 2], (5, 5), 1.2), dtype=np.uint8)
     # Otsu's value lies half-way between the class means; the border of a hand lit from above darkens towards its edge,
@@ -107,7 +107,7 @@ def _bright_on_dark(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float,
     sparse = soft[::4, ::4]
     ground = float(np.median(sparse[sparse < otsu])) if (sparse < otsu).any() else 0.0
     level = ground + DARK_LEVEL_SHARE * (2.0 * (otsu - ground))
-    return soft, level, foreign_colours(image, level)
+    return soft, level, foreign_colours(image, level, thinnest_px)
 
 
 # Share of the way from the ground to the skin at which the border is drawn.

@@ -1,0 +1,26 @@
+"""On real hands, where a folder of them is at hand; none is kept in the project."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hand_geometry.fit import acquire_set, cross_validate
+from hand_geometry.performance import equal_error_rate, subject_bootstrap
+from hand_geometry.posture import Posture
+from hand_geometry.silhouette import Platen
+
+FOLDER = os.environ.get("CANTEEN_HANDS", "")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FOLDER, reason="CANTEEN_HANDS names no folder of right palms between pegs with an index.csv")
+def test_people_kept_apart_are_told_apart() -> None:
+    """Pins, on people whom the numbers were not fitted on: equal error rate, failures to acquire, and the posture."""
+    measured = acquire_set(Path(FOLDER), Platen.DARK)
+    assert Posture.GUIDED is measured.posture
+    assert measured.failures <= 0.03 * len(measured.images)
+    rate = subject_bootstrap(cross_validate(measured, seeds=1), equal_error_rate, rounds=20)
+    assert rate.value <= 0.015
