@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from billing_server.errors import CodeTaken, UnknownPupil
 from billing_server.models import PupilRow
-from billing_server.orders import OrderDesk
+from billing_server.orders import OrderDesk, locked_devices
 from billing_server.vault import Vault
 from canteen.clock import Clock
 from canteen.consent import ConsentState
@@ -60,6 +60,7 @@ class PupilRegistry:
         Raises:
             CodeTaken: a fixed code is, or lately was, somebody's; nothing may be kept then (roll back).
         """
+        locked_devices(session)  # one at a time: two who draw at once could draw the same code
         taken = set(session.scalars(select(PupilRow.code_lookup).where(PupilRow.code_lookup.is_not(None))))
         length = code_length(len(taken) + len(new_pupils))
         for_devices, added = [], []
