@@ -420,4 +420,4 @@ def test_on_a_line_that_loses_doubles_and_invents_no_key_is_wrong(
             interrupted = True
     assert all(run in typed for run in runs)
     assert interrupted, f"seed {SEED} spoiled nothing"
-    assert outcomes.count(CommandOutcome.DONE) >= len(outcomes) - 1
+    assert outcomes.count(CommandOutcome.DONE) > len(outcomes) // 2  # the others: lost, and said so
