@@ -23,6 +23,7 @@ from terminal.devices import Devices
 from terminal.display.server import ScreenServer
 from terminal.identification import Identification
 from terminal.inbox import Inbox
+from terminal.neighbours import AT_START_S, Neighbours
 from terminal.orders import OrderDesk
 from terminal.pass_records import PassRecords
 from terminal.presenter import Presenter
@@ -78,6 +79,7 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings) -> Lan
         code_length=settings.code_length,
         passage_timeout_s=settings.passage_timeout_s,
     )
+    neighbours = Neighbours(devices.device, devices.box, devices.store, served, devices.clock)
     desk = OrderDesk(
         devices.device,
         devices.box,
@@ -87,10 +89,18 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings) -> Lan
         settings.server_key,
         settings.opening_key,
         identification.calendar_changed,
+        neighbours.devices_changed,
     )
     recover(devices.journal, devices.store, records, served, desk, devices.clock)
+    neighbours.listen(for_s=AT_START_S)
     runner = Runner(
-        devices, inbox, actions, presenter, desk.apply_waiting, passage_timeout_s=settings.passage_timeout_s
+        devices,
+        inbox,
+        actions,
+        presenter,
+        desk.apply_waiting,
+        neighbours.listen,
+        passage_timeout_s=settings.passage_timeout_s,
     )
     presenter.refresh()  # the first picture: being prepared
     return Lane(devices, inbox, runner, desk, presenter)

@@ -71,11 +71,12 @@ class OrderDesk:
         server_key: VerifyingKey,
         opening_key: OpeningKey,
         calendar_changed: Callable[[], None],
+        devices_changed: Callable[[], None],
     ) -> None:
         self._device, self._box, self._store = device, box, store
         self._records, self._clock = records, clock
         self._server_key, self._opening_key = server_key, opening_key
-        self._calendar_changed = calendar_changed
+        self._calendar_changed, self._devices_changed = calendar_changed, devices_changed
         self._not_before_s = 0.0
         self._answered = 0
         """The order whose answer is in the journal while the box may still hold it."""
@@ -163,6 +164,7 @@ class OrderDesk:
                     self._calendar_changed()
                 case DevicesOrder():
                     self._store.put_document(DEVICES_DOCUMENT, write_order(order))
+                    self._devices_changed()
                 case CardAssigned():
                     self._store.put_card(order.card, order.pupil)
                 case CardBlocked():

@@ -26,6 +26,8 @@ _log = logging.getLogger("canteen.terminal.runner")
 HOUSEKEEPING_S = 0.5
 """How often orders are looked for and the foot line is read."""
 _AT_REST = frozenset({State.IDLE, State.SHOWING_DENIAL, State.OUT_OF_SERVICE})
+_NOBODY_WAITS = _AT_REST | {State.TYPING_CODE, State.PASSAGE_OPEN, State.CLOSING}
+"""In these the next word is the pupil's: a few milliseconds between two keys are nobody's."""
 
 
 class Runner:
@@ -38,13 +40,14 @@ class Runner:
         actions: Actions,
         presenter: Presenter,
         apply_orders: Callable[[], bool],
+        hear_neighbours: Callable[[Callable[[], bool]], bool],
         *,
         passage_timeout_s: float,
     ) -> None:
-        """`apply_orders` applies some waiting orders and says whether more wait."""
+        """`apply_orders` and `hear_neighbours` do some of what waits and say whether more does."""
         self._monotonic_s = devices.clock.monotonic_s
         self._inbox, self._actions, self._presenter = inbox, actions, presenter
-        self._apply_orders = apply_orders
+        self._apply_orders, self._hear_neighbours = apply_orders, hear_neighbours
         self._deadlines_s = {**DEADLINES_S, State.PASSAGE_OPEN: passage_timeout_s + PASSAGE_GRACE_S}
         self.state = State.OUT_OF_SERVICE
         self.attempt = PassAttempt()
@@ -111,8 +114,9 @@ class Runner:
         self._deadline_s = None if lasts_s is None else self._monotonic_s() + lasts_s
 
     def _keep_house(self, now_s: float) -> None:
-        """Between pupils: orders and the foot line. Never while a pupil waits for an answer."""
-        more = self.state in _AT_REST and self._inbox.empty and self._apply_orders()
+        """Between pupils: orders, neighbours and the foot line. Never while a pupil waits for an answer."""
+        more = self.state in _NOBODY_WAITS and self._hear_neighbours(lambda: self._inbox.empty)
+        more = (self.state in _AT_REST and self._inbox.empty and self._apply_orders()) or more
         self._housekeeping_at_s = now_s if more else now_s + HOUSEKEEPING_S
         self._presenter.refresh()
 

@@ -47,12 +47,14 @@ from terminal.inbox import Inbox
 from terminal.pass_machine import State
 
 TERMINAL = DeviceId("terminal-1")
+NEIGHBOUR = DeviceId("terminal-2")
 STATION = DeviceId("station-1")
 NOON = datetime(2026, 11, 23, 11, 0, tzinfo=UTC)
 """Monday, 12:00 at the school."""
 SERVER_KEY = SigningKey(bytes([1]) * 32)
 STATION_KEY = SigningKey(bytes([2]) * 32)
 TERMINAL_KEY = SigningKey(bytes([3]) * 32)
+NEIGHBOUR_KEY = SigningKey(bytes([6]) * 32)
 OPENING_KEY = OpeningKey(bytes([4]) * 32)
 PASSAGE_S = 6.0
 YEAR = (date(2026, 9, 1), date(2027, 7, 4))
@@ -231,6 +233,8 @@ class School:
 
     folder: Path
     start: datetime = NOON
+    device: DeviceId = TERMINAL
+    key: SigningKey = TERMINAL_KEY
     clock: ManualClock = field(init=False)
     board: MemoryBoard = field(init=False)
     hands: MemoryHandReader = field(init=False)
@@ -248,12 +252,14 @@ class School:
 
     def open(self) -> None:
         """Start the terminal, as after a power cut."""
-        self.journal = PassJournal(self.folder / "journal.sqlite", TERMINAL, TERMINAL_KEY)
+        self.journal = PassJournal(self.folder / "journal.sqlite", self.device, self.key)
         self.box = OrderBox(self.folder / "orders.sqlite")
         self.store = EncryptedStore(self.folder / "store.sqlite", FileKeySource(self.folder / "store.key"))
         inbox = Inbox(self.clock.monotonic_s)
         self.board.report = inbox.on_board_event  # type: ignore[assignment]  # the world reports only board events
-        devices = Devices(TERMINAL, self.clock, self.board, self.hands, self.screen, self.journal, self.box, self.store)
+        devices = Devices(
+            self.device, self.clock, self.board, self.hands, self.screen, self.journal, self.box, self.store
+        )
         settings = LaneSettings("fr", 4, PASSAGE_S, SERVER_KEY.verifying_key, OPENING_KEY)
         self.lane = assemble_lane(devices, inbox, settings)
 
@@ -310,7 +316,7 @@ class School:
         """The server's next order, as sync leaves it in the box."""
         number = self.box.received_up_to + 1
         issued_at = self.clock.utc_now()
-        signed = sign_order(order, TERMINAL, number, issued_at, OPENING_KEY.sealing_key, SERVER_KEY)
+        signed = sign_order(order, self.device, number, issued_at, OPENING_KEY.sealing_key, SERVER_KEY)
         self.box.put([signed])
         return number
 
@@ -331,6 +337,7 @@ def devices_order() -> DevicesOrder:
     return DevicesOrder(
         (
             DeviceEntry(TERMINAL, DeviceRole.TERMINAL, TERMINAL_KEY.verifying_key, OPENING_KEY.sealing_key),
+            DeviceEntry(NEIGHBOUR, DeviceRole.TERMINAL, NEIGHBOUR_KEY.verifying_key, OPENING_KEY.sealing_key),
             DeviceEntry(STATION, DeviceRole.STATION, STATION_KEY.verifying_key, OpeningKey(b"5" * 32).sealing_key),
         )
     )
@@ -340,9 +347,11 @@ def calendar_order(missing: MissingEntitlement = MissingEntitlement.DENY) -> Cal
     return CalendarOrder("Collège Test", CALENDAR, missing)
 
 
-def filled_school(folder: Path, pupils: int = 3, start: datetime = NOON) -> School:
+def filled_school(
+    folder: Path, pupils: int = 3, start: datetime = NOON, device: DeviceId = TERMINAL, key: SigningKey = TERMINAL_KEY
+) -> School:
     """Pupils 1 to `pupils`: each with a code, a forfait and a card; number 1 has a hand under a lease of a week."""
-    school = School(folder, start)
+    school = School(folder, start, device, key)
     school.order(calendar_order())
     school.order(devices_order())
     school.order(Roster(tuple(roster_pupil(number) for number in range(1, pupils + 1)), whole=True))
