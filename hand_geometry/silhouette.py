@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hand_geometry.border_clutter import without_border_clutter
 from hand_geometry.foreign_colours import BROAD_RING_PX, LEAST_PEG_PX, foreign_colours
 from hand_geometry.grey_levels import otsu_level
 from hand_geometry.quality import QualityReason
@@ -90,6 +91,8 @@ def find_silhouette(image: NDArray[np.uint8], platen: Platen, *, lump_px: int = 
         binary = np.asarray(cv2.bitwise_and(binary, cv2.bitwise_not(foreign)), dtype=np.uint8)
     if lump_px and platen in (Platen.DARK, Platen.BACKLIT):
         binary = np.asarray(cv2.bitwise_and(binary, cv2.bitwise_not(_crevices(soft, level))), dtype=np.uint8)
+    if lump_px:
+        binary = without_border_clutter(binary)
     mask = _largest_piece(binary, max(lump_px, LARGEST_SPECK_PX))
     share = cv2.countNonZero(mask) / mask.size
     if not SMALLEST_HAND_SHARE <= share <= LARGEST_HAND_SHARE:

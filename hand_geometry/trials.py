@@ -68,12 +68,15 @@ def read_trials(path: Path) -> list[Trial]:
 
 
 def enroll_from(pictures: list[Acquired]) -> Reference | FailureToEnroll:
-    """Enrolls on the pictures that could be measured: at a station the others would be taken again."""
+    """Enrolls on the pictures that could be measured and that agree: at a station the others would be taken again."""
     samples = [one for one in pictures if not isinstance(one, FailureToAcquire)]
     if not samples:
         failures = [one.reason for one in pictures if isinstance(one, FailureToAcquire)]
         return FailureToEnroll(failures[0] if failures else QualityReason.TOO_FEW_SAMPLES)
-    return make_reference(samples)
+    made = make_reference(samples)
+    if isinstance(made, FailureToEnroll) and made.odd_sample is not None:
+        made = make_reference([one for at, one in enumerate(samples) if at != made.odd_sample])
+    return made
 
 
 def run_trials(trials: list[Trial], platen: Platen) -> list[TrialResult]:

@@ -46,16 +46,22 @@ def test_compare_gives_every_trial_an_outcome(folder: Path) -> None:
             "b,0,0_0.jpg|0_1.jpg,1_2.jpg",
             "c,1,0_0.jpg|0_1.jpg,broken.jpg",
             "d,1,missing.jpg,0_2.jpg",
-            "e,0,0_0.jpg|1_0.jpg|0_1.jpg,0_2.jpg",
+            "e,0,0_0.jpg|1_0.jpg,0_2.jpg",
+            "f,1,0_0.jpg|1_0.jpg|0_1.jpg,0_2.jpg",
+            "g,1,broken.jpg|0_0.jpg|0_1.jpg,0_2.jpg",
         ],
     )
     assert ["trial", "outcome", "score", "reason"] == list(got[0])
-    assert ["a", "b", "c", "d", "e"] == [row["trial"] for row in got]
+    assert ["a", "b", "c", "d", "e", "f", "g"] == [row["trial"] for row in got]
     outcomes = ["compared", "compared", "failure_to_acquire", "failure_to_enroll", "failure_to_enroll"]
+    outcomes += ["compared", "compared"]
     assert outcomes == [row["outcome"] for row in got]
-    assert ["", "", "unreadable_image", "unreadable_image", "samples_disagree"] == [row["reason"] for row in got]
+    assert ["", "", "unreadable_image", "unreadable_image", "samples_disagree", "", ""] == [
+        row["reason"] for row in got
+    ]
     assert float(got[0]["score"]) < -3.0 < float(got[1]["score"])
-    assert ["", "", ""] == [row["score"] for row in got[2:]]
+    assert ["", "", ""] == [row["score"] for row in got[2:5]]
+    assert all(float(row["score"]) < -3.0 for row in got[5:])
 
 
 @pytest.mark.parametrize(

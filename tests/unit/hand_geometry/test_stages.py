@@ -138,3 +138,27 @@ def test_size_is_kept(picture: NDArray[np.uint8]) -> None:
     reference = make_reference([one])
     assert isinstance(reference, Reference)
     assert compare(reference, other).value > DEFAULT_THRESHOLD.value
+
+
+def test_clutter_at_a_fingertip_is_cut_off(picture: NDArray[np.uint8]) -> None:
+    """Pins that something that reaches in from the border and touches a finger by a neck does not spoil the hand."""
+    hand = np.asarray(cv2.medianBlur((picture[:, :, 2] > 90).astype(np.uint8) * 255, 5), dtype=np.uint8)
+    plain = acquire(hand, Platen.SILHOUETTE)
+    assert isinstance(plain, Features)
+    columns = np.nonzero(hand.any(axis=0))[0]
+    tip = int(columns[0])
+    row = int(np.nonzero(hand[:, tip + 4])[0].mean())
+    cluttered = hand.copy()
+    cv2.rectangle(cluttered, (0, row - 110), (tip - 30, row + 90), 255, cv2.FILLED)
+    cv2.rectangle(cluttered, (tip - 30, row - 22), (tip + 10, row + 22), 255, cv2.FILLED)
+    again = acquire(cluttered, Platen.SILHOUETTE)
+    assert isinstance(again, Features)
+    assert float(np.abs(plain.values - again.values).max()) < 0.15
+
+
+def test_a_finger_that_leaves_the_picture_is_no_clutter(picture: NDArray[np.uint8]) -> None:
+    """Pins that a cut finger is never measured as a whole one."""
+    image = np.full_like(picture, 19)
+    shift = int(np.nonzero((picture[:, :, 2] > 90).any(axis=0))[0][0]) + 60
+    image[:, : 1600 - shift] = picture[:, shift:]
+    assert FailureToAcquire(QualityReason.HAND_CUT_OFF) == acquire(image)
