@@ -32,7 +32,8 @@ from firmware_bridge.errors import (
     SimulatedDeviceInProduction,
 )
 from firmware_bridge.phrases import translator
-from firmware_bridge.simulated_desfire import SimulatedDesfire, TearPhase
+from firmware_bridge.simulated_chip_memory import TearPhase
+from firmware_bridge.simulated_desfire import SimulatedDesfire
 from firmware_bridge.vpcd_link import VPCD_PORT, Chip, VpcdLink
 
 DEFAULT_UID = bytes.fromhex("04112233445566")

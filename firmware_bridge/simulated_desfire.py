@@ -6,10 +6,8 @@ rights are written from the card's side.
 
 from __future__ import annotations
 
-import enum
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import ClassVar
 
 from firmware_bridge.desfire_commands import Command, FileProtection, Generation, Status
@@ -17,13 +15,10 @@ from firmware_bridge.desfire_crypto import (
     BLOCK_BYTES,
     CRC_BYTES,
     KEY_BYTES,
-    MAC_BYTES,
     aes_session_key,
-    cmac,
     crc32,
     decrypt_cbc,
     encrypt_cbc,
-    pad_with_zeros,
     rotated,
 )
 from firmware_bridge.desfire_factory_key import (
@@ -33,82 +28,18 @@ from firmware_bridge.desfire_factory_key import (
     des_session_key,
     encrypt_des,
 )
+from firmware_bridge.simulated_chip_memory import (
+    ChipApplication,
+    ChipFile,
+    ChipKeySlot,
+    ChipRefusal,
+    ChipSession,
+    TearPhase,
+)
 
 PICC = bytes(3)
 _HARDWARE = {Generation.EV1: 0x01, Generation.EV2: 0x12, Generation.EV3: 0x33}
-_ANYONE = 14
 _ZERO_BLOCK = bytes(BLOCK_BYTES)
-
-
-class TearPhase(enum.StrEnum):
-    """When the card leaves the field, as seen from one command."""
-
-    BEFORE = "before"
-    """The command never arrives."""
-    DURING = "during"
-    """Half of what it writes is written; a change of key is whole or not at all, here whole."""
-    AFTER = "after"
-    """Carried out; the answer is lost."""
-
-
-class _Refused(Exception):
-    def __init__(self, status: Status) -> None:
-        super().__init__(status.name)
-        self.status = status
-
-
-@dataclass(slots=True)
-class _Key:
-    value: bytes = field(default=bytes(KEY_BYTES), repr=False)
-    version: int = 0
-
-
-@dataclass(slots=True)
-class _File:
-    protection: int
-    access: bytes
-    data: bytearray = field(repr=False)
-
-    def may(self, key_number: int | None, *positions: int) -> bool:
-        """Whether a session under `key_number` has one of the rights: 0 read, 1 write, 2 both, 3 change."""
-        low, high = self.access
-        rights = (high >> 4, high & 15, low >> 4, low & 15)
-        return any(rights[at] == _ANYONE or (key_number is not None and rights[at] == key_number) for at in positions)
-
-
-@dataclass(slots=True)
-class _Application:
-    settings: int
-    keys: list[_Key]
-    files: dict[int, _File] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Session:
-    key: bytes = field(repr=False)
-    key_number: int
-    iv: bytes = _ZERO_BLOCK
-    des: bool = False
-
-    def mac(self, message: bytes) -> bytes:
-        self.iv = cmac(self.key, message, self.iv)
-        return self.iv[:MAC_BYTES]
-
-    def decipher(self, cipher: bytes) -> bytes:
-        if not cipher or len(cipher) % (DES_BLOCK_BYTES if self.des else BLOCK_BYTES):
-            raise _Refused(Status.LENGTH_ERROR)
-        if self.des:
-            return decrypt_des(self.key, bytes(DES_BLOCK_BYTES), cipher)
-        plain = decrypt_cbc(self.key, self.iv, cipher)
-        self.iv = cipher[-BLOCK_BYTES:]
-        return plain
-
-    def encipher(self, plain: bytes) -> bytes:
-        cipher = encrypt_cbc(self.key, self.iv, pad_with_zeros(plain))
-        self.iv = cipher[-BLOCK_BYTES:]
-        return cipher
-
-
 _Continuation = Callable[[bytes], tuple[int, bytes]]
 
 
@@ -123,11 +54,11 @@ class SimulatedDesfire:
         """What anticollision shows; an emulator may show another chip's."""
         self.generation = generation
         self._memory_bytes = memory_bytes
-        self._chip_key = _Key()
+        self._chip_key = ChipKeySlot()
         self._chip_key_is_des = True
-        self._applications: dict[bytes, _Application] = {}
+        self._applications: dict[bytes, ChipApplication] = {}
         self._selected = PICC
-        self._session: _Session | None = None
+        self._session: ChipSession | None = None
         self._continuation: _Continuation | None = None
         self._tear_at: int | None = None
         self._tear_phase = TearPhase.AFTER
@@ -167,27 +98,27 @@ class SimulatedDesfire:
             if command == Command.ADDITIONAL_FRAME:
                 continuation, self._continuation = self._continuation, None
                 if continuation is None:
-                    raise _Refused(Status.ILLEGAL_COMMAND)
+                    raise ChipRefusal(Status.ILLEGAL_COMMAND)
                 return continuation(data)
             self._continuation = None
             handler = self._HANDLERS.get(command)
             if handler is None:
-                raise _Refused(Status.ILLEGAL_COMMAND)
+                raise ChipRefusal(Status.ILLEGAL_COMMAND)
             return handler(self, data)
-        except _Refused as refused:
+        except ChipRefusal as refused:
             self._session = None
             return refused.status, b""
 
     # Sessions
 
-    def _key(self, number: int) -> _Key:
+    def _key(self, number: int) -> ChipKeySlot:
         if self._selected == PICC:
             if number:
-                raise _Refused(Status.NO_SUCH_KEY)
+                raise ChipRefusal(Status.NO_SUCH_KEY)
             return self._chip_key
         keys = self._applications[self._selected].keys
         if number >= len(keys):
-            raise _Refused(Status.NO_SUCH_KEY)
+            raise ChipRefusal(Status.NO_SUCH_KEY)
         return keys[number]
 
     def _authenticate_aes(self, data: bytes) -> tuple[int, bytes]:
@@ -195,18 +126,18 @@ class SimulatedDesfire:
         number = self._one(data)
         key = self._key(number)
         if self._selected == PICC and self._chip_key_is_des:
-            raise _Refused(Status.AUTHENTICATION_ERROR)
+            raise ChipRefusal(Status.AUTHENTICATION_ERROR)
         rnd_b = secrets.token_bytes(BLOCK_BYTES)
         challenge = encrypt_cbc(key.value, _ZERO_BLOCK, rnd_b)
 
         def prove(proof: bytes) -> tuple[int, bytes]:
             if len(proof) != 2 * BLOCK_BYTES:
-                raise _Refused(Status.LENGTH_ERROR)
+                raise ChipRefusal(Status.LENGTH_ERROR)
             plain = decrypt_cbc(key.value, challenge, proof)
             rnd_a = plain[:BLOCK_BYTES]
             if plain[BLOCK_BYTES:] != rotated(rnd_b):
-                raise _Refused(Status.AUTHENTICATION_ERROR)
-            self._session = _Session(aes_session_key(rnd_a, rnd_b), number)
+                raise ChipRefusal(Status.AUTHENTICATION_ERROR)
+            self._session = ChipSession(aes_session_key(rnd_a, rnd_b), number)
             return Status.OK, encrypt_cbc(key.value, proof[-BLOCK_BYTES:], rotated(rnd_a))
 
         self._continuation = prove
@@ -215,18 +146,18 @@ class SimulatedDesfire:
     def _authenticate_des(self, data: bytes) -> tuple[int, bytes]:
         self._session = None
         if self._one(data) or self._selected != PICC or not self._chip_key_is_des:
-            raise _Refused(Status.AUTHENTICATION_ERROR)
+            raise ChipRefusal(Status.AUTHENTICATION_ERROR)
         rnd_b = secrets.token_bytes(DES_BLOCK_BYTES)
         challenge = encrypt_des(FACTORY_DES_KEY, bytes(DES_BLOCK_BYTES), rnd_b)
 
         def prove(proof: bytes) -> tuple[int, bytes]:
             if len(proof) != 2 * DES_BLOCK_BYTES:
-                raise _Refused(Status.LENGTH_ERROR)
+                raise ChipRefusal(Status.LENGTH_ERROR)
             plain = decrypt_des(FACTORY_DES_KEY, challenge, proof)
             rnd_a = plain[:DES_BLOCK_BYTES]
             if plain[DES_BLOCK_BYTES:] != rotated(rnd_b):
-                raise _Refused(Status.AUTHENTICATION_ERROR)
-            self._session = _Session(des_session_key(rnd_a, rnd_b), 0, des=True)
+                raise ChipRefusal(Status.AUTHENTICATION_ERROR)
+            self._session = ChipSession(des_session_key(rnd_a, rnd_b), 0, des=True)
             return Status.OK, encrypt_des(FACTORY_DES_KEY, proof[-DES_BLOCK_BYTES:], rotated(rnd_a))
 
         self._continuation = prove
@@ -242,9 +173,9 @@ class SimulatedDesfire:
             return Status.OK, data
         return Status.OK, data + self._session.mac(data + bytes([Status.OK]))
 
-    def _under(self, key_number: int) -> _Session:
+    def _under(self, key_number: int) -> ChipSession:
         if self._session is None or self._session.key_number != key_number:
-            raise _Refused(Status.AUTHENTICATION_ERROR)
+            raise ChipRefusal(Status.AUTHENTICATION_ERROR)
         return self._session
 
     # Commands
@@ -268,14 +199,14 @@ class SimulatedDesfire:
     def _select(self, data: bytes) -> tuple[int, bytes]:
         self._session = None
         if data != PICC and data not in self._applications:
-            raise _Refused(Status.APPLICATION_NOT_FOUND)
+            raise ChipRefusal(Status.APPLICATION_NOT_FOUND)
         self._selected = data
         return Status.OK, b""
 
     def _format(self, data: bytes) -> tuple[int, bytes]:
         self._clear(Command.FORMAT_PICC, data)
         if self._selected != PICC:
-            raise _Refused(Status.PERMISSION_DENIED)
+            raise ChipRefusal(Status.PERMISSION_DENIED)
         self._under(0)
         self._applications.clear()
         return self._answer()
@@ -287,23 +218,23 @@ class SimulatedDesfire:
     def _create_application(self, data: bytes) -> tuple[int, bytes]:
         self._clear(Command.CREATE_APPLICATION, data)
         if len(data) != 5 or self._selected != PICC:
-            raise _Refused(Status.LENGTH_ERROR)
+            raise ChipRefusal(Status.LENGTH_ERROR)
         aid, settings, keys = data[:3], data[3], data[4]
         if aid in self._applications:
-            raise _Refused(Status.DUPLICATE)
+            raise ChipRefusal(Status.DUPLICATE)
         if keys & 0xF0 != 0x80 or not keys & 0x0F:
-            raise _Refused(Status.PARAMETER_ERROR)
+            raise ChipRefusal(Status.PARAMETER_ERROR)
         self._take_memory(128)
-        self._applications[aid] = _Application(settings, [_Key() for _ in range(keys & 0x0F)])
+        self._applications[aid] = ChipApplication(settings, [ChipKeySlot() for _ in range(keys & 0x0F)])
         return self._answer()
 
     def _delete_application(self, data: bytes) -> tuple[int, bytes]:
         self._clear(Command.DELETE_APPLICATION, data)
         if self._selected != PICC:
-            raise _Refused(Status.PERMISSION_DENIED)
+            raise ChipRefusal(Status.PERMISSION_DENIED)
         self._under(0)
         if self._applications.pop(data, None) is None:
-            raise _Refused(Status.APPLICATION_NOT_FOUND)
+            raise ChipRefusal(Status.APPLICATION_NOT_FOUND)
         return self._answer()
 
     def _key_version(self, data: bytes) -> tuple[int, bytes]:
@@ -325,12 +256,12 @@ class SimulatedDesfire:
         plain = session.decipher(data[1:])
         payload, check = plain[:payload_bytes], plain[payload_bytes : payload_bytes + CRC_BYTES]
         if check != crc32(bytes([Command.CHANGE_KEY]) + data[:1] + payload):
-            raise _Refused(Status.INTEGRITY_ERROR)
+            raise ChipRefusal(Status.INTEGRITY_ERROR)
         new = payload[:KEY_BYTES]
         if number != session.key_number:
             new = bytes(a ^ b for a, b in zip(new, target.value, strict=True))
             if plain[payload_bytes + CRC_BYTES :][:CRC_BYTES] != crc32(new):
-                raise _Refused(Status.INTEGRITY_ERROR)
+                raise ChipRefusal(Status.INTEGRITY_ERROR)
         elif self._selected == PICC:
             self._chip_key_is_des = False  # this card knows AES keys alone besides the factory's
         target.value, target.version = new, payload[KEY_BYTES]
@@ -339,19 +270,19 @@ class SimulatedDesfire:
             return Status.OK, b""
         return self._answer()
 
-    def _files(self) -> dict[int, _File]:
+    def _files(self) -> dict[int, ChipFile]:
         if self._selected == PICC:
-            raise _Refused(Status.PERMISSION_DENIED)
+            raise ChipRefusal(Status.PERMISSION_DENIED)
         return self._applications[self._selected].files
 
     def _file_ids(self, data: bytes) -> tuple[int, bytes]:
         self._clear(Command.GET_FILE_IDS, data)
         return self._answer(bytes(self._files()))
 
-    def _file(self, number: int) -> _File:
+    def _file(self, number: int) -> ChipFile:
         found = self._files().get(number)
         if found is None:
-            raise _Refused(Status.FILE_NOT_FOUND)
+            raise ChipRefusal(Status.FILE_NOT_FOUND)
         return found
 
     def _file_settings(self, data: bytes) -> tuple[int, bytes]:
@@ -362,14 +293,14 @@ class SimulatedDesfire:
     def _create_file(self, data: bytes) -> tuple[int, bytes]:
         self._clear(Command.CREATE_STD_DATA_FILE, data)
         if len(data) != 7:
-            raise _Refused(Status.LENGTH_ERROR)
+            raise ChipRefusal(Status.LENGTH_ERROR)
         files = self._files()
         self._under(0)
         if data[0] in files:
-            raise _Refused(Status.DUPLICATE)
+            raise ChipRefusal(Status.DUPLICATE)
         size = int.from_bytes(data[4:7], "little")
         self._take_memory(size)
-        files[data[0]] = _File(data[1], data[2:4], bytearray(size))
+        files[data[0]] = ChipFile(data[1], data[2:4], bytearray(size))
         return self._answer()
 
     def _delete_file(self, data: bytes) -> tuple[int, bytes]:
@@ -383,7 +314,7 @@ class SimulatedDesfire:
         self._clear(Command.READ_DATA, data)
         found, offset, length = self._span(data)
         if self._session is None or not found.may(self._session.key_number, 0, 2):
-            raise _Refused(Status.AUTHENTICATION_ERROR)
+            raise ChipRefusal(Status.AUTHENTICATION_ERROR)
         content = bytes(found.data[offset : offset + length])
         if found.protection != FileProtection.ENCIPHERED:
             return self._answer(content)
@@ -393,38 +324,38 @@ class SimulatedDesfire:
         found, offset, length = self._span(data)
         session = self._session
         if session is None or not found.may(session.key_number, 1, 2):
-            raise _Refused(Status.AUTHENTICATION_ERROR)
+            raise ChipRefusal(Status.AUTHENTICATION_ERROR)
         if found.protection == FileProtection.ENCIPHERED:
             plain = session.decipher(data[7:])
             content, check = plain[:length], plain[length : length + CRC_BYTES]
             if check != crc32(bytes([Command.WRITE_DATA]) + data[:7] + content):
-                raise _Refused(Status.INTEGRITY_ERROR)
+                raise ChipRefusal(Status.INTEGRITY_ERROR)
         else:
             self._clear(Command.WRITE_DATA, data)
             content = data[7:]
         if len(content) != length:
-            raise _Refused(Status.LENGTH_ERROR)
+            raise ChipRefusal(Status.LENGTH_ERROR)
         written = length // 2 if self._half_written else length
         found.data[offset : offset + written] = content[:written]
         return self._answer()
 
-    def _span(self, data: bytes) -> tuple[_File, int, int]:
+    def _span(self, data: bytes) -> tuple[ChipFile, int, int]:
         if len(data) < 7:
-            raise _Refused(Status.LENGTH_ERROR)
+            raise ChipRefusal(Status.LENGTH_ERROR)
         found = self._file(data[0])
         offset, length = int.from_bytes(data[1:4], "little"), int.from_bytes(data[4:7], "little")
         if offset + length > len(found.data):
-            raise _Refused(Status.BOUNDARY_ERROR)
+            raise ChipRefusal(Status.BOUNDARY_ERROR)
         return found, offset, length
 
     def _take_memory(self, size: int) -> None:
         if size > self._memory_bytes:
-            raise _Refused(Status.OUT_OF_MEMORY)
+            raise ChipRefusal(Status.OUT_OF_MEMORY)
         self._memory_bytes -= size
 
     def _one(self, data: bytes) -> int:
         if len(data) != 1:
-            raise _Refused(Status.LENGTH_ERROR)
+            raise ChipRefusal(Status.LENGTH_ERROR)
         return data[0]
 
     _HANDLERS: ClassVar[Mapping[int, Callable[[SimulatedDesfire, bytes], tuple[int, bytes]]]] = {

@@ -184,7 +184,7 @@ def test_a_daemon_that_hangs_is_noticed(pcsc: VirtualReader) -> None:
         pcsc.freeze_daemon()
         began_s = time.monotonic()
         assert CardReaderLost(ReaderLossReason.STUCK) == inbox.next()
-        assert time.monotonic() - began_s < NOTICED_S + 0.4  # a wait may have begun just before
+        assert time.monotonic() - began_s < NOTICED_S + 0.2  # some air for a busy machine
         time.sleep(0.5)
         pcsc.thaw_daemon()
         assert CardReaderRecovered() == inbox.next()

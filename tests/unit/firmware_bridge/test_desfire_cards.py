@@ -24,7 +24,8 @@ from firmware_bridge.desfire_commands import Generation, Status
 from firmware_bridge.devices import CardRefusal
 from firmware_bridge.errors import CardKeysRefused, CardLost, CardMisused, CardStatusError
 from firmware_bridge.simulated_card import CardInField, CardState, ReplayingChip, simulated_card
-from firmware_bridge.simulated_desfire import SimulatedDesfire, TearPhase
+from firmware_bridge.simulated_chip_memory import TearPhase
+from firmware_bridge.simulated_desfire import SimulatedDesfire
 
 UID = bytes.fromhex("04A1B2C3D4E5F6")
 LAYOUT = CardLayout("0311234A")
