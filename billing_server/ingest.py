@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from billing_server import ledger
 from billing_server.alarms import AlarmKind, raise_alarm
+from billing_server.batch_reading import ReadEntry, read_entries
 from billing_server.database import Database
 from billing_server.devices import DeviceDesk
 from billing_server.models import Device
@@ -25,8 +26,6 @@ from canteen.clock import Clock
 from canteen.identifiers import DeviceId
 from sync.errors import MalformedMessage, TransportLost
 from sync.messages import (
-    JournalEntry,
-    read_batch,
     read_hello,
     read_topic,
     topic_down,
@@ -56,23 +55,43 @@ class Ingest:
 
     def take_journal(self, untrusted_topic: str, untrusted_payload: bytes) -> None:
         """Put a batch into the ledger and acknowledge how far its journals are durable."""
+        self.take_journals(untrusted_topic, [untrusted_payload])
+
+    def take_journals(self, untrusted_topic: str, untrusted_payloads: list[bytes]) -> None:
+        """Put batches of one device into the ledger in one transaction, with one acknowledgement for all."""
         device = self._sender(untrusted_topic)
         if device is None:
             return
-        try:
-            marks = self._store(device, read_batch(untrusted_payload))
-        except (MalformedMessage, UnicodeEncodeError, OverflowError):
-            # OverflowError: an instant in the year 1 with a zone east of Greenwich has no UTC.
-            self.refusals.count(device, WhyRefused.GARBAGE)
+        batches = [batch for payload in untrusted_payloads if (batch := self._read(device, payload)) is not None]
+        if not batches:
             return
+        if not self._take_together(device, [entry for batch in batches for entry in batch]) and len(batches) > 1:
+            for batch in batches:  # one of them may be what the database refuses; the others must not wait for it
+                self._take_together(device, batch)
+
+    def _read(self, device: DeviceId, untrusted_payload: bytes) -> list[ReadEntry] | None:
+        try:
+            entries = read_entries(untrusted_payload)
+        except MalformedMessage:
+            self.refusals.count(device, WhyRefused.GARBAGE)
+            return None
+        if any(read.entry.device != device for read in entries):
+            self.refusals.count(device, WhyRefused.ANOTHERS_ENTRIES)
+            return None
+        return entries
+
+    def _take_together(self, device: DeviceId, untrusted_entries: list[ReadEntry]) -> bool:
+        try:
+            marks = self._store(device, untrusted_entries)
         except SQLAlchemyError as error:
             # No acknowledgement: the device keeps its entries and sends them again.
             _log.error("batch of %s not stored: %s", device, type(error).__name__)
             self.refusals.count(device, WhyRefused.NOT_STORED)
-            return
+            return False
         self.pulse.beat()
         for mark in marks:
             self._acknowledge(device, mark)
+        return True
 
     def take_hello(self, untrusted_topic: str, untrusted_payload: bytes) -> tuple[DeviceId, int] | None:
         """Note what a device has; its name and the number of its last order, or None if it was refused."""
@@ -104,11 +123,8 @@ class Ingest:
             return None
         return device if direction == "up" else None
 
-    def _store(self, name: DeviceId, untrusted_entries: list[JournalEntry]) -> list[ledger.Mark]:
+    def _store(self, name: DeviceId, untrusted_entries: list[ReadEntry]) -> list[ledger.Mark]:
         now = self.clock.utc_now()
-        if any(entry.device != name for entry in untrusted_entries):
-            self.refusals.count(name, WhyRefused.ANOTHERS_ENTRIES)
-            return []
         with self.database.writing() as session:
             device = session.get(Device, name)
             if device is None:

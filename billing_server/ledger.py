@@ -2,6 +2,9 @@
 
 (device, generation, sequence) is the permanent key. The same entry again is harmless, another one in its place is a
 fork (kept, with an alarm), a hole stops the journal there until it is filled. Nothing is overwritten.
+
+Each entry names the digest of the one before it, so one good signature at the end of a straight chain vouches for all
+of it; entry by entry is verified only what is to convince others by itself, or what is not straight.
 """
 
 from __future__ import annotations
@@ -12,22 +15,42 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from billing_server.alarms import AlarmKind, close_alarm, raise_alarm
+from billing_server.batch_reading import ReadEntry
+from billing_server.bulk import insert_rows
 from billing_server.models import Device, Entry, ForkedEntry, Journal
 from canteen.clock import ClockTrust
 from canteen.identifiers import DeviceId
-from sync.encoding import canonical, digest
+from sync.encoding import canonical
 from sync.errors import BadSignature
 from sync.facts import FactKind
 from sync.messages import GENESIS, JournalEntry
-from sync.signing import Purpose, VerifyingKey
+from sync.signing import VerifyingKey
 
 FORGOTTEN_BODIES = frozenset({FactKind.REFERENCE_SEALED.value, FactKind.CARD_ISSUED.value})
 """Bodies that are acted on in the same transaction and not kept: a copy of a sealed reference in the ledger would
 outlive its purge, and a card number would stay readable to us. The chain and the signature hold without them."""
+
+EVIDENCE = frozenset({FactKind.PURGE_RECEIPT.value, FactKind.CONSENT_RECORDED.value})
+"""Entries that must convince somebody who has nothing else: their own signature is verified, not only the chain's."""
+
+_COLUMNS = (
+    "device",
+    "generation",
+    "sequence",
+    "previous",
+    "digest",
+    "recorded_at",
+    "clock_trust",
+    "kind",
+    "body",
+    "body_digest",
+    "signature",
+    "received_at",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +81,15 @@ class _Tail:
 
     up_to: int
     digest: str
-    new: list[tuple[JournalEntry, str, str]] = field(default_factory=list)
+    new: list[ReadEntry] = field(default_factory=list)
 
 
-def append(session: Session, device: Device, untrusted_entries: Iterable[JournalEntry], now: datetime) -> Appended:
-    """Take in what verifies, chains and follows; `untrusted_entries` are all of `device`.
-
-    Raises:
-        UnicodeEncodeError: a body that has no canonical bytes, so that nobody can have signed it.
-    """
+def append(session: Session, device: Device, untrusted_entries: Iterable[ReadEntry], now: datetime) -> Appended:
+    """Take in what verifies, chains and follows; `untrusted_entries` are all of `device`."""
     result = Appended([], [], 0)
     bad_signatures = 0
-    in_order = sorted(untrusted_entries, key=lambda entry: (entry.generation, entry.sequence))
-    for generation, group in groupby(in_order, key=lambda entry: entry.generation):
+    in_order = sorted(untrusted_entries, key=lambda read: (read.entry.generation, read.entry.sequence))
+    for generation, group in groupby(in_order, key=lambda read: read.entry.generation):
         mark, new, bad = _append_to_journal(session, device, generation, list(group), now)
         result.entries.extend(new)
         result.marks.append(mark)
@@ -94,7 +113,7 @@ def stored_entry(row: Entry) -> JournalEntry:
 
 
 def _append_to_journal(
-    session: Session, device: Device, generation: str, untrusted_entries: Sequence[JournalEntry], now: datetime
+    session: Session, device: Device, generation: str, untrusted_entries: Sequence[ReadEntry], now: datetime
 ) -> tuple[Mark, list[JournalEntry], int]:
     key = VerifyingKey(device.verifying_key)
     journal = session.get(Journal, (device.device, generation), with_for_update=True, populate_existing=True)
@@ -102,49 +121,86 @@ def _append_to_journal(
     tail = _Tail(durable, GENESIS if journal is None else journal.last_digest)
     stored = _stored_digests(session, device, generation, untrusted_entries, durable)
     bad = 0
-    about = f"{device.device}/{generation}"
-    for untrusted_entry in untrusted_entries:
-        header = untrusted_entry.header
-        entry_digest = digest(canonical(header))
-        place = untrusted_entry.sequence
-        if stored.get(place) == entry_digest:
-            continue  # it was sent again
-        try:
-            key.verify(Purpose.JOURNAL_ENTRY, header, untrusted_entry.signature)
-        except BadSignature:
-            bad += 1
-            break
-        entry = untrusted_entry
-        if place > tail.up_to + 1:
-            detail = f"{tail.up_to + 1}-{place - 1}"
-            raise_alarm(session, AlarmKind.GAP, about, now, device=device.device, detail=detail)
-            break
-        if place in stored or entry.previous != tail.digest:
-            _keep_fork(session, entry, entry_digest, now)
-            continue
-        tail.new.append((entry, entry_digest, header["body_digest"]))
-        tail.up_to, tail.digest = place, entry_digest
-        stored[place] = entry_digest
+    straight = _straight(key, tail, stored, untrusted_entries)
+    if straight is None:
+        bad = _judge_each(session, key, tail, stored, untrusted_entries, now)
+    elif straight:
+        tail.new = straight
+        tail.up_to, tail.digest = straight[-1].entry.sequence, straight[-1].digest
     if tail.new:
         _store(session, device, generation, journal, tail, now)
-        close_alarm(session, AlarmKind.GAP, about, now)
+        close_alarm(session, AlarmKind.GAP, f"{device.device}/{generation}", now)
     elif journal is not None:
         journal.last_received_at = now
-    return Mark(generation, tail.up_to, tail.digest), [entry for entry, _, _ in tail.new], bad
+    return Mark(generation, tail.up_to, tail.digest), [read.entry for read in tail.new], bad
+
+
+def _straight(
+    key: VerifyingKey, tail: _Tail, stored: dict[int, str], untrusted_entries: Sequence[ReadEntry]
+) -> list[ReadEntry] | None:
+    """The new entries, if all of them simply continue the journal under one signature; None if each must be judged."""
+    new: list[ReadEntry] = []
+    place, previous = tail.up_to, tail.digest
+    for untrusted in untrusted_entries:
+        entry = untrusted.entry
+        if stored.get(entry.sequence) == untrusted.digest:
+            continue  # it was sent again
+        if entry.sequence != place + 1 or entry.previous != previous:
+            return None
+        place, previous = entry.sequence, untrusted.digest
+        new.append(untrusted)
+    try:
+        for untrusted in new:
+            if untrusted is new[-1] or untrusted.entry.kind in EVIDENCE:
+                untrusted.entry.verify(key)
+    except BadSignature:
+        return None
+    return new
+
+
+def _judge_each(
+    session: Session,
+    key: VerifyingKey,
+    tail: _Tail,
+    stored: dict[int, str],
+    untrusted_entries: Sequence[ReadEntry],
+    now: datetime,
+) -> int:
+    """Entry by entry: append what follows, keep forks apart, stop at a hole or a bad signature; how many were bad."""
+    for untrusted in untrusted_entries:
+        place = untrusted.entry.sequence
+        if stored.get(place) == untrusted.digest:
+            continue
+        try:
+            untrusted.entry.verify(key)
+        except BadSignature:
+            return 1
+        entry = untrusted.entry
+        if place > tail.up_to + 1:
+            about, detail = f"{entry.device}/{entry.generation}", f"{tail.up_to + 1}-{place - 1}"
+            raise_alarm(session, AlarmKind.GAP, about, now, device=entry.device, detail=detail)
+            break
+        if place in stored or entry.previous != tail.digest:
+            _keep_fork(session, untrusted, now)
+            continue
+        tail.new.append(untrusted)
+        tail.up_to, tail.digest = place, untrusted.digest
+        stored[place] = untrusted.digest
+    return 0
 
 
 def _stored_digests(
-    session: Session, device: Device, generation: str, entries: Sequence[JournalEntry], durable: int
+    session: Session, device: Device, generation: str, entries: Sequence[ReadEntry], durable: int
 ) -> dict[int, str]:
     """The digests that stand in the places `entries` claim, as far as the journal reaches."""
-    first = entries[0].sequence
+    first = entries[0].entry.sequence
     if first > durable:
         return {}
     rows = session.execute(
         select(Entry.sequence, Entry.digest).where(
             Entry.device == device.device,
             Entry.generation == generation,
-            Entry.sequence.between(first, entries[-1].sequence),
+            Entry.sequence.between(first, entries[-1].entry.sequence),
         )
     )
     return {row.sequence: row.digest for row in rows}
@@ -163,31 +219,33 @@ def _store(
     journal.up_to, journal.last_digest, journal.last_received_at = tail.up_to, tail.digest, now
     session.flush()
     rows = [
-        {
-            "device": entry.device,
-            "generation": entry.generation,
-            "sequence": entry.sequence,
-            "previous": entry.previous,
-            "digest": entry_digest,
-            "recorded_at": entry.recorded_at,
-            "clock_trust": entry.clock_trust.value,
-            "kind": entry.kind,
-            "body": _kept_body(entry),
-            "body_digest": body_digest,
-            "signature": entry.signature,
-            "received_at": now,
-        }
-        for entry, entry_digest, body_digest in tail.new
+        (
+            entry.device,
+            entry.generation,
+            entry.sequence,
+            entry.previous,
+            read.digest,
+            entry.recorded_at,
+            entry.clock_trust.value,
+            entry.kind,
+            _kept_body(read),
+            read.body_digest,
+            entry.signature,
+            now,
+        )
+        for read in tail.new
+        for entry in (read.entry,)
     ]
-    session.execute(insert(Entry.__table__), rows)  # type: ignore[arg-type]  # a mapped class's table is a Table
+    insert_rows(session, Entry, _COLUMNS, rows)
 
 
-def _keep_fork(session: Session, entry: JournalEntry, entry_digest: str, now: datetime) -> None:
+def _keep_fork(session: Session, read: ReadEntry, now: datetime) -> None:
+    entry = read.entry
     kept = select(ForkedEntry.id).where(
         ForkedEntry.device == entry.device,
         ForkedEntry.generation == entry.generation,
         ForkedEntry.sequence == entry.sequence,
-        ForkedEntry.digest == entry_digest,
+        ForkedEntry.digest == read.digest,
     )
     if session.scalars(kept).first() is not None:
         return
@@ -196,9 +254,9 @@ def _keep_fork(session: Session, entry: JournalEntry, entry_digest: str, now: da
             device=entry.device,
             generation=entry.generation,
             sequence=entry.sequence,
-            digest=entry_digest,
+            digest=read.digest,
             header=canonical(entry.header).decode(),
-            body=_kept_body(entry),
+            body=_kept_body(read),
             signature=entry.signature,
             received_at=now,
         )
@@ -208,5 +266,5 @@ def _keep_fork(session: Session, entry: JournalEntry, entry_digest: str, now: da
     raise_alarm(session, AlarmKind.FORK, about, now, device=entry.device, detail=f"{entry.sequence}")
 
 
-def _kept_body(entry: JournalEntry) -> str | None:
-    return None if entry.kind in FORGOTTEN_BODIES else canonical(entry.body).decode()
+def _kept_body(read: ReadEntry) -> str | None:
+    return None if read.entry.kind in FORGOTTEN_BODIES else read.body_text

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from billing_server.alarms import AlarmKind, raise_alarm
+from billing_server.bulk import insert_rows
 from billing_server.cards import CardDesk
 from billing_server.consents import ConsentDesk
 from billing_server.models import Denial, Device, FeedPosition, Holding, MealPassRow, PupilRow
@@ -63,6 +64,10 @@ _ONLY_FROM = {
     CardIssued: DeviceRole.STATION,
 }
 """A stolen terminal must not consent for a family; a station lets nobody through."""
+
+
+_PASS_COLUMNS = tuple(column.name for column in MealPassRow.__table__.columns)
+_DENIAL_COLUMNS = tuple(column.name for column in Denial.__table__.columns)
 
 
 @dataclass(slots=True)
@@ -210,10 +215,10 @@ class Projector:
         granted = list(passes.granted.values())
         _place(session, "passes", "position", granted)
         connection = session.connection()
-        if granted:
-            connection.execute(insert(MealPassRow), granted)
-        if denied:
-            connection.execute(insert(Denial), denied)
+        insert_rows(
+            session, MealPassRow, _PASS_COLUMNS, [tuple(map(row.__getitem__, _PASS_COLUMNS)) for row in granted]
+        )
+        insert_rows(session, Denial, _DENIAL_COLUMNS, [tuple(map(row.__getitem__, _DENIAL_COLUMNS)) for row in denied])
         if later:
             table = MealPassRow.__table__
             statement = (

@@ -10,8 +10,11 @@ from sqlalchemy import func, select
 from billing_server.models import Alarm, Denial, Entry, ForkedEntry, Journal, MealPassRow
 from canteen.access_decision import Reason
 from canteen.meal_pass import PassAbandoned, PassCompleted
+from sync.facts import OrderApplied
 from sync.messages import GENESIS, topic_up, write_batch
-from tests.unit.billing_server.ledger_bench import LedgerBench, SignedDevice, denied, granted
+from sync.orders import PurgeCause, PurgeOrder
+from sync.signing import SigningKey
+from tests.unit.billing_server.ledger_bench import LedgerBench, SignedDevice, denied, granted, receipt_for
 
 pytest_plugins = ("tests.unit.billing_server.databases",)
 
@@ -141,10 +144,37 @@ def test_an_entry_that_does_not_chain_is_a_fork_too(bench: LedgerBench, terminal
 def test_a_bad_signature_stops_the_batch_there(bench: LedgerBench, terminal: SignedDevice) -> None:
     """What stood before it is durable; it and the rest are refused and counted."""
     terminal.note(denied(), denied(), denied())
-    forged = dataclasses.replace(terminal.journal[1], signature=bytes(64))
+    stranger = dataclasses.replace(terminal, signing=SigningKey(bytes(32)))
+    forged = stranger.sign(granted(bench.pupil()), 2, terminal.journal[0].digest)
     assert [1] == [a.sequence for a in bench.send(terminal, [terminal.journal[0], forged, terminal.journal[2]])]
     assert ["bad-signature"] == [kind for kind, _ in alarms(bench)]
     assert [3] == [a.sequence for a in bench.send(terminal)]
+
+
+def test_the_last_signature_vouches_for_a_straight_chain(bench: LedgerBench, terminal: SignedDevice) -> None:
+    """Each entry names the digest of the one before: nobody but the device can have made the earlier ones."""
+    terminal.note(denied(), denied(), denied())
+    spoiled = [dataclasses.replace(entry, signature=bytes(64)) for entry in terminal.journal[:2]]
+    assert [3] == [a.sequence for a in bench.send(terminal, [*spoiled, terminal.journal[2]])]
+    terminal.note(denied(), denied())
+    last = dataclasses.replace(terminal.journal[4], signature=bytes(64))
+    assert [4] == [a.sequence for a in bench.send(terminal, [terminal.journal[3], last])]
+    assert ["bad-signature"] == [kind for kind, _ in alarms(bench)]
+
+
+def test_a_receipt_is_taken_on_its_own_signature_only(bench: LedgerBench, terminal: SignedDevice) -> None:
+    """An officer has nothing but the receipt and the key."""
+    bench.answer_all(terminal)
+    with bench.services.database.writing() as session:
+        bench.services.purges.depart(session, bench.pupil(), PurgeCause.DEPARTURE, "Mme Roux")
+    for number, order in bench.orders(terminal):
+        if isinstance(order, PurgeOrder):
+            terminal.note(receipt_for(order, bench.clock.utc_now()), OrderApplied(number), denied())
+    receipt = next(entry for entry in terminal.journal if entry.kind == "purge-receipt")
+    spoiled = dataclasses.replace(receipt, signature=bytes(64))
+    sent = [spoiled if entry is receipt else entry for entry in terminal.journal]
+    assert [receipt.sequence - 1] == [a.sequence for a in bench.send(terminal, sent)]
+    assert [len(terminal.journal)] == [a.sequence for a in bench.send(terminal)]
 
 
 def test_a_changed_body_is_a_bad_signature(bench: LedgerBench, terminal: SignedDevice) -> None:

@@ -1,0 +1,84 @@
+"""The fast reader of batches and the protocol's own give one answer to any bytes."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from billing_server.batch_reading import ReadEntry, as_read, read_entries
+from canteen.clock import ManualClock
+from canteen.identifiers import DeviceId
+from canteen.meal_pass import PassCompleted
+from sync.errors import MalformedMessage
+from sync.messages import JournalEntry, read_batch, write_batch
+from sync.orders import DeviceRole
+from tests.unit.billing_server.ledger_bench import SignedDevice, denied, granted
+
+NOON = datetime(2026, 11, 23, 11, tzinfo=UTC)
+
+
+def _journal() -> list[JournalEntry]:
+    from canteen.identifiers import new_pupil_id
+
+    terminal = SignedDevice(DeviceId("terminal-1"), DeviceRole.TERMINAL, ManualClock(NOON))
+    for _ in range(3):
+        grant = granted(new_pupil_id())
+        terminal.note(grant, PassCompleted(grant.pass_id), denied())
+    return terminal.journal
+
+
+JOURNAL = _journal()
+WIRE = write_batch(JOURNAL)
+
+
+def _by_the_protocol(untrusted: bytes) -> list[ReadEntry] | None:
+    try:
+        return [as_read(entry) for entry in read_batch(untrusted)]
+    except MalformedMessage:
+        return None
+
+
+def _fast(untrusted: bytes) -> list[ReadEntry] | None:
+    try:
+        return read_entries(untrusted)
+    except MalformedMessage:
+        return None
+
+
+@given(st.integers(0, len(WIRE)), st.integers(0, 12), st.binary(max_size=12))
+@settings(max_examples=400, deadline=None)
+@example(0, 0, b"")
+@example(len(WIRE) - 8, 0, b",")
+def test_any_change_reads_the_same(at: int, gone: int, put: bytes) -> None:
+    """Cut, put in, put over: anywhere."""
+    changed = WIRE[:at] + put + WIRE[at + gone :]
+    assert _by_the_protocol(changed) == _fast(changed)
+
+
+_scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+_bodies = st.dictionaries(st.text(max_size=8), _scalars | st.lists(_scalars, max_size=2), max_size=5)
+
+
+@given(_bodies, st.booleans(), st.sampled_from(["T", " "]), st.integers(0, 3))
+@settings(max_examples=300, deadline=None)
+def test_any_body_reads_the_same(body: dict[str, Any], in_order: bool, between: str, more_signature: int) -> None:
+    """Canonical or not: floats, nested, escaped, signed zeros, keys out of order."""
+    entry = json.loads(write_batch(JOURNAL[:1]))["entries"][0]
+    entry["body"] = body
+    entry["header"]["recorded_at"] = entry["header"]["recorded_at"].replace("T", between)
+    entry["signature"] = "A" * 84 + "AA==" + "A" * more_signature
+    message = {"entries": [entry], "v": 1}
+    wire = json.dumps(message, sort_keys=in_order, separators=(",", ":"), ensure_ascii=False)
+    untrusted = wire.encode("utf-8", "surrogatepass")
+    assert _by_the_protocol(untrusted) == _fast(untrusted)
+
+
+def test_what_terminals_send_is_read_fast() -> None:
+    """And not only after the protocol's reader was asked too."""
+    from billing_server.batch_reading import _read_canonical
+
+    assert [as_read(entry) for entry in JOURNAL] == list(_read_canonical(WIRE))
