@@ -56,8 +56,9 @@ def _necks_from_left(hand: NDArray[np.bool_]) -> NDArray[np.bool_]:
             stretches.append((low, high))
         if len(widths) < 3:
             continue
-        neck = int(np.argmin(widths))
-        narrow = widths[neck]
+        narrow = min(widths)
+        # The end of the neck that is nearer to the finger.
+        neck = max(at for at, width in enumerate(widths) if width <= narrow + 1)
         before, behind = max(widths[: neck + 1]), max(widths[neck:])
         if (
             narrow * COARSE <= WIDEST_NECK_PX
