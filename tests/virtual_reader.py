@@ -7,6 +7,7 @@ that PC/SC's library looks up once.
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import signal
@@ -22,7 +23,9 @@ import pytest
 
 from firmware_bridge.card_keys import new_master_secret
 
-_SOCKET = Path(tempfile.mkdtemp(prefix="pcsc-")) / "pcscd.comm"
+_FOLDER = Path(tempfile.mkdtemp(prefix="pcsc-"))
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+_SOCKET = _FOLDER / "pcscd.comm"
 _DRIVER = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
 _PROGRAMS = ("pcscd", "ip", "unshare", "nsenter")
 _PORT = 0x8C7B
