@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hand_geometry.capture_device import CaptureDevice
-from hand_geometry.contour import trace_contour
+from hand_geometry.contour import Contour, trace_contour
 from hand_geometry.image_decoding import decode_image
 from hand_geometry.landmarks import Landmarks, find_landmarks
 from hand_geometry.measurements import FEATURE_NAMES, HandShape, features_of, measure
@@ -104,6 +104,24 @@ def _features_in(
     picture: NDArray[np.uint8], platen: Platen, mirrored: bool | None, lump_px: int
 ) -> Features | QualityReason:
     """The stages from picture to features, one after the other."""
+    seen = shape_in(picture, platen, mirrored, lump_px)
+    return seen if isinstance(seen, QualityReason) else seen.features
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One picture after every stage, for a human to check; never kept or logged."""
+
+    silhouette: Silhouette = field(repr=False)
+    contour: Contour = field(repr=False)
+    shape: HandShape = field(repr=False)
+    features: Features
+
+
+def shape_in(
+    picture: NDArray[np.uint8], platen: Platen, mirrored: bool | None = None, lump_px: int = 0
+) -> Seen | QualityReason:
+    """As ``acquire``, of a picture at the working size and in one look, with what was seen on the way."""
     silhouette = find_silhouette(picture, platen, lump_px=lump_px)
     if not isinstance(silhouette, Silhouette):
         return silhouette
@@ -124,7 +142,11 @@ def _features_in(
         return hand
     values = features_of(hand)
     posture = posture_of(silhouette, contour, landmarks)
-    return implausible(values) or Features(values, FEATURE_NAMES, platen, landmarks.mirrored, posture)
+    refused = implausible(values)
+    if refused is not None:
+        return refused
+    features = Features(values, FEATURE_NAMES, platen, landmarks.mirrored, posture)
+    return Seen(silhouette, contour, hand, features)
 
 
 def capture_hand(

@@ -13,8 +13,10 @@ import cv2
 
 from hand_geometry.errors import FittedNumbersError, TrialsError
 from hand_geometry.fitted_numbers import NUMBERS_FILE
+from hand_geometry.image_decoding import decode_image
 from hand_geometry.performance import FALSE_MATCH_RATES, equal_error_rate, false_non_match_rate, subject_bootstrap
 from hand_geometry.silhouette import Platen
+from hand_geometry.synthetic_hand import encode_png
 from hand_geometry.trials import Outcome, read_trials, run_trials, write_results
 
 if TYPE_CHECKING:
@@ -51,6 +53,11 @@ def _arguments() -> argparse.ArgumentParser:
     check.add_argument("--support", action="append", default=[], metavar="PLATEN=FOLDER", help="sets of other people")
     check.add_argument("--enrolled", type=int, default=3, help="enrolment pictures a subject")
     check.add_argument("--seeds", type=int, default=5, help="how many random halves")
+
+    show = commands.add_parser("show", help="draw what was measured over a picture, for a human to check")
+    show.add_argument("image", type=Path)
+    show.add_argument("--out", type=Path, required=True, help="PNG to write; it shows the hand: keep it as private")
+    show.add_argument("--platen", choices=platens, default=Platen.DARK.value)
     return parser
 
 
@@ -60,6 +67,18 @@ def _compare(arguments: argparse.Namespace) -> int:
     write_results(arguments.out, results)
     counts = {outcome: sum(one.outcome is outcome for one in results) for outcome in Outcome}
     _say(", ".join(f"{count} {outcome.value}" for outcome, count in counts.items()))
+    return EXIT_OK
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from hand_geometry.overlay import draw_overlay
+
+    image = decode_image(arguments.image.read_bytes()) if arguments.image.is_file() else None
+    if image is None:
+        raise TrialsError(f"{arguments.image}: no picture that can be read")
+    drawn, reason = draw_overlay(image, Platen(arguments.platen))
+    arguments.out.write_bytes(encode_png(drawn))
+    _say("measured" if reason is None else f"not measured: {reason}")
     return EXIT_OK
 
 
@@ -107,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
     arguments = _arguments().parse_args(argv)
     cv2.setNumThreads(1)
-    actions = {"compare": _compare, "fit": _fit, "crossvalidate": _crossvalidate}
+    actions = {"compare": _compare, "fit": _fit, "crossvalidate": _crossvalidate, "show": _show}
     try:
         return actions[arguments.command](arguments)
     except (TrialsError, FittedNumbersError) as error:

@@ -115,7 +115,7 @@ def test_noise_and_light(identity: int, seed: int, sigma: float, gain: float) ->
     colour=st.booleans(),
 )
 def test_any_pixels_give_a_value(seed: int, height: int, width: int, grains: int, platen: Platen, colour: bool) -> None:
-    """Pins that no picture raises: blobs of every size, in colour or grey, give features or a reason on every platen."""
+    """Pins that no picture raises: blobs of every size, in colour or grey, are measured or refused on every platen."""
     generator = np.random.default_rng(seed)
     coarse = generator.integers(0, 256, (grains, grains, 3) if colour else (grains, grains)).astype(np.uint8)
     image = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)

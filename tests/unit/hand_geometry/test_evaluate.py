@@ -9,6 +9,8 @@ import pytest
 
 from hand_geometry.evaluate import EXIT_INPUT, EXIT_OK, main
 from hand_geometry.fitted_numbers import load_numbers, read_provenance
+from hand_geometry.image_decoding import decode_image
+from hand_geometry.overlay import OUTLINE_BGR
 from hand_geometry.posture import Posture
 from hand_geometry.synthetic_hand import encode_jpeg, synthetic_hand
 
@@ -107,3 +109,15 @@ def test_numbers_are_fitted_and_measured(folder: Path, tmp_path: Path, capsys: p
     # Half of a half is too few people to calibrate on, which is said.
     assert EXIT_INPUT == main(["crossvalidate", str(folder), "--seeds", "1"])
     assert "too few" in capsys.readouterr().err
+
+
+def test_show_draws_over_the_picture(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pins that a human can see what was measured, and why not."""
+    out = tmp_path / "drawn.png"
+    assert EXIT_OK == main(["show", str(folder / "0_0.jpg"), "--out", str(out)])
+    drawn = decode_image(out.read_bytes())
+    assert drawn is not None
+    assert (drawn == OUTLINE_BGR).all(axis=2).any()
+    assert EXIT_OK == main(["show", str(folder / "0_0.jpg"), "--out", str(out), "--platen", "backlit"])
+    assert "not measured: " in capsys.readouterr().out
+    assert EXIT_INPUT == main(["show", str(folder / "broken.jpg"), "--out", str(out)])

@@ -1,0 +1,53 @@
+"""What was measured, drawn over the picture: outline, axes, widths, valleys, and what was taken for foreign."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hand_geometry.acquisition import SECOND_LOOKS_PX, WORTH_A_SECOND_LOOK, Seen, shape_in
+from hand_geometry.measurements import BEND_STATIONS, WIDTH_STATIONS, FingerShape
+from hand_geometry.quality import QualityReason
+from hand_geometry.silhouette import Platen, at_working_size
+
+OUTLINE_BGR = (255, 255, 0)
+HIDDEN_BGR = (0, 0, 255)
+FOREIGN_BGR = (255, 0, 255)
+WIDTH_BGR = (0, 200, 255)
+VALLEY_BGR = (0, 0, 255)
+DIMMED = 0.6
+
+
+def draw_overlay(image: NDArray[np.uint8], platen: Platen) -> tuple[NDArray[np.uint8], QualityReason | None]:
+    """The dimmed picture at the working size with the measurements on it, and the reason where there are none."""
+    picture = at_working_size(image)
+    seen = shape_in(picture, platen)
+    for lump_px in SECOND_LOOKS_PX:
+        if isinstance(seen, Seen) or seen not in WORTH_A_SECOND_LOOK:
+            break
+        again = shape_in(picture, platen, lump_px=lump_px)
+        seen = again if isinstance(again, Seen) else seen
+    drawn = (picture * DIMMED).astype(np.uint8)
+    if not isinstance(seen, Seen):
+        return drawn, seen
+    if seen.silhouette.foreign is not None:
+        drawn[seen.silhouette.foreign > 0] = FOREIGN_BGR
+    cv2.polylines(drawn, [np.rint(seen.contour.points).astype(np.int32)], True, OUTLINE_BGR, 2, cv2.LINE_AA)
+    for x, y in np.rint(seen.contour.points[seen.contour.hidden]).astype(int):
+        cv2.circle(drawn, (int(x), int(y)), 1, HIDDEN_BGR, cv2.FILLED)
+    for finger in seen.shape.fingers:
+        _draw_finger(drawn, finger, 1.0 if seen.features.mirrored else -1.0)
+    for x, y in np.rint(seen.shape.valleys_px).astype(int):
+        cv2.circle(drawn, (int(x), int(y)), 6, VALLEY_BGR, 2)
+    return drawn, None
+
+
+def _draw_finger(drawn: NDArray[np.uint8], finger: FingerShape, sign: float) -> None:
+    """Every width across the finger's bent midline."""
+    normal = sign * np.array([-finger.axis[1], finger.axis[0]])
+    for station, width in zip(WIDTH_STATIONS, finger.widths_px, strict=True):
+        bend = float(np.interp(station, BEND_STATIONS, finger.bends_px))
+        middle = finger.tip_px + finger.axis * station * finger.length_px + normal * bend
+        ends = [np.rint(middle + side * normal * width / 2.0).astype(int) for side in (1.0, -1.0)]
+        cv2.line(drawn, (int(ends[0][0]), int(ends[0][1])), (int(ends[1][0]), int(ends[1][1])), WIDTH_BGR, 1)
