@@ -1,12 +1,13 @@
-"""Many rows in one go: COPY on PostgreSQL, which takes a third of the time of INSERT, and one statement on SQLite."""
+"""Many rows or values at once: on PostgreSQL by COPY (a third of the time of INSERT) and arrays, on SQLite by JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from psycopg import Connection, sql
-from sqlalchemy import Table, insert
+from sqlalchemy import ARRAY, Select, Table, Text, cast, func, insert, select
 from sqlalchemy.orm import Session
 
 from billing_server.models import Base
@@ -29,3 +30,10 @@ def insert_rows(session: Session, model: type[Base], columns: Sequence[str], row
     with driver.cursor() as cursor, cursor.copy(statement) as copy:
         for row in rows:
             copy.write_row(row)
+
+
+def value_set(session: Session, values: Iterable[str]) -> Select[tuple[str]]:
+    """`values` as a subquery for `in_`: one parameter; thousands of them take 60 ms to write out."""
+    if session.get_bind().dialect.name == "postgresql":
+        return select(func.unnest(cast(list(values), ARRAY(Text))))
+    return select(func.json_each(json.dumps(list(values))).table_valued("value").c.value)

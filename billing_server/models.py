@@ -78,6 +78,11 @@ class Device(Base):
     last_order: Mapped[int] = mapped_column(default=0)
     lease_issued_at: Mapped[datetime | None]
     last_contact: Mapped[datetime | None]
+    said_entries: Mapped[int | None]
+    """How many entries its journal has by its own word, at its last hello."""
+    said_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    """No more orders and no certificate: stolen, sold or broken. What it had sent stays."""
 
 
 class Journal(Base):
@@ -282,6 +287,8 @@ class Purge(Base):
     asked_by: Mapped[str]
     deadline: Mapped[datetime]
     completed_at: Mapped[datetime | None]
+    lease_ended_at: Mapped[datetime | None]
+    """The deadline passed without all receipts: from here on the lease has ended what was out of reach."""
 
 
 class PurgeHolder(Base):
@@ -349,3 +356,94 @@ class Setting(Base):
 
     name: Mapped[str] = mapped_column(_Word, primary_key=True)
     value: Mapped[str]
+
+
+class PassSettlement(Base):
+    """A human's word on a pass that no rule bills by itself; the latest word about a pass counts, all are kept."""
+
+    __tablename__ = "pass_settlements"
+    __table_args__ = (Index(None, "device", "pass_id"),)
+
+    id: Mapped[int] = mapped_column(_RowNumber, primary_key=True, autoincrement=True)
+    device: Mapped[str] = mapped_column(_Device)
+    pass_id: Mapped[str] = mapped_column(String(26))
+    decision: Mapped[str] = mapped_column(_Word)
+    reason: Mapped[str]
+    settled_by: Mapped[str]
+    settled_at: Mapped[datetime]
+
+
+class ForkSettlement(Base):
+    """A human has compared two versions of a journal and said which passes happened; the versions stay as they are."""
+
+    __tablename__ = "fork_settlements"
+    __table_args__ = (Index(None, "device", "generation"),)
+
+    id: Mapped[int] = mapped_column(_RowNumber, primary_key=True, autoincrement=True)
+    device: Mapped[str] = mapped_column(_Device)
+    generation: Mapped[str] = mapped_column(_Generation)
+    up_to_fork: Mapped[int]
+    """The highest `forked_entries.id` that was looked at; later ones are a new trouble."""
+    decision: Mapped[str] = mapped_column(_Word)
+    passes_taken: Mapped[int]
+    settled_by: Mapped[str]
+    settled_at: Mapped[datetime]
+
+
+class AccountEntry(Base):
+    """An external's prepaid meals, in cents: bought, eaten, corrected. Only ever added to.
+
+    `meal` is "pupil/day/period" for a meal that was eaten: unique, so that one meal is debited once, whatever comes
+    twice.
+    """
+
+    __tablename__ = "account_entries"
+
+    id: Mapped[int] = mapped_column(_RowNumber, primary_key=True, autoincrement=True)
+    pupil: Mapped[str] = mapped_column(_Pupil, index=True)
+    kind: Mapped[str] = mapped_column(_Word)
+    cents: Mapped[int]
+    meal: Mapped[str | None] = mapped_column(unique=True)
+    device: Mapped[str | None] = mapped_column(_Device)
+    pass_id: Mapped[str | None] = mapped_column(String(26))
+    noted_by: Mapped[str]
+    noted_at: Mapped[datetime]
+
+
+class DayCertificate(Base):
+    """Each daily certificate ever made, as it was signed; a later one of the same day does not replace it."""
+
+    __tablename__ = "day_certificates"
+
+    id: Mapped[int] = mapped_column(_RowNumber, primary_key=True, autoincrement=True)
+    day: Mapped[date] = mapped_column(index=True)
+    statement: Mapped[str]
+    signature: Mapped[bytes]
+    made_by: Mapped[str]
+    made_at: Mapped[datetime]
+
+
+class EnrollmentCode(Base):
+    """A one-time code with which a device comes in; only its digest is kept."""
+
+    __tablename__ = "enrollment_codes"
+
+    code_digest: Mapped[str] = mapped_column(_Digest, primary_key=True)
+    device: Mapped[str] = mapped_column(_Device)
+    role: Mapped[str] = mapped_column(_Word)
+    made_by: Mapped[str]
+    made_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class IssuedCertificate(Base):
+    """A certificate that our authority gave to a device."""
+
+    __tablename__ = "issued_certificates"
+
+    serial: Mapped[str] = mapped_column(_Digest, primary_key=True)
+    device: Mapped[str] = mapped_column(_Device, index=True)
+    issued_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from billing_server.alarms import AlarmKind, raise_alarm
-from billing_server.bulk import insert_rows
+from billing_server.bulk import insert_rows, value_set
 from billing_server.cards import CardDesk
 from billing_server.consents import ConsentDesk
 from billing_server.models import Denial, Device, FeedPosition, Holding, MealPassRow, PupilRow
@@ -275,7 +275,7 @@ def _known_passes(session: Session, device: str, pass_ids: set[str]) -> dict[str
         return {}
     rows = session.execute(
         select(MealPassRow.pass_id, MealPassRow.outcome).where(
-            MealPassRow.device == device, MealPassRow.pass_id.in_(pass_ids)
+            MealPassRow.device == device, MealPassRow.pass_id.in_(value_set(session, pass_ids))
         )
     )
     return {row.pass_id: row.outcome for row in rows}
