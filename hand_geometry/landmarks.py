@@ -92,9 +92,7 @@ def find_landmarks(silhouette: Silhouette, contour: Contour) -> Landmarks | Qual
 
 
 def _palm(mask: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float]:
-    """Centre and radius of the largest disc inside the hand; the wrist and a bare forearm are narrower than the
-    palm.
-    """
+    """Centre and radius of the largest disc in the hand: the palm, since wrist and forearm are narrower."""
     small = cv2.resize(mask, None, fx=1 / COARSE, fy=1 / COARSE, interpolation=cv2.INTER_AREA)
     small = cv2.copyMakeBorder(
         cv2.threshold(small, 127, 255, cv2.THRESH_BINARY)[1], 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0.0,)

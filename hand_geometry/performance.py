@@ -30,9 +30,7 @@ class TrialScores:
 
 
 def equal_error_rate(genuine: NDArray[np.float64], impostor: NDArray[np.float64]) -> float:
-    """Where the shares of rejected genuine and of accepted impostor trials meet; the mean of both at the nearest
-    threshold.
-    """
+    """Where the rates of rejected genuine and of accepted impostor trials meet: their mean at the nearest threshold."""
     if not len(genuine) or not len(impostor):
         return math.nan
     thresholds = np.unique(np.concatenate([genuine, impostor]))

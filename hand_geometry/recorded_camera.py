@@ -1,6 +1,4 @@
-"""Recorded frames in place of a camera, for tests: the pictures of a folder in order of their names, or a video
-file.
-"""
+"""Recorded frames in place of a camera, for tests: a folder of pictures in order of their names, or a video."""
 
 from __future__ import annotations
 

@@ -16,9 +16,7 @@ from hand_geometry.fitted_numbers import FittedNumbers
 def raw_score(
     numbers: FittedNumbers, reference: NDArray[np.float64], sample_count: int, probe: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Negated log likelihood ratio of (…, k) probes to a (k,) reference that is the mean of ``sample_count``
-    samples.
-    """
+    """Negated log likelihood ratio of (…, k) probes to a (k,) reference, the mean of ``sample_count`` samples."""
     between = numbers.between
     posterior = between / (sample_count * between + 1.0)
     expected = sample_count * posterior * reference

@@ -1,6 +1,4 @@
-"""First stage: which pixels are hand. Nothing here knows a skin tone or a peg's colour: both are learnt from the
-picture.
-"""
+"""First stage: which pixels are hand. No skin tone and no peg's colour is known: both are read from the picture."""
 
 from __future__ import annotations
 

@@ -180,9 +180,7 @@ class _Placement:
 
 
 def _cover(polygons: list[NDArray[np.float64]]) -> NDArray[np.float32]:
-    """How much of each pixel is hand, (H, W) in 0..1; blurring and cutting again rounds the webs between the
-    fingers.
-    """
+    """How much of each pixel is hand, (H, W) in 0..1; blurring and cutting again rounds the webs of the fingers."""
     drawn = np.zeros((HEIGHT_PX, WIDTH_PX), dtype=np.uint8)
     for polygon in polygons:
         cv2.fillPoly(drawn, [np.rint(polygon * 16).astype(np.int32)], 255, cv2.LINE_AA, shift=4)
