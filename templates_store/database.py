@@ -1,12 +1,12 @@
-"""The SQLCipher file under SQLAlchemy: how it is made, opened, and what its errors are called."""
+"""The SQLCipher file under SQLAlchemy: how it is opened, keyed anew, folded, and what its errors are called."""
 
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlcipher3.dbapi2
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -15,8 +15,17 @@ from sqlalchemy.pool import StaticPool
 
 from templates_store.errors import StoreUnavailable
 
+Driver = Any
+"""The driver's own connection; it has no types."""
+
 _BUSY_S = 2.0
 """Nothing else writes this file; whoever looks at it (a backup) is gone sooner than this."""
+
+_NOT_A_DATABASE = 26
+"""SQLITE_NOTADB: what SQLCipher says of a first page that its key does not open."""
+
+_CACHE_KIB = 64 * 1024
+"""At most: a school of 2,000 takes 2 MiB. Pages in the cache are not decrypted again, so that a look-up stays flat."""
 
 _AFTER_KEY = (
     "PRAGMA journal_mode = WAL",
@@ -25,6 +34,7 @@ _AFTER_KEY = (
     "PRAGMA secure_delete = ON",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA foreign_keys = ON",
+    f"PRAGMA cache_size = -{_CACHE_KIB}",
 )
 
 
@@ -37,27 +47,39 @@ def create_private(path: Path) -> None:
         raise StoreUnavailable(f"the store cannot be made: {error.strerror}") from error
 
 
-def open_engine(path: Path, file_key: bytes) -> Engine:
-    """One connection, opened with a raw key (it is random: stretching it for 150 ms would add nothing)."""
+def open_driver(path: Path, file_key: bytes) -> Driver | None:
+    """A connection with a raw key (it is random: stretching it for 150 ms would add nothing), or None: another key.
 
-    def connect() -> sqlcipher3.dbapi2.Connection:
+    Raises:
+        StoreUnavailable: the file cannot be read, or is damaged behind its first page.
+    """
+    connection = None
+    try:
         connection = sqlcipher3.dbapi2.connect(
             str(path), timeout=_BUSY_S, check_same_thread=False, isolation_level=None
         )
-        try:
-            # Pages and keys are locked in memory where the system allows, and wiped when freed.
-            connection.execute("PRAGMA cipher_memory_security = ON")
-            connection.execute(f"PRAGMA key = \"x'{file_key.hex()}'\"")
-            for pragma in _AFTER_KEY:
-                connection.execute(pragma)
-        except sqlcipher3.dbapi2.Error:
+        # A key that does not fit is a question here, not an event for the log.
+        connection.execute("PRAGMA cipher_log_level = NONE")
+        # Pages and keys are locked in memory where the system allows, and wiped when freed.
+        connection.execute("PRAGMA cipher_memory_security = ON")
+        connection.execute(f"PRAGMA key = \"x'{file_key.hex()}'\"")
+        for pragma in _AFTER_KEY:
+            connection.execute(pragma)
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlcipher3.dbapi2.Error as error:
+        if connection is not None:
             connection.close()
-            raise
-        return connection
+        if getattr(error, "sqlite_errorcode", None) == _NOT_A_DATABASE:
+            return None
+        raise StoreUnavailable(f"the store cannot be opened: {error}") from error
+    return connection
 
+
+def engine_over(driver: Driver) -> Engine:
+    """SQLAlchemy over this one connection."""
     engine = create_engine(
         "sqlite+pysqlite://",
-        creator=connect,
+        creator=lambda: driver,
         module=sqlcipher3.dbapi2,
         poolclass=StaticPool,
         # An error names the statement; the names and codes in it are nobody's business.
@@ -72,15 +94,23 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
 
 
-def fold_log(connection: Connection) -> None:
+def rekey(driver: Driver, file_key: bytes) -> None:
+    """Encrypts every page anew, in one transaction of SQLCipher's own. Raises StoreUnavailable: the old key stands."""
+    with errors_named():
+        answer = driver.execute(f"PRAGMA rekey = \"x'{file_key.hex()}'\"").fetchone()
+    if answer is None or answer[0] != "ok":
+        raise StoreUnavailable("the store could not be encrypted anew")
+
+
+def fold_log(driver: Driver) -> None:
     """Folds the write-ahead log back and empties it: it keeps what a purge has just erased.
 
     Raises:
         StoreUnavailable: another process is reading the store.
     """
-    driver: sqlite3.Connection | None = connection.connection.driver_connection
-    if driver is None or driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-        raise StoreUnavailable("another process holds the store: its log cannot be emptied")
+    with errors_named():
+        if driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            raise StoreUnavailable("another process holds the store: its log cannot be emptied")
 
 
 @contextmanager
@@ -91,4 +121,9 @@ def errors_named() -> Iterator[None]:
     except DBAPIError as error:
         raise StoreUnavailable(f"the store failed: {error.orig}") from error
     except (SQLAlchemyError, sqlcipher3.dbapi2.Error) as error:
-        raise StoreUnavailable(f"the store failed: {type(error).__name__}") from error
+        raise StoreUnavailable(f"the store failed: {error if _is_plain(error) else type(error).__name__}") from error
+
+
+def _is_plain(error: Exception) -> bool:
+    """Whether it is the driver's own sentence: it names tables, never values."""
+    return isinstance(error, sqlcipher3.dbapi2.Error)

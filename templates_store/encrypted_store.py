@@ -3,46 +3,48 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from canteen.consent import Consent, ConsentState
 from canteen.credentials import CardNumber, PersonalCode
 from canteen.errors import CanteenError
 from canteen.identifiers import PupilId
-from templates_store.database import create_private, errors_named, fold_log, open_engine
 from templates_store.errors import CodeTaken, ConsentMissing, StoreUnavailable, UnknownPupil
 from templates_store.key_source import KeySource
-from templates_store.lease import lease_holds, longer_lease
-from templates_store.models import (
-    SCHEMA_VERSION,
-    Base,
-    CardRow,
-    ConsentRow,
-    DocumentRow,
-    PupilRow,
-    ReferenceRow,
-    StoreState,
+from templates_store.lease import Lease, LeaseStanding
+from templates_store.lease_columns import read_lease, write_lease
+from templates_store.models import CardRow, ConsentRow, DocumentRow, PupilRow, ReferenceRow
+from templates_store.pupil_keys import create_pupil_key, pupil_key
+from templates_store.purge import (
+    absentees,
+    buried_revision,
+    destroy_all_references,
+    is_held,
+    last_erasure,
+    purge_everything_of,
+    purge_pupil,
 )
-from templates_store.pupil_keys import FIRST_EPOCH, Epoch, create_pupil_key, open_epoch, present_epoch, pupil_key
-from templates_store.purge import buried_revision, last_erasure, purge_all_but, purge_pupil
 from templates_store.records import (
+    PUPIL_BY_CODE,
+    PUPIL_BY_PSEUDONYM,
     PUPIL_RECORDS,
-    REFERENCES,
+    REFERENCE,
     entitlements_text,
     instant_text,
-    optional_instant,
+    pupil_of,
     read_consent,
     read_pupil,
 )
-from templates_store.sealing import code_bound, derive_keys, keyed_digest, reference_bound, seal, unseal
+from templates_store.sealing import EpochKeys, code_bound, keyed_digest, reference_bound, seal, unseal
+from templates_store.self_test import run_self_test
 from templates_store.standing import Standing, standings
 from templates_store.store import (
     CardRecord,
@@ -52,89 +54,90 @@ from templates_store.store import (
     ReferenceAbsence,
     StoredReference,
 )
+from templates_store.store_file import StoreFile
+
+_log = logging.getLogger("canteen.store")
 
 _REFUSING = frozenset({ConsentState.OPPOSED.value, ConsentState.WITHDRAWN.value})
+
+_TEND_EVERY_S = 60.0
+"""Running time is written down this often: a power cut costs its count a minute, a write a minute costs nothing."""
+
+
+def running_time_s() -> float:
+    """Seconds this machine has been on, asleep or not; no setting of the clock moves it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class EncryptedStore:
     """`TemplateStore` in one SQLCipher file. Safe to share between threads; one process at a time writes it."""
 
-    def __init__(self, path: Path, key_source: KeySource) -> None:
+    def __init__(self, path: Path, key_source: KeySource, running_s: Callable[[], float] = running_time_s) -> None:
         """Opens the store in `path`, or makes a new one.
 
         Raises:
             StoreUnavailable: the key is missing or does not open it, the file is damaged, or a later program made it.
+            StoreRolledBack: an older copy of it was put back.
+            SelfTestFailed: the cryptography of this machine does not give its published answers.
         """
-        self._lock = threading.RLock()
-        self._closed = False
-        is_new = not path.exists()
-        self._keys = derive_keys(key_source.secret(may_create=is_new))
-        if is_new:
-            create_private(path)
-        self._engine = open_engine(path, self._keys.file)
-        try:
-            self._prepare()
-        except StoreUnavailable:
-            self.close()
-            raise
+        run_self_test()
+        self._running_s = running_s
+        self._file = StoreFile(path, key_source)
+        self._keys = self._file.keys
+        self._tended_at_s = running_s()
+        self._lease = self._read_lease()
 
     def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            self._engine.dispose()
+        self._file.close()
+
+    @property
+    def rolled_back(self) -> bool:
+        """Whether an older copy of the file was put back. No reference is compared until a fresh lease."""
+        return self._file.rolled_back
 
     # The roster
 
     def put_pupils(self, pupils: Sequence[tuple[PupilRecord, PersonalCode]], *, whole: bool) -> list[PupilId]:
         by_pupil = {record.pupil: (record, code) for record, code in pupils}
         lookups = {pupil: self._code_lookup(code) for pupil, (_, code) in by_pupil.items()}
-        with self._writing() as connection:
-            gone = purge_all_but(connection, self._keys, by_pupil.keys()) if whole else []
-            held = {
-                row.pupil: row.code_lookup for row in connection.execute(select(PupilRow.pupil, PupilRow.code_lookup))
-            }
-            taken = {lookup for pupil, lookup in held.items() if pupil not in by_pupil}
-            if len(set(lookups.values())) < len(lookups) or taken & set(lookups.values()):
-                raise CodeTaken("two pupils with one code")
-            # Codes may change hands within one roster: let go of all of them before any is given again.
-            changed = [{"whose": p} for p, lookup in lookups.items() if held.get(p, lookup) != lookup]
-            if changed:
-                connection.exec_driver_sql("UPDATE pupil SET code_lookup = NULL WHERE pupil = :whose", changed)
-            epoch = present_epoch(connection, self._keys)
-            for pupil, (record, code) in by_pupil.items():
-                self._put_pupil(connection, epoch, record, code, known=pupil in held)
-        if gone:
-            self._fold_log()
+        with self._file.lock:
+            gone: list[PupilId] = []
+            if whole:
+                with self._file.reading() as connection:
+                    gone = absentees(connection, by_pupil.keys())
+            if not gone:
+                with self._file.writing() as connection:
+                    self._put_roster(connection, by_pupil, lookups)
+                return []
+            self._file.new_epoch(lambda connection: self._replace_roster(connection, gone, by_pupil, lookups))
         return gone
 
     def pupil(self, pupil: PupilId) -> PupilRecord | None:
-        with self._reading() as connection:
-            row = connection.execute(PUPIL_RECORDS.where(PupilRow.pupil == pupil)).one_or_none()
-        return None if row is None else read_pupil(row)
+        row = self._file.row(PUPIL_BY_PSEUDONYM, (pupil,))
+        return None if row is None else pupil_of(row)
 
     def pupils(self) -> Iterator[PupilRecord]:
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             rows = connection.execute(PUPIL_RECORDS.order_by(PupilRow.class_name, PupilRow.last_name)).all()
         return map(read_pupil, rows)
 
     def standings(self) -> list[Standing]:
         """Every pupil with where they stand, by class and name."""
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             return list(standings(connection))
 
     def find_by_code(self, code: PersonalCode) -> PupilRecord | None:
-        with self._reading() as connection:
-            row = connection.execute(PUPIL_RECORDS.where(PupilRow.code_lookup == self._code_lookup(code))).one_or_none()
-        return None if row is None else read_pupil(row)
+        row = self._file.row(PUPIL_BY_CODE, (self._code_lookup(code),))
+        return None if row is None else pupil_of(row)
 
     def code_of(self, pupil: PupilId) -> PersonalCode | None:
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             sealed = connection.execute(
                 select(PupilRow.sealed_code).where(PupilRow.pupil == pupil)
             ).scalar_one_or_none()
             if sealed is None:
                 return None
-            key = pupil_key(connection, present_epoch(connection, self._keys), pupil)
+            key = pupil_key(connection, self._file.epoch, pupil)
         try:
             return PersonalCode(unseal(key, sealed, code_bound(pupil)).decode("ascii"))
         except (CanteenError, ValueError) as error:
@@ -144,7 +147,7 @@ class EncryptedStore:
 
     def put_card(self, card: CardNumber, pupil: PupilId) -> None:
         """A card that was blocked stays so: a lost card that turns up again may have been copied meanwhile."""
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             self._require(connection, pupil)
             put = upsert(CardRow).values(card_lookup=self._card_lookup(card), pupil=pupil, blocked=False)
             connection.execute(
@@ -152,19 +155,19 @@ class EncryptedStore:
             )
 
     def block_card(self, card: CardNumber) -> None:
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             put = upsert(CardRow).values(card_lookup=self._card_lookup(card), pupil=None, blocked=True)
             connection.execute(put.on_conflict_do_update(index_elements=[CardRow.card_lookup], set_={"blocked": True}))
 
     def find_by_card(self, card: CardNumber) -> CardRecord | None:
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             row = connection.execute(
                 select(CardRow.pupil, CardRow.blocked).where(CardRow.card_lookup == self._card_lookup(card))
             ).one_or_none()
         return None if row is None or row.pupil is None else CardRecord(PupilId(row.pupil), row.blocked)
 
     def has_card(self, pupil: PupilId) -> bool:
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             query = select(CardRow.card_lookup).where(CardRow.pupil == pupil, CardRow.blocked.is_(False))
             return connection.execute(query.limit(1)).first() is not None
 
@@ -179,13 +182,13 @@ class EncryptedStore:
             "given_by": None if consent is None else consent.given_by.value,
             "given_at": None if consent is None else instant_text(consent.given_at),
         }
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             self._require(connection, pupil)
             put = upsert(ConsentRow).values(pupil=pupil, **columns)
             connection.execute(put.on_conflict_do_update(index_elements=[ConsentRow.pupil], set_=columns))
 
     def consent_of(self, pupil: PupilId) -> tuple[ConsentState, Consent | None]:
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             row = connection.execute(
                 select(ConsentRow.state, ConsentRow.notice_version, ConsentRow.given_by, ConsentRow.given_at).where(
                     ConsentRow.pupil == pupil
@@ -203,13 +206,12 @@ class EncryptedStore:
         A terminal has no consent record of its own, so no record (NONE) does not stand in the way; one that says
         opposed or withdrawn does. A revision at or below that of a reference erased here is a replay, too.
         """
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             self._require(connection, pupil)
             if self._consent_refuses(connection, pupil):
                 raise ConsentMissing("opposition or withdrawal is on record")
             if revision <= self._revision_floor(connection, pupil):
                 return False
-            epoch = present_epoch(connection, self._keys)
             bound = reference_bound(
                 pupil, revision, consent.notice_version, consent.given_by.value, instant_text(consent.given_at)
             )
@@ -218,57 +220,100 @@ class EncryptedStore:
                 "notice_version": consent.notice_version,
                 "given_by": consent.given_by.value,
                 "given_at": instant_text(consent.given_at),
-                "sealed_reference": seal(pupil_key(connection, epoch, pupil), reference, bound),
+                "sealed_reference": seal(pupil_key(connection, self._file.epoch, pupil), reference, bound),
             }
             put = upsert(ReferenceRow).values(pupil=pupil, **columns)
             connection.execute(put.on_conflict_do_update(index_elements=[ReferenceRow.pupil], set_=columns))
         return True
 
     def reference(self, pupil: PupilId, now: datetime) -> StoredReference | ReferenceAbsence:
-        with self._reading() as connection:
+        with self._file.lock:
             # One question to the file: this stands between a laid hand and an open turnstile.
-            row = connection.execute(REFERENCES.where(ReferenceRow.pupil == pupil)).one_or_none()
-        if row is None or row.state in _REFUSING:
+            row = self._file.row(REFERENCE, (pupil,))
+            epoch, rolled_back, lease = self._file.epoch, self._file.rolled_back, self._lease
+            ran_s = self._running_s() - self._tended_at_s
+        if row is None:
             return ReferenceAbsence.NONE
-        if not lease_holds(now, optional_instant(row.high_water_mark), optional_instant(row.lease_until)):
+        revision, notice_version, given_by, given_at, sealed, wrapped_key, state = row
+        if state in _REFUSING:
+            return ReferenceAbsence.NONE
+        if rolled_back or not lease.holds(now, ran_s):
             return ReferenceAbsence.LEASE_EXPIRED
-        consent = read_consent(row.notice_version, row.given_by, row.given_at)
-        key = open_epoch(row.epoch, row.wrapped_epoch_key, self._keys).unwrap(pupil, row.wrapped_key)
-        content = unseal(
-            key,
-            row.sealed_reference,
-            reference_bound(pupil, row.revision, row.notice_version, row.given_by, row.given_at),
-        )
-        return StoredReference(pupil, row.revision, consent, content)
+        key = epoch.unwrap(pupil, wrapped_key)
+        content = unseal(key, sealed, reference_bound(pupil, revision, notice_version, given_by, given_at))
+        return StoredReference(pupil, revision, read_consent(notice_version, given_by, given_at), content)
 
     def reference_revision(self, pupil: PupilId) -> int:
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             return self._held_revision(connection, pupil)
 
     def revision_floor(self, pupil: PupilId) -> int:
         """The highest revision there ever was here, erased ones included: the next one must lie above it."""
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             return self._revision_floor(connection, pupil)
 
     # Lease, purge, documents, time
 
     def renew_lease(self, until: datetime) -> None:
-        with self._writing() as connection:
-            present = connection.execute(select(StoreState.lease_until)).scalar_one()
-            longer = longer_lease(optional_instant(present), until)
-            connection.execute(update(StoreState).values(lease_until=instant_text(longer)))
+        with self._file.lock:
+            fresh = self._lease.renewed(until)
+            if fresh is not self._lease:
+                self._file.forgive_rollback()
+            self._keep_lease(fresh)
+
+    def note_signed_time(self, signed_time: datetime, now: datetime) -> None:
+        """The server signed this instant, and we have verified it ourselves: the second opinion about the clock."""
+        with self._file.lock:
+            self._keep_lease(self._lease.signed(signed_time, now))
+            self.tend(now)
+
+    def tend(self, now: datetime) -> LeaseStanding:
+        """Add up running time and do what the lease asks for: suspend, or destroy the references. Call it every minute.
+
+        Raises:
+            StoreUnavailable: call again; what has to be destroyed still is.
+        """
+        with self._file.lock:
+            ran_s = max(0.0, self._running_s() - self._tended_at_s)
+            lease = self._lease.tended(now, ran_s)
+            if ran_s >= _TEND_EVERY_S or lease.suspended != self._lease.suspended:
+                self._keep_lease(lease)
+                self._tended_at_s += ran_s
+            if lease.end is not None and lease.destroyed_because is None:
+                self._end_lease(lease)
+            return self._lease.standing(now)
+
+    @property
+    def lease(self) -> Lease:
+        """Everything known of lease and time."""
+        with self._file.lock:
+            self._file.require_open()
+            return self._lease
 
     @property
     def lease_until(self) -> datetime | None:
-        with self._reading() as connection:
-            return optional_instant(connection.execute(select(StoreState.lease_until)).scalar_one())
+        return self.lease.until
+
+    @property
+    def high_water_mark(self) -> datetime | None:
+        return self.lease.high_water_mark
+
+    def note_instant(self, instant: datetime) -> None:
+        with self._file.lock:
+            self._keep_lease(self._lease.noted(instant))
 
     def purge(self, pupil: PupilId, erasure: Erasure) -> PurgeOutcome:
-        with self._writing() as connection:
-            outcome = purge_pupil(connection, self._keys, pupil, erasure)
-        # Even when nothing was held: a kill may have struck between the purge and the folding, and this is the retry.
-        self._fold_log()
-        return outcome
+        with self._file.lock:
+            with self._file.reading() as connection:
+                held = is_held(connection, pupil, erasure)
+            if held:
+                return self._file.new_epoch(
+                    lambda connection: purge_pupil(connection, self._keys, self._file.epoch, pupil, erasure)
+                )
+            # A failure may have struck between the purge and its end, and this is the retry.
+            self._file.finish()
+            number = self._file.epoch.number
+            return PurgeOutcome(None, number, number)
 
     def last_erasure(self, pupil: PupilId) -> PurgeOutcome | None:
         """What the latest erasure of a reference of this pupil said.
@@ -276,62 +321,85 @@ class EncryptedStore:
         A purge that is asked for again, after a kill or because the station erased at once by itself, finds nothing;
         its receipt still names what was erased.
         """
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             return last_erasure(connection, self._keys, pupil)
 
     @property
     def epoch(self) -> int:
         """The number of the present key epoch."""
-        with self._reading() as connection:
-            return connection.execute(select(StoreState.epoch)).scalar_one()
+        with self._file.lock:
+            self._file.require_open()
+            return self._file.epoch.number
 
     def put_document(self, name: str, content: Mapping[str, Any]) -> None:
         text = json.dumps(content, ensure_ascii=False, allow_nan=False)
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             put = upsert(DocumentRow).values(name=name, content=text)
             connection.execute(put.on_conflict_do_update(index_elements=[DocumentRow.name], set_={"content": text}))
 
     def document(self, name: str) -> dict[str, Any] | None:
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             text = connection.execute(select(DocumentRow.content).where(DocumentRow.name == name)).scalar_one_or_none()
         content: dict[str, Any] | None = None if text is None else json.loads(text)
         return content
 
-    def note_instant(self, instant: datetime) -> None:
-        text = instant_text(instant)
-        with self._writing() as connection:
-            mark = func.coalesce(StoreState.high_water_mark, "")
-            connection.execute(update(StoreState).where(mark < text).values(high_water_mark=text))
-
-    @property
-    def high_water_mark(self) -> datetime | None:
-        with self._reading() as connection:
-            return optional_instant(connection.execute(select(StoreState.high_water_mark)).scalar_one())
-
     # Inside
 
-    def _prepare(self) -> None:
-        with self._writing() as connection:
-            if connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one() == 0:
-                Base.metadata.create_all(connection)
-                epoch = Epoch.fresh(FIRST_EPOCH)
-                connection.execute(
-                    insert(StoreState).values(
-                        only_row=1,
-                        schema_version=SCHEMA_VERSION,
-                        epoch=epoch.number,
-                        wrapped_epoch_key=epoch.wrapped(self._keys.root),
-                    )
-                )
-            version = connection.execute(select(StoreState.schema_version)).scalar_one_or_none()
-            if version != SCHEMA_VERSION:
-                raise StoreUnavailable(f"the store has format {version}; this program knows format {SCHEMA_VERSION}")
-            present_epoch(connection, self._keys)
-        # A kill between a purge and its folding leaves erased pages in the log: finish it now.
-        self._fold_log()
+    def _replace_roster(
+        self,
+        connection: Connection,
+        gone: list[PupilId],
+        by_pupil: Mapping[PupilId, tuple[PupilRecord, PersonalCode]],
+        lookups: Mapping[PupilId, bytes],
+    ) -> None:
+        purge_everything_of(connection, self._keys, self._file.epoch, gone)
+        self._put_roster(connection, by_pupil, lookups)
+
+    def _put_roster(
+        self,
+        connection: Connection,
+        by_pupil: Mapping[PupilId, tuple[PupilRecord, PersonalCode]],
+        lookups: Mapping[PupilId, bytes],
+    ) -> None:
+        held = {row.pupil: row.code_lookup for row in connection.execute(select(PupilRow.pupil, PupilRow.code_lookup))}
+        taken = {lookup for pupil, lookup in held.items() if pupil not in by_pupil}
+        if len(set(lookups.values())) < len(lookups) or taken & set(lookups.values()):
+            raise CodeTaken("two pupils with one code")
+        # Codes may change hands within one roster: let go of all of them before any is given again.
+        changed = [{"whose": p} for p, lookup in lookups.items() if held.get(p, lookup) != lookup]
+        if changed:
+            connection.exec_driver_sql("UPDATE pupil SET code_lookup = NULL WHERE pupil = :whose", changed)
+        for pupil, (record, code) in by_pupil.items():
+            self._put_pupil(connection, self._file.epoch, record, code, known=pupil in held)
+
+    def _read_lease(self) -> Lease:
+        with self._file.reading() as connection:
+            return read_lease(connection)
+
+    def _keep_lease(self, lease: Lease) -> None:
+        """On disk first, then in memory, where it is asked at every hand."""
+        self._file.require_open()
+        if lease != self._lease:
+            with self._file.writing() as connection:
+                write_lease(connection, lease)
+            self._lease = lease
+
+    def _end_lease(self, lease: Lease) -> None:
+        ended = lease.over()
+
+        def destroy(connection: Connection) -> int:
+            write_lease(connection, ended)
+            return destroy_all_references(connection, self._file.epoch)
+
+        try:
+            went = self._file.new_epoch(destroy)
+        finally:
+            # The transaction may have been done where a later step was not.
+            self._lease = self._read_lease()
+        _log.warning("the lease is over (%s): %d references destroyed", ended.destroyed_because, went)
 
     def _put_pupil(
-        self, connection: Connection, epoch: Epoch, record: PupilRecord, code: PersonalCode, *, known: bool
+        self, connection: Connection, epoch: EpochKeys, record: PupilRecord, code: PersonalCode, *, known: bool
     ) -> None:
         columns = {
             "first_name": record.first_name,
@@ -371,24 +439,3 @@ class EncryptedStore:
 
     def _card_lookup(self, card: CardNumber) -> bytes:
         return keyed_digest(self._keys.card_lookup, card.hexadecimal.encode())
-
-    def _fold_log(self) -> None:
-        with self._lock, errors_named(), self._open().connect() as connection:
-            fold_log(connection)
-
-    def _open(self) -> Engine:
-        if self._closed:
-            raise StoreUnavailable("the store is closed")
-        return self._engine
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with self._lock, errors_named(), self._open().connect() as connection:
-            yield connection
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        with self._lock, errors_named(), self._open().connect() as connection:
-            connection.execution_options(writes=True)
-            with connection.begin():
-                yield connection

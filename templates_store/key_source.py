@@ -1,4 +1,7 @@
-"""Where the store's secret comes from: a port, and the plainest source, a file of mode 0600."""
+"""Where the store's secret comes from: a port, and the plainest source, a file of mode 0600.
+
+The others: `systemd_credential.py`, `tpm.py`, `split_key.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,18 @@ from pathlib import Path
 from typing import Protocol
 
 from canteen.private_file import PrivateFileRefused, read_or_create_private_file, read_private_file
-from templates_store.errors import StoreUnavailable
+from templates_store.epoch_keys import EpochKeeper, FileEpochKeeper
+from templates_store.errors import KeyUnavailable
 
 SECRET_BYTES = 32
 """All keys of a store are derived from this many random bytes (AES-256 and HMAC-SHA256 want no more)."""
 
 
 class KeySource(Protocol):
-    """Gives the one secret of a store. A file, a systemd credential and a TPM differ in who else could get at it."""
+    """Gives the one secret of a store, and says where the epochs' secrets are kept.
+
+    A file, a systemd credential, a TPM and a split key differ in who else could get at them.
+    """
 
     def secret(self, *, may_create: bool) -> bytes:
         """The secret, 32 bytes.
@@ -24,9 +31,18 @@ class KeySource(Protocol):
                 secret is never replaced: a fresh one would open nothing and hide what went wrong.
 
         Raises:
-            StoreUnavailable: there is none, or others could have read it.
+            KeyUnavailable: there is none, or others could have read it.
         """
         ...
+
+    def epochs(self, store: Path) -> EpochKeeper:
+        """The keeper of the epochs' secrets for the store in the file `store`."""
+        ...
+
+
+def epochs_beside(store: Path) -> FileEpochKeeper:
+    """The epochs' secrets in a file beside the store."""
+    return FileEpochKeeper(store.with_name(store.name + ".epoch"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,4 +60,7 @@ class FileKeySource:
         try:
             return read(self.path, SECRET_BYTES)
         except (PrivateFileRefused, OSError) as error:
-            raise StoreUnavailable(f"the store's key cannot be used: {error}") from error
+            raise KeyUnavailable(f"the store's key cannot be used: {error}") from error
+
+    def epochs(self, store: Path) -> EpochKeeper:
+        return epochs_beside(store)

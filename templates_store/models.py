@@ -1,6 +1,7 @@
 """The tables of the store. Every page of the file is SQLCipher's; what is sealed in here is sealed once more.
 
-A change of these tables is a new `SCHEMA_VERSION`; a store of a version this program does not know is refused.
+A change of these tables is a new `SCHEMA_VERSION` and a step in `migrations/`; a later version than this program knows
+is refused. Tables are clustered by their keys (no row numbers): a look-up on the way of a pass is one descent each.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 from sqlalchemy import CheckConstraint, ForeignKey
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+_CLUSTERED = {"sqlite_with_rowid": False}
 
 
 class Base(DeclarativeBase):
@@ -16,7 +19,7 @@ class Base(DeclarativeBase):
 
 
 class StoreState(Base):
-    """One row: the format, the present epoch with its wrapped key, lease and high-water mark of time."""
+    """One row: the format, the present epoch, how many changes there were, and what is known of lease and time."""
 
     __tablename__ = "store_state"
     __table_args__ = (CheckConstraint("only_row = 1"),)
@@ -24,15 +27,22 @@ class StoreState(Base):
     only_row: Mapped[int] = mapped_column(primary_key=True)
     schema_version: Mapped[int]
     epoch: Mapped[int]
-    wrapped_epoch_key: Mapped[bytes]
+    changes: Mapped[int]
+    rolled_back: Mapped[bool]
     lease_until: Mapped[str | None]
     high_water_mark: Mapped[str | None]
+    signed_time: Mapped[str | None]
+    certain: Mapped[str | None]
+    suspended: Mapped[bool]
+    suspended_ran_s: Mapped[float]
+    destroyed_because: Mapped[str | None]
 
 
 class PupilRow(Base):
     """A pupil of the roster; the code is found by `code_lookup` and read from `sealed_code`."""
 
     __tablename__ = "pupil"
+    __table_args__ = _CLUSTERED
 
     pupil: Mapped[str] = mapped_column(primary_key=True)
     first_name: Mapped[str]
@@ -48,6 +58,7 @@ class PupilKeyRow(Base):
     """The pupil's own key, wrapped by the epoch's; deleting this row is what destroys the pupil's records."""
 
     __tablename__ = "pupil_key"
+    __table_args__ = _CLUSTERED
 
     pupil: Mapped[str] = mapped_column(ForeignKey("pupil.pupil"), primary_key=True)
     wrapped_key: Mapped[bytes]
@@ -57,6 +68,7 @@ class ReferenceRow(Base):
     """A sealed reference and the consent it rests on, which is bound into the seal."""
 
     __tablename__ = "reference"
+    __table_args__ = _CLUSTERED
 
     pupil: Mapped[str] = mapped_column(ForeignKey("pupil.pupil"), primary_key=True)
     revision: Mapped[int]
@@ -70,6 +82,7 @@ class ConsentRow(Base):
     """Where the pupil stands; the proof's columns are filled for a given consent."""
 
     __tablename__ = "consent"
+    __table_args__ = _CLUSTERED
 
     pupil: Mapped[str] = mapped_column(ForeignKey("pupil.pupil"), primary_key=True)
     state: Mapped[str]
@@ -82,6 +95,7 @@ class CardRow(Base):
     """A card by the keyed hash of its number; `pupil` is NULL for a blocked card that was nobody's here."""
 
     __tablename__ = "card"
+    __table_args__ = _CLUSTERED
 
     card_lookup: Mapped[bytes] = mapped_column(primary_key=True)
     pupil: Mapped[str | None] = mapped_column(ForeignKey("pupil.pupil"), index=True)
@@ -96,6 +110,7 @@ class TombstoneRow(Base):
     """
 
     __tablename__ = "tombstone"
+    __table_args__ = _CLUSTERED
 
     pupil_digest: Mapped[bytes] = mapped_column(primary_key=True)
     revision: Mapped[int]
@@ -108,6 +123,7 @@ class DocumentRow(Base):
     """A small JSON object under a name."""
 
     __tablename__ = "document"
+    __table_args__ = _CLUSTERED
 
     name: Mapped[str] = mapped_column(primary_key=True)
     content: Mapped[str]

@@ -1,8 +1,8 @@
-"""Forgetting: the pupil's key and records go, the others move to a new epoch, a tombstone keeps replays out.
+"""Forgetting: the pupil's key and records go, a tombstone keeps replays out.
 
-All within the caller's transaction, so a power cut leaves the whole purge or none of it. Afterwards the caller folds
-the write-ahead log back (`EncryptedStore.purge`), where the old pages would otherwise stay, readable to whoever has the
-key.
+All within one transaction of `StoreFile.new_epoch`, which also wraps all other keys anew and afterwards encrypts the
+file anew, empties its log and destroys the earlier epoch's secret: a power cut leaves the whole purge or none of it,
+and one that was begun is finished by the next start.
 """
 
 from __future__ import annotations
@@ -14,38 +14,56 @@ from sqlalchemy.dialects.sqlite import insert
 
 from canteen.identifiers import PupilId
 from templates_store.models import CardRow, ConsentRow, PupilKeyRow, PupilRow, ReferenceRow, TombstoneRow
-from templates_store.pupil_keys import Epoch, create_pupil_key, move_to_new_epoch, present_epoch, pupil_key
-from templates_store.sealing import StoreKeys, code_bound, keyed_digest, seal, unseal
+from templates_store.pupil_keys import create_pupil_key, pupil_key
+from templates_store.sealing import EpochKeys, StoreKeys, code_bound, keyed_digest, seal, unseal
 from templates_store.store import Erasure, PurgeOutcome
 
 
-def purge_pupil(connection: Connection, keys: StoreKeys, pupil: PupilId, erasure: Erasure) -> PurgeOutcome:
-    """Erase what `erasure` names; where nothing of it is held, change nothing and say so."""
-    epoch = present_epoch(connection, keys)
+def is_held(connection: Connection, pupil: PupilId, erasure: Erasure) -> bool:
+    """Whether anything of what `erasure` names is held."""
+    reference = select(ReferenceRow.pupil).where(ReferenceRow.pupil == pupil)
+    if connection.execute(reference).first() is not None:
+        return True
+    on_roster = select(PupilRow.pupil).where(PupilRow.pupil == pupil)
+    return erasure is Erasure.EVERYTHING and connection.execute(on_roster).first() is not None
+
+
+def purge_pupil(
+    connection: Connection, keys: StoreKeys, epoch: EpochKeys, pupil: PupilId, erasure: Erasure
+) -> PurgeOutcome:
+    """Erase what `erasure` names of a pupil of whom something is held."""
     digest = _bury_reference(connection, keys, pupil, epoch)
-    on_roster = _is_on_roster(connection, pupil)
-    if digest is None and not (erasure is Erasure.EVERYTHING and on_roster):
-        return PurgeOutcome(None, epoch.number, epoch.number)
     if erasure is Erasure.EVERYTHING:
         _erase_rows(connection, pupil)
     else:
         _replace_pupil_key(connection, epoch, pupil)
-    fresh = move_to_new_epoch(connection, epoch, keys)
-    return PurgeOutcome(digest, epoch.number, fresh.number)
+    return PurgeOutcome(digest, epoch.number, epoch.number + 1)
 
 
-def purge_all_but(connection: Connection, keys: StoreKeys, staying: Collection[PupilId]) -> list[PupilId]:
-    """Erase everything of every pupil who is not in `staying`; returns them. One new epoch for all."""
-    gone = sorted(
+def absentees(connection: Connection, staying: Collection[PupilId]) -> list[PupilId]:
+    """Every pupil held who is not in `staying`."""
+    return sorted(
         PupilId(pupil) for pupil in connection.execute(select(PupilRow.pupil)).scalars() if pupil not in staying
     )
-    if gone:
-        epoch = present_epoch(connection, keys)
-        for pupil in gone:
-            _bury_reference(connection, keys, pupil, epoch)
-            _erase_rows(connection, pupil)
-        move_to_new_epoch(connection, epoch, keys)
-    return gone
+
+
+def purge_everything_of(connection: Connection, keys: StoreKeys, epoch: EpochKeys, gone: Collection[PupilId]) -> None:
+    """Erase everything of every pupil in `gone`."""
+    for pupil in gone:
+        _bury_reference(connection, keys, pupil, epoch)
+        _erase_rows(connection, pupil)
+
+
+def destroy_all_references(connection: Connection, epoch: EpochKeys) -> int:
+    """The end of a lease: every reference and its key go, codes and cards stay; how many went.
+
+    No tombstones: nobody has asked to be forgotten, and the same references may come again, sealed by the station.
+    """
+    pupils = [PupilId(pupil) for pupil in connection.execute(select(ReferenceRow.pupil)).scalars()]
+    connection.execute(delete(ReferenceRow))
+    for pupil in pupils:
+        _replace_pupil_key(connection, epoch, pupil)
+    return len(pupils)
 
 
 def buried_revision(connection: Connection, keys: StoreKeys, pupil: PupilId) -> int:
@@ -66,7 +84,7 @@ def last_erasure(connection: Connection, keys: StoreKeys, pupil: PupilId) -> Pur
     return None if row is None else PurgeOutcome(row.record_digest, row.epoch_before, row.epoch_after)
 
 
-def _bury_reference(connection: Connection, keys: StoreKeys, pupil: PupilId, epoch: Epoch) -> str | None:
+def _bury_reference(connection: Connection, keys: StoreKeys, pupil: PupilId, epoch: EpochKeys) -> str | None:
     """Deletes the reference, remembers revision and digest; the keyed digest, or None where there was none."""
     row = connection.execute(
         select(ReferenceRow.revision, ReferenceRow.sealed_reference).where(ReferenceRow.pupil == pupil)
@@ -88,7 +106,7 @@ def _bury_reference(connection: Connection, keys: StoreKeys, pupil: PupilId, epo
     return digest
 
 
-def _replace_pupil_key(connection: Connection, epoch: Epoch, pupil: PupilId) -> None:
+def _replace_pupil_key(connection: Connection, epoch: EpochKeys, pupil: PupilId) -> None:
     """The key that opened the reference is destroyed; the code, which stays, is sealed under a fresh one."""
     old_key = pupil_key(connection, epoch, pupil)
     sealed_code = connection.execute(select(PupilRow.sealed_code).where(PupilRow.pupil == pupil)).scalar_one()
@@ -107,10 +125,6 @@ def _erase_rows(connection: Connection, pupil: PupilId) -> None:
 
 def _of(table: type[PupilKeyRow | ConsentRow | CardRow | PupilRow], pupil: PupilId) -> ColumnElement[bool]:
     return table.pupil == pupil
-
-
-def _is_on_roster(connection: Connection, pupil: PupilId) -> bool:
-    return connection.execute(select(PupilRow.pupil).where(PupilRow.pupil == pupil)).first() is not None
 
 
 def _tombstone_digest(keys: StoreKeys, pupil: PupilId) -> bytes:

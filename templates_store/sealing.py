@@ -1,8 +1,9 @@
 """What is sealed with which key. Pure: no file, no table.
 
     secret (KeySource)
-      └─ HKDF, one label a purpose ──► file key (SQLCipher), code lookup, card lookup, record digest, tombstone, root
-           root ─ AES-256-GCM ─► epoch key (random; a new one at every purge)
+      └─ HKDF, one label a purpose ──► code lookup, card lookup, record digest, tombstone, mark, root
+    root + epoch secret (EpochKeeper; another one after every purge, the old one destroyed)
+      └─ HKDF ──► file key (SQLCipher), epoch key
                     epoch key ─ AES-256-GCM ─► pupil key (random; destroyed at the pupil's purge)
                                   pupil key ─ AES-256-GCM ─► reference, personal code
 
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import secrets
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -26,18 +26,19 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from templates_store.errors import StoreUnavailable
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of the sealed records; bound into each of them."""
 
 KEY_BYTES = 32
-_NONCE_BYTES = 12
+NONCE_BYTES = 12
 _LABEL = b"canteen templates_store v1: "
+"""Of the keys that are the same since the first format: a card is found by its hash alone, which must not change."""
+_EPOCH_LABEL = b"canteen templates_store v2: "
 
 
 class SealedKind(StrEnum):
     """What a seal holds; bound into it."""
 
-    EPOCH_KEY = "epoch-key"
     PUPIL_KEY = "pupil-key"
     REFERENCE = "reference"
     CODE = "code"
@@ -45,30 +46,61 @@ class SealedKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoreKeys:
-    """The keys derived from a store's secret, each for one purpose."""
+    """The keys derived from a store's secret, each for one purpose; the same in every epoch."""
 
-    file: bytes = field(repr=False)
     code_lookup: bytes = field(repr=False)
     card_lookup: bytes = field(repr=False)
     record_digest: bytes = field(repr=False)
     tombstone: bytes = field(repr=False)
+    mark: bytes = field(repr=False)
     root: bytes = field(repr=False)
+    format_1_file: bytes = field(repr=False)
+    """Of a file of the first format, which had one key for ever; a migration alone asks for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochKeys:
+    """The keys of one epoch. They rest on the store's secret and on the epoch's: neither alone opens anything."""
+
+    number: int
+    file: bytes = field(repr=False)
+    wrapping: bytes = field(repr=False)
+
+    def wrap(self, pupil: str, pupil_key: bytes) -> bytes:
+        """A pupil's key as it is kept in this epoch."""
+        return seal(self.wrapping, pupil_key, _key_bound(pupil, self.number))
+
+    def unwrap(self, pupil: str, wrapped_key: bytes) -> bytes:
+        """Raises StoreUnavailable: a key of another pupil or another epoch."""
+        return unseal(self.wrapping, wrapped_key, _key_bound(pupil, self.number))
 
 
 def derive_keys(secret: bytes) -> StoreKeys:
     """The keys of the store whose secret this is (HKDF-SHA256, RFC 5869)."""
     return StoreKeys(
-        file=_derive(secret, b"sqlcipher file key"),
-        code_lookup=_derive(secret, b"code lookup"),
-        card_lookup=_derive(secret, b"card lookup"),
-        record_digest=_derive(secret, b"record digest"),
-        tombstone=_derive(secret, b"tombstone"),
-        root=_derive(secret, b"root wrapping key"),
+        code_lookup=derive(secret, _LABEL + b"code lookup"),
+        card_lookup=derive(secret, _LABEL + b"card lookup"),
+        record_digest=derive(secret, _LABEL + b"record digest"),
+        tombstone=derive(secret, _LABEL + b"tombstone"),
+        mark=derive(secret, _EPOCH_LABEL + b"change mark"),
+        root=derive(secret, _LABEL + b"root wrapping key"),
+        format_1_file=derive(secret, _LABEL + b"sqlcipher file key"),
     )
 
 
-def _derive(secret: bytes, label: bytes) -> bytes:
-    return HKDF(SHA256(), KEY_BYTES, salt=None, info=_LABEL + label).derive(secret)
+def derive_epoch(keys: StoreKeys, number: int, epoch_secret: bytes) -> EpochKeys:
+    """The keys of epoch `number`."""
+    bound = b"epoch %d: " % number
+    return EpochKeys(
+        number=number,
+        file=derive(keys.root, _EPOCH_LABEL + bound + b"sqlcipher file key", epoch_secret),
+        wrapping=derive(keys.root, _EPOCH_LABEL + bound + b"pupil key wrapping", epoch_secret),
+    )
+
+
+def derive(secret: bytes, label: bytes, salt: bytes | None = None) -> bytes:
+    """HKDF-SHA256 (RFC 5869) of `secret`, 32 bytes."""
+    return HKDF(SHA256(), KEY_BYTES, salt=salt, info=label).derive(secret)
 
 
 def keyed_digest(key: bytes, content: bytes) -> bytes:
@@ -76,12 +108,16 @@ def keyed_digest(key: bytes, content: bytes) -> bytes:
 
     All 10,000 codes of four digits can be tried in a moment, so a plain hash of a code would be the code itself.
     """
-    return hmac.new(key, content, hashlib.sha256).digest()
+    return hmac.digest(key, content, hashlib.sha256)
 
 
 def associated_data(kind: SealedKind, whose: str, revision: int, *more: str) -> bytes:
-    """What is bound into a seal: kind, format version, pupil, revision (of a key: its epoch), and what goes along."""
-    return json.dumps([FORMAT_VERSION, kind.value, whose, revision, *more], separators=(",", ":")).encode()
+    """What is bound into a seal: kind, format version, pupil, revision (of a key: its epoch), and what goes along.
+
+    Each part with its length, so that no two lists of parts give the same bytes.
+    """
+    parts = (kind.value, whose, str(revision), *more)
+    return f"{FORMAT_VERSION}|{'|'.join([f'{len(part)}:{part}' for part in parts])}".encode()
 
 
 def code_bound(pupil: str) -> bytes:
@@ -94,6 +130,10 @@ def reference_bound(pupil: str, revision: int, notice_version: str, given_by: st
     return associated_data(SealedKind.REFERENCE, pupil, revision, notice_version, given_by, given_at)
 
 
+def _key_bound(pupil: str, epoch: int) -> bytes:
+    return associated_data(SealedKind.PUPIL_KEY, pupil, epoch)
+
+
 def new_key() -> bytes:
     """A random AES-256 key."""
     return secrets.token_bytes(KEY_BYTES)
@@ -101,7 +141,7 @@ def new_key() -> bytes:
 
 def seal(key: bytes, plaintext: bytes, bound: bytes) -> bytes:
     """Nonce and ciphertext. A pupil's key seals a handful of records, an epoch's some thousands: random nonces do."""
-    nonce = secrets.token_bytes(_NONCE_BYTES)
+    nonce = secrets.token_bytes(NONCE_BYTES)
     return nonce + AESGCM(key).encrypt(nonce, plaintext, bound)
 
 
@@ -112,6 +152,6 @@ def unseal(key: bytes, sealed: bytes, bound: bytes) -> bytes:
         StoreUnavailable: another key, another place, or changed bytes; the record is not to be believed.
     """
     try:
-        return AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], bound)
+        return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
     except (InvalidTag, ValueError) as error:
         raise StoreUnavailable("a sealed record does not open: it was moved, put back or damaged") from error

@@ -16,8 +16,8 @@ from canteen.credentials import CardNumber, PersonalCode
 from canteen.identifiers import PupilId
 from templates_store.encrypted_store import EncryptedStore
 from templates_store.errors import StoreUnavailable
-from templates_store.key_source import FileKeySource
-from templates_store.sealing import derive_keys
+from templates_store.key_source import FileKeySource, epochs_beside
+from templates_store.sealing import derive_epoch, derive_keys
 from templates_store.store import Erasure, PupilRecord, StoredReference
 
 NOW = datetime(2026, 11, 23, 11, 45, tzinfo=UTC)
@@ -36,6 +36,12 @@ class Folder:
     def open(self) -> EncryptedStore:
         return EncryptedStore(self.file, FileKeySource(self.key))
 
+    def file_key(self) -> bytes:
+        """The SQLCipher key of the present epoch."""
+        keys, epochs = derive_keys(self.key.read_bytes()), epochs_beside(self.file)
+        number = epochs.kept()[-1]
+        return derive_epoch(keys, number, epochs.open(number)).file
+
     @property
     def all_bytes(self) -> bytes:
         return b"".join(path.read_bytes() for path in sorted(self.file.parent.glob("store.db*")))
@@ -43,7 +49,7 @@ class Folder:
     def with_the_key(self) -> sqlcipher3.dbapi2.Connection:
         """The opened database, for somebody who has the store's key and bad intentions."""
         connection = sqlcipher3.dbapi2.connect(str(self.file), isolation_level=None)
-        connection.execute(f"PRAGMA key = \"x'{derive_keys(self.key.read_bytes()).file.hex()}'\"")
+        connection.execute(f"PRAGMA key = \"x'{self.file_key().hex()}'\"")
         return connection
 
 
@@ -193,7 +199,7 @@ def test_a_purge_leaves_no_page_behind(folder: Folder, store: EncryptedStore, er
 
 def _decrypted_copy(folder: Folder) -> bytes:
     """Every page of the file, free ones included, decrypted: `sqlcipher_export` would leave the free ones out."""
-    key = derive_keys(folder.key.read_bytes()).file
+    key = folder.file_key()
     connection = folder.with_the_key()
     connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
     connection.close()

@@ -9,12 +9,18 @@ import sqlcipher3.dbapi2
 
 from templates_store.encrypted_store import EncryptedStore
 from templates_store.errors import StoreUnavailable
-from templates_store.key_source import FileKeySource
-from templates_store.sealing import derive_keys
+from templates_store.key_source import FileKeySource, epochs_beside
+from templates_store.sealing import derive_epoch, derive_keys
 
 
 def _paths(tmp_path: Path) -> tuple[Path, FileKeySource]:
     return tmp_path / "store.db", FileKeySource(tmp_path / "store.key")
+
+
+def _file_key(file: Path, source: FileKeySource) -> bytes:
+    epochs = epochs_beside(file)
+    number = epochs.kept()[-1]
+    return derive_epoch(derive_keys(source.path.read_bytes()), number, epochs.open(number)).file
 
 
 def test_a_missing_key_is_not_replaced(tmp_path: Path) -> None:
@@ -65,7 +71,7 @@ def test_a_format_of_the_future_is_refused(tmp_path: Path) -> None:
     file, source = _paths(tmp_path)
     EncryptedStore(file, source).close()
     connection = sqlcipher3.dbapi2.connect(str(file), isolation_level=None)
-    connection.execute(f"PRAGMA key = \"x'{derive_keys(source.path.read_bytes()).file.hex()}'\"")
+    connection.execute(f"PRAGMA key = \"x'{_file_key(file, source).hex()}'\"")
     connection.execute("UPDATE store_state SET schema_version = 99")
     connection.close()
     with pytest.raises(StoreUnavailable, match="format 99"):
