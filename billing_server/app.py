@@ -16,6 +16,7 @@ from starlette.responses import Response
 from billing_server.assembly import Services
 from billing_server.gate import Gate
 from billing_server.routes import actions, machine, pages
+from billing_server.routes.pull import make_pull_app
 
 _STATIC = Path(__file__).parent / "static"
 
@@ -28,12 +29,13 @@ def make_app(services: Services) -> FastAPI:
         docs_url=None,  # the interactive pages load scripts from elsewhere
         redoc_url=None,
         openapi_url="/api/openapi.json",
-        middleware=[Middleware(Gate, operators=services.operators, refuse=pages.closed_door)],
+        middleware=[Middleware(Gate, operators=services.operators, clients=services.clients, refuse=pages.closed_door)],
         exception_handlers={RequestValidationError: _invalid, HTTPException: _problem},
     )
     app.state.services = services
     app.state.looks = {}
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+    app.mount("/api/pull", make_pull_app(services))
     app.include_router(machine.router)
     app.include_router(pages.router, include_in_schema=False)
     app.include_router(actions.router, include_in_schema=False)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from billing_server.cards import CardDesk
+from billing_server.clients import ClientBook, Pace
 from billing_server.configuration import Settings
 from billing_server.consents import ConsentDesk
 from billing_server.database import Database
@@ -43,6 +44,8 @@ class Services:
     signing_key: SigningKey = field(repr=False)
     opening_key: OpeningKey = field(repr=False)
     operators: OperatorBook
+    clients: ClientBook
+    pace: Pace
     school: School
     orders: OrderDesk
     pupils: PupilRegistry
@@ -103,6 +106,8 @@ def assemble(settings: Settings, clock: Clock | None = None) -> Services:
         signing_key=signing_key,
         opening_key=opening_key,
         operators=OperatorBook(settings.keys.operators),
+        clients=ClientBook(settings.keys.clients),
+        pace=Pace(settings.pulls_per_minute, clock),
         school=school,
         orders=orders,
         pupils=pupils,

@@ -26,6 +26,19 @@ class Action(StrEnum):
     CHANGED_CALENDAR = "changed-calendar"
     REGISTERED_DEVICE = "registered-device"
     CLOSED_ALARM = "closed-alarm"
+    CLIENT_PULLED = "client-pulled"
+    CLIENT_REFUSED = "client-refused"
+    SAW_RECONCILIATION = "saw-reconciliation"
+    CERTIFIED_DAY = "certified-day"
+    SETTLED_PASS = "settled-pass"
+    SETTLED_FORK = "settled-fork"
+    CREDITED_MEALS = "credited-meals"
+    EXPORTED_RECEIPTS = "exported-receipts"
+    CERTIFIED_PURGE = "certified-purge"
+    CARRIED_IN = "carried-in"
+    CARRIED_OUT = "carried-out"
+    MADE_DEVICE_CODE = "made-device-code"
+    REVOKED_DEVICE = "revoked-device"
 
 
 def note(session: Session, operator: str, action: Action, now: datetime, subject: str = "") -> None:

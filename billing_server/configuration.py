@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,6 +13,8 @@ from billing_server.errors import ConfigurationRefused
 from canteen.access_decision import MissingEntitlement
 
 LANGUAGES = ("fr", "en")
+UAI = re.compile(r"[0-9]{7}[A-Z]")
+"""Unité administrative immatriculée: the national number of an establishment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,8 @@ class KeyFiles:
     sealing_key: Path
     code_key: Path
     operators: Path
+    clients: Path
+    """Who may pull: names, token digests and schools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,28 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class SchoolSettings:
+    """What a central server needs to know of us, and what a meal costs.
+
+    Attributes:
+        uai: the establishment's national number, for example "0751234X".
+        meal_cents: the price of an external's prepaid meal.
+    """
+
+    uai: str = "0000000A"
+    meal_cents: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AuthoritySettings:
+    """The school's own certificate authority, with which devices are let in, and the list that keeps them out."""
+
+    key: Path
+    certificate: Path
+    revoked: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All that the process is told from outside."""
 
@@ -62,6 +89,9 @@ class Settings:
     web_host: str
     web_port: int
     policy: Policy
+    school: SchoolSettings = SchoolSettings()
+    authority: AuthoritySettings | None = None
+    pulls_per_minute: int = 120
 
 
 def load_settings(path: Path) -> Settings:
@@ -102,6 +132,24 @@ class _Reader:
                 lease=timedelta(days=self._whole(policy, "lease_days", 7, 1, 31)),
                 missing_entitlement=self._missing_entitlement(policy),
             ),
+            school=self._school(self._table("school", required=False)),
+            authority=self._authority(),
+            pulls_per_minute=self._whole(self._table("pull", required=False), "requests_per_minute", 120, 1, 100_000),
+        )
+
+    def _school(self, table: dict[str, Any]) -> SchoolSettings:
+        usual = SchoolSettings()
+        uai = self._text(table, "uai", usual.uai)
+        if not UAI.fullmatch(uai):
+            raise self._refused("school.uai", 'seven digits and a capital letter, for example "0751234X"')
+        return SchoolSettings(uai, self._whole(table, "meal_cents", usual.meal_cents, 0, 10_000))
+
+    def _authority(self) -> AuthoritySettings | None:
+        if "authority" not in self._content:
+            return None
+        table = self._table("authority")
+        return AuthoritySettings(
+            self._file(table, "key"), self._file(table, "certificate"), self._file(table, "revoked")
         )
 
     def _keys(self, table: dict[str, Any]) -> KeyFiles:
@@ -110,6 +158,7 @@ class _Reader:
             sealing_key=self._file(table, "sealing_key"),
             code_key=self._file(table, "code_key"),
             operators=self._file(table, "operators"),
+            clients=self._path.parent / self._text(table, "clients", "clients.json"),
         )
 
     def _broker(self) -> BrokerAddress | None:

@@ -13,6 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from billing_server.clients import Client, ClientBook
 from billing_server.errors import ConfigurationRefused
 from billing_server.operators import OperatorBook
 from canteen.operator_access import Operator
@@ -25,6 +26,8 @@ BODY_BYTES_MAX = 2 * 1024 * 1024
 
 _OPEN_PATHS = frozenset({"/entrer", "/api/health"})
 _OPEN_PREFIX = "/static/"
+_PULL_PREFIX = "/api/pull/"
+"""Where programs of others read, each with a key of its own that opens nothing else."""
 _READING = frozenset({"GET", "HEAD"})
 
 _SECURITY_HEADERS = {
@@ -45,11 +48,11 @@ class _TooLarge(Exception):
 
 
 class Gate:
-    """Wraps the application. The operator who asks is in `request.state.operator` from here on."""
+    """Wraps the application. Who asks is in `request.state.operator`, or `.client`, from here on."""
 
-    def __init__(self, app: ASGIApp, operators: OperatorBook, refuse: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, operators: OperatorBook, clients: ClientBook, refuse: ASGIApp) -> None:
         """`refuse` answers a browser that may not come in."""
-        self._app, self._operators, self._refuse = app, operators, refuse
+        self._app, self._operators, self._clients, self._refuse = app, operators, clients, refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -61,7 +64,12 @@ class Gate:
         headers = Headers(scope=scope)
         path: str = scope["path"]
         refusal: ASGIApp | None = None
-        if path not in _OPEN_PATHS and not path.startswith(_OPEN_PREFIX):
+        if path.startswith(_PULL_PREFIX):
+            client = self._find_client(_bearer(headers))
+            if client is None:
+                refusal = JSONResponse({"error": "unauthorized"}, 401, headers={"WWW-Authenticate": "Bearer"})
+            scope.setdefault("state", {})["client"] = client
+        elif path not in _OPEN_PATHS and not path.startswith(_OPEN_PREFIX):
             bearer = _bearer(headers)
             operator = self._find(bearer or _cookie(headers))
             if operator is None:
@@ -102,6 +110,14 @@ class Gate:
         except _TooLarge:
             if not started:
                 await _problem(413, "too large")(scope, receive, send)
+
+    def _find_client(self, untrusted_token: str | None) -> Client | None:
+        if untrusted_token is None:
+            return None
+        try:
+            return self._clients.find(untrusted_token)
+        except ConfigurationRefused:
+            return None
 
     def _find(self, untrusted_token: str | None) -> Operator | None:
         if untrusted_token is None:

@@ -1,4 +1,4 @@
-"""`canteen-billing`: run the server, let an operator in, print the server's public keys."""
+"""`canteen-billing`: run the server, and what is done to it from a shell."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
+from billing_server.clients import ClientBook
 from billing_server.configuration import Settings, load_settings
-from billing_server.errors import BillingError
+from billing_server.errors import BillingError, ConfigurationRefused
 from billing_server.operators import OperatorBook
 from canteen.private_file import PrivateFileRefused
 from sync.encoding import octets_text
@@ -28,43 +30,69 @@ def main(argv: list[str] | None = None) -> int:
     os.umask(0o077)  # what we write is for us alone
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    command: Callable[[argparse.Namespace], int] = arguments.run
     try:
-        settings = load_settings(arguments.config)
-        if arguments.command == "keys":
-            return _print_keys(settings)
-        if arguments.command == "operator":
-            return _let_in(settings, arguments.name)
-        from billing_server.serving import serve  # a second of imports that the other commands need not wait for
-
-        serve(settings)
+        return command(arguments)
     except (BillingError, PrivateFileRefused) as error:
         return _refused(str(error))
-    return EXIT_FINE
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="canteen-billing", description="The school's server: ledger, orders, purges.")
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration (TOML)")
-    parser.add_argument(
-        "command",
-        nargs="?",
-        choices=("serve", "operator", "keys"),
-        default="serve",
-        help="serve (default); operator NAME: let a member of staff in; keys: print the server's public keys",
-    )
-    parser.add_argument("name", nargs="?", default="", help="the operator's name, as the audit will show it")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the configuration (TOML)")
+    # The same again after the command: both orders are natural, and scripts use both.
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--config", type=Path, default=argparse.SUPPRESS, metavar="FILE")
+    parser.set_defaults(run=_serve)
+    commands = parser.add_subparsers(metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], what: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, parents=[shared], help=what, description=what)
+        made.set_defaults(run=run)
+        return made
+
+    command("serve", _serve, "run the server (default)")
+    command("keys", _print_keys, "print the server's public keys")
+    operator = command("operator", _let_in, "let a member of staff in: prints their link")
+    operator.add_argument("name", help="the operator's name, as the audit will show it")
+    client = command("client", _let_read, "let a program pull: prints its key")
+    client.add_argument("name", help="the program's name, as the audit will show it")
+    client.add_argument("--uai", action="append", default=[], help="a school it may read (default: this one)")
     return parser
 
 
-def _print_keys(settings: Settings) -> int:
+def _settings(arguments: argparse.Namespace) -> Settings:
+    if arguments.config is None:
+        raise ConfigurationRefused("--config FILE is needed")
+    return load_settings(arguments.config)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments)
+    from billing_server.serving import serve  # a second of imports that the other commands need not wait for
+
+    serve(settings)
+    return EXIT_FINE
+
+
+def _let_read(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments)
+    uais = tuple(arguments.uai) or (settings.school.uai,)
+    _say(ClientBook(settings.keys.clients).add(arguments.name, uais))
+    return EXIT_FINE
+
+
+def _print_keys(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments)
     signing = SigningKey.load_or_create(settings.keys.signing_key).verifying_key
     sealing = OpeningKey.load_or_create(settings.keys.sealing_key).sealing_key
     _say(json.dumps({"signing": octets_text(signing.octets), "sealing": octets_text(sealing.octets)}))
     return EXIT_FINE
 
 
-def _let_in(settings: Settings, name: str) -> int:
-    token = OperatorBook(settings.keys.operators).add(name)
+def _let_in(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments)
+    token = OperatorBook(settings.keys.operators).add(arguments.name)
     _say(f"http://{settings.web_host}:{settings.web_port}/entrer?jeton={token}")
     return EXIT_FINE
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from billing_server.models import Alarm, Denial, Device, Journal, MealPassRow, OrderRow
@@ -15,22 +15,33 @@ from canteen.anti_passback import COUNTS_AS_SERVED
 from canteen.meal_pass import PassOutcome
 
 
-def passes_after(session: Session, position: int, limit: int) -> Sequence[MealPassRow]:
+def passes_after(
+    session: Session, position: int, limit: int, day: date | None = None, period: str | None = None
+) -> Sequence[MealPassRow]:
     """Passes in the order in which the ledger took them: read on from the last one, none is skipped or repeated."""
-    query = select(MealPassRow).where(MealPassRow.position > position).order_by(MealPassRow.position)
-    return session.scalars(query.limit(limit)).all()
+    query = select(MealPassRow).where(MealPassRow.position > position, *_only(day, period))
+    return session.scalars(query.order_by(MealPassRow.position).limit(limit)).all()
 
 
-def outcomes_after(session: Session, position: int, limit: int) -> Sequence[MealPassRow]:
+def outcomes_after(
+    session: Session, position: int, limit: int, day: date | None = None, period: str | None = None
+) -> Sequence[MealPassRow]:
     """Passes in the order in which their outcomes came in."""
-    query = select(MealPassRow).where(MealPassRow.outcome_position > position)
+    query = select(MealPassRow).where(MealPassRow.outcome_position > position, *_only(day, period))
     return session.scalars(query.order_by(MealPassRow.outcome_position).limit(limit)).all()
 
 
-def denials_after(session: Session, position: int, limit: int) -> Sequence[Denial]:
+def denials_after(session: Session, position: int, limit: int, day: date | None = None) -> Sequence[Denial]:
     """Denials, as `passes_after`."""
-    query = select(Denial).where(Denial.position > position).order_by(Denial.position)
-    return session.scalars(query.limit(limit)).all()
+    query = select(Denial).where(Denial.position > position)
+    if day is not None:
+        query = query.where(Denial.day == day)
+    return session.scalars(query.order_by(Denial.position).limit(limit)).all()
+
+
+def _only(day: date | None, period: str | None) -> list[ColumnElement[bool]]:
+    wanted: list[ColumnElement[bool]] = [] if day is None else [MealPassRow.day == day]
+    return wanted if period is None else [*wanted, MealPassRow.period == period]
 
 
 def latest_of_day(session: Session, day: date, limit: int) -> list[MealPassRow | Denial]:

@@ -95,7 +95,7 @@ def canteen(tmp_path: Path, sqlite_files: SqliteFiles, broker: RunningBroker) ->
         school_name="Collège des Tilleuls",
         language="fr",
         database_url=sqlite_files.fresh(),
-        keys=KeyFiles(tmp_path / "signing", tmp_path / "sealing", tmp_path / "code", tmp_path / "operators.json"),
+        keys=KeyFiles(*(tmp_path / name for name in ("signing", "sealing", "code", "operators.json", "clients.json"))),
         broker=BrokerAddress(ours.host, ours.port, ours.ca, ours.certificate, ours.key),
         web_host="127.0.0.1",
         web_port=0,

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from billing_server.assembly import Services, assemble
-from billing_server.configuration import KeyFiles, Policy, Settings
+from billing_server.configuration import AuthoritySettings, KeyFiles, Policy, SchoolSettings, Settings
 from billing_server.database import Database
 from billing_server.roster import Identity, NewPupil
 from canteen.access_decision import Reason
@@ -162,18 +162,29 @@ class SqliteFiles:
 class LedgerBench:
     """The server's services, driven by hand, over a database that is migrated already."""
 
-    def __init__(self, folder: Path, database_url: str, clock: ManualClock | None = None) -> None:
+    def __init__(
+        self, folder: Path, database_url: str, clock: ManualClock | None = None, pulls_per_minute: int = 120
+    ) -> None:
         self.clock = clock or ManualClock(MONDAY_NOON)
         self.folder, self.database_url = folder, database_url
         self.settings = Settings(
             school_name="Collège des Tilleuls",
             language="fr",
             database_url=database_url,
-            keys=KeyFiles(folder / "signing", folder / "sealing", folder / "code", folder / "operators.json"),
+            keys=KeyFiles(
+                folder / "signing",
+                folder / "sealing",
+                folder / "code",
+                folder / "operators.json",
+                folder / "clients.json",
+            ),
             broker=None,
             web_host="127.0.0.1",
             web_port=0,
             policy=Policy(),
+            school=SchoolSettings("0751234X", 420),
+            authority=AuthoritySettings(folder / "authority.key", folder / "authority.pem", folder / "revoked.pem"),
+            pulls_per_minute=pulls_per_minute,
         )
         self._card_numbers = itertools.count(0x04A1B2C3D4E5F6)
         self.restart()
