@@ -86,6 +86,12 @@ class EncryptedStore:
         self._keys = self._file.keys
         self._tended_at_s = running_s()
         self._lease = self._read_lease()
+        try:
+            if self._lease.end is not None and self._lease.destroyed_because is None:
+                self._end_lease(self._lease)  # a power cut came in between
+        except StoreUnavailable:
+            self.close()
+            raise
 
     def close(self) -> None:
         self._file.close()
