@@ -22,6 +22,7 @@ from terminal.inbox import Inbox, Occurrence
 from terminal.pass_machine import DEADLINES_S, HAND_TRIES, Action, Event, PassAttempt, State
 from terminal.pass_records import PassRecords
 from terminal.presenter import Presenter
+from terminal.vouching import VALID_FOR_S, VouchDesk, Vouching, VouchOutcome
 
 _log = logging.getLogger("canteen.terminal.actions")
 
@@ -48,12 +49,14 @@ class Actions:
         records: PassRecords,
         identification: Identification,
         presenter: Presenter,
+        vouch_desk: VouchDesk,
         *,
         code_length: int,
         passage_timeout_s: float,
     ) -> None:
         self._devices, self._inbox = devices, inbox
         self._records, self._identification, self._presenter = records, identification, presenter
+        self._vouch_desk = vouch_desk
         self._code_length, self._passage_timeout_s = code_length, passage_timeout_s
         self._kept: list[Occurrence] = []
         self._watch = 0
@@ -92,16 +95,29 @@ class Actions:
         assert isinstance(occurrence.payload, CardNumber)  # noqa: S101 - says the type of a CARD's payload
         return replace(attempt, card=occurrence.payload, method=PassMethod.CARD)
 
+    def _take_vouched(self, attempt: PassAttempt, occurrence: Occurrence) -> PassAttempt:
+        assert isinstance(occurrence.payload, Vouching)  # noqa: S101 - says the type of a VOUCHED's payload
+        return replace(attempt, vouching=occurrence.payload, method=PassMethod.VOUCHED)
+
     # Deciding
 
     def _decide(self, attempt: PassAttempt, _occurrence: Occurrence) -> Done:
         now = self._devices.clock.utc_now()
+        if attempt.vouching is not None:
+            return self._decide_vouched(replace(attempt, decided_at=now, pass_id=new_pass_id()), attempt.vouching)
         trust = self._records.clock_trust(now)
         if attempt.card is not None:
             finding = self._identification.by_card(attempt.card, now, trust)
         else:
             finding = self._identification.by_code(attempt.typed, now, trust)
         return self._found(replace(attempt, decided_at=now, pass_id=new_pass_id(), typed=""), finding)
+
+    def _decide_vouched(self, attempt: PassAttempt, vouching: Vouching) -> Done:
+        """Staff's word stands for clock, credential, calendar and hand; one meal a service it does not set aside."""
+        if self._devices.clock.monotonic_s() - vouching.asked_at_s > VALID_FOR_S:
+            return Done(replace(attempt, pupil=vouching.pupil, reason=Reason.TOO_SLOW), Event.ACCESS_DENIED)
+        assert attempt.decided_at is not None  # noqa: S101 - set by the caller
+        return self._found(attempt, self._identification.vouched(vouching, attempt.decided_at))
 
     def _found(self, attempt: PassAttempt, finding: Finding) -> Done:
         reason = finding.decision.reason
@@ -169,11 +185,19 @@ class Actions:
         assert attempt.pass_id is not None  # noqa: S101 - a grant has been decided
         assert attempt.pupil is not None  # noqa: S101
         assert attempt.moment is not None  # noqa: S101
-        fact = PassGranted(attempt.pass_id, attempt.pupil, attempt.method, attempt.moment, attempt.charged_to)
+        fact = PassGranted(
+            attempt.pass_id,
+            attempt.pupil,
+            attempt.method,
+            attempt.moment,
+            attempt.charged_to,
+            None if attempt.vouching is None else attempt.vouching.because,
+        )
         try:
             self._records.grant(fact)
         except JournalUnavailable as error:
             _log.warning("nothing opens: %s", error)
+            self._vouch_desk.answer(attempt.vouching, VouchOutcome.NOT_RECORDED)
             return Done(replace(attempt, reason=Reason.JOURNAL_UNAVAILABLE), Event.JOURNAL_FAILED)
         return Done(replace(attempt, journalled=True))
 
@@ -182,9 +206,11 @@ class Actions:
             return Done(replace(attempt, reason=Reason.JOURNAL_UNAVAILABLE), Event.JOURNAL_FAILED)
         outcome = self._devices.board.unlock(self._passage_timeout_s)
         if outcome is CommandOutcome.DONE:
+            self._vouch_desk.answer(attempt.vouching, VouchOutcome.OPENED)
             return Done(replace(attempt, took_ms=self._since_ms(attempt.acted_at_s)))
         _log.warning("the turnstile did not open: %s", outcome.value)
         if outcome is CommandOutcome.REFUSED:
+            self._vouch_desk.answer(attempt.vouching, VouchOutcome.NOT_OPENED)
             return Done(replace(attempt, reason=Reason.OUT_OF_SERVICE), Event.UNLOCK_REFUSED)
         self._presenter.fault = "board:unlock-unconfirmed"
         return Done(attempt, Event.BOARD_LOST)
@@ -217,9 +243,12 @@ class Actions:
     def _journal_unresolved(self, attempt: PassAttempt, _occurrence: Occurrence) -> PassAttempt:
         if attempt.journalled and attempt.pass_id is not None:
             self._records.outcome(PassUnresolved(attempt.pass_id))
+            self._vouch_desk.answer(attempt.vouching, VouchOutcome.RECORDED)  # unless it was opened
         return replace(attempt, journalled=False)
 
     def _journal_denial(self, attempt: PassAttempt, _occurrence: Occurrence) -> PassAttempt:
+        late = attempt.reason is Reason.TOO_SLOW
+        self._vouch_desk.answer(attempt.vouching, VouchOutcome.TOO_LATE if late else VouchOutcome.ALREADY_SERVED)
         if attempt.pass_id is not None and attempt.reason is not None:
             self._records.denial(PassDenied(attempt.pass_id, attempt.pupil, attempt.method, attempt.reason))
         return attempt

@@ -21,15 +21,18 @@ from terminal.actions import Actions
 from terminal.configuration import CameraSource, Configuration, RecordedCameraSource, SimulatedCameraSource
 from terminal.devices import Devices
 from terminal.display.server import ScreenServer
+from terminal.display.staff import StaffDoor, StaffPages
 from terminal.identification import Identification
 from terminal.inbox import Inbox
 from terminal.neighbours import AT_START_S, Neighbours
 from terminal.orders import OrderDesk
+from terminal.pass_machine import Event
 from terminal.pass_records import PassRecords
 from terminal.presenter import Presenter
 from terminal.recovery import recover
 from terminal.runner import Runner
 from terminal.served import Served
+from terminal.vouching import VouchDesk
 
 _log = logging.getLogger("canteen.terminal.assembly")
 
@@ -43,6 +46,8 @@ class Lane:
     runner: Runner
     desk: OrderDesk
     presenter: Presenter
+    identification: Identification
+    vouch_desk: VouchDesk
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +75,14 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings) -> Lan
         code_length=settings.code_length,
         passage_timeout_s=settings.passage_timeout_s,
     )
+    vouch_desk = VouchDesk(lambda vouching: inbox.post(Event.VOUCHED, vouching), devices.journal, devices.clock)
     actions = Actions(
         devices,
         inbox,
         records,
         identification,
         presenter,
+        vouch_desk,
         code_length=settings.code_length,
         passage_timeout_s=settings.passage_timeout_s,
     )
@@ -103,7 +110,7 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings) -> Lan
         passage_timeout_s=settings.passage_timeout_s,
     )
     presenter.refresh()  # the first picture: being prepared
-    return Lane(devices, inbox, runner, desk, presenter)
+    return Lane(devices, inbox, runner, desk, presenter, identification, vouch_desk)
 
 
 def assemble(configuration: Configuration, closing: ExitStack, clock: Clock | None = None) -> Lane:
@@ -115,7 +122,13 @@ def assemble(configuration: Configuration, closing: ExitStack, clock: Clock | No
     clock = clock or SystemClock()
     inbox = Inbox(clock.monotonic_s)
     # The screen first: whatever takes long or fails after it, the lane is not black.
-    screen = ScreenServer(configuration.display_host, configuration.display_port, production=configuration.production)
+    staff = StaffPages(configuration.staff)
+    screen = ScreenServer(
+        configuration.display_host,
+        configuration.display_port,
+        production=configuration.production,
+        more=staff.routes,
+    )
     closing.callback(screen.close)
     journal = PassJournal(
         configuration.journal, configuration.device, SigningKey.load_or_create(configuration.signing_key)
@@ -147,7 +160,9 @@ def assemble(configuration: Configuration, closing: ExitStack, clock: Clock | No
         configuration.server_signing_key,
         OpeningKey.load_or_create(configuration.sealing_key),
     )
-    return assemble_lane(devices, inbox, settings)
+    lane = assemble_lane(devices, inbox, settings)
+    staff.open(StaffDoor(lane.vouch_desk, store, lambda: lane.identification.calendar.calendar.timezone))
+    return lane
 
 
 def _camera(source: CameraSource, monotonic: Callable[[], float], *, production: bool) -> CaptureDevice:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,15 @@ from typing import Any
 
 from canteen.errors import InvalidIdentifier
 from canteen.identifiers import DeviceId, parse_device_id
+from canteen.operator_access import Operator
 from canteen.personal_code import CODE_DIGITS_MAX, CODE_DIGITS_MIN
 from sync.errors import MalformedMessage
 from sync.signing import VerifyingKey
+from terminal.display.staff import StaffSettings
 from terminal.errors import ConfigurationRefused
+
+STAFF_NAME_LONGEST = 60
+"""A name stands in the journal as part of the reason, which has 200 characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ class Configuration:
     display_host: str
     display_port: int
     passage_timeout_s: float
+    staff: StaffSettings
 
 
 def read_configuration(path: Path) -> Configuration:
@@ -79,9 +86,13 @@ def read_configuration(path: Path) -> Configuration:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationRefused(f"{path}: not TOML ({error})") from error
     try:
-        return _read(_Table(untrusted, ""), path.parent)
+        configuration = _read(_Table(untrusted, ""), path.parent)
     except ConfigurationRefused as error:
         raise ConfigurationRefused(f"{path}: {error}") from error
+    if configuration.staff.people and path.stat().st_mode & 0o077:
+        # Who can write here can open the gate under somebody's name.
+        raise ConfigurationRefused(f"{path}: names staff and is open to others: chmod 600 it and renew their links")
+    return configuration
 
 
 def _read(top: _Table, folder: Path) -> Configuration:
@@ -106,6 +117,7 @@ def _read(top: _Table, folder: Path) -> Configuration:
         display_host=_loopback(display),
         display_port=display.integer("port", 0, 65535, 8003),
         passage_timeout_s=float(passage.integer("timeout_s", 1, 20, 6)),
+        staff=_staff(top.table("staff", {})),
     )
     for table in (top, storage, board, display, passage):
         table.refuse_unknown()
@@ -125,6 +137,12 @@ class _Table:
         if not isinstance(value, dict):
             raise ConfigurationRefused(f"the table [{name}] is missing")
         return _Table(value, name)
+
+    def tables(self, name: str) -> list[_Table]:
+        rows = self._value(name, [])
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ConfigurationRefused(f"[[{self._name}.{name}]] is a list of tables")
+        return [_Table(row, f"{self._name}.{name}") for row in rows]
 
     def text(self, name: str, default: str | None = None) -> str:
         value = self._value(name, default)
@@ -201,6 +219,22 @@ def _camera(table: _Table, folder: Path) -> CameraSource:
         source = SimulatedCameraSource(path) if kind == "simulated" else RecordedCameraSource(path)
     table.refuse_unknown()
     return source
+
+
+def _staff(table: _Table) -> StaffSettings:
+    """Who may vouch for a pupil: each `[[staff.person]]` is written by `canteen-terminal staff`."""
+    quota = table.integer("daily_quota", 0, 10_000, 20)
+    people = []
+    for person in table.tables("person"):
+        name, digest = person.text("name"), person.text("token_digest")
+        person.refuse_unknown()
+        if len(name) > STAFF_NAME_LONGEST or not name.isprintable():
+            raise ConfigurationRefused(f"[[staff.person]] name has 1 to {STAFF_NAME_LONGEST} printable characters")
+        if re.fullmatch(r"[0-9a-f]{64}", digest) is None:
+            raise ConfigurationRefused("[[staff.person]] token_digest is what `canteen-terminal staff NAME` wrote")
+        people.append(Operator(name, digest))
+    table.refuse_unknown()
+    return StaffSettings(tuple(people), quota)
 
 
 def _loopback(display: _Table) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from canteen.access_decision import (
     AccessDecision,
@@ -11,6 +12,7 @@ from canteen.access_decision import (
     CredentialStatus,
     HandStatus,
     MissingEntitlement,
+    Reason,
     decide_access,
 )
 from canteen.clock import ClockTrust
@@ -24,9 +26,13 @@ from sync.orders import CalendarOrder, read_order
 from templates_store.errors import StoreUnavailable
 from templates_store.store import PupilRecord, ReferenceAbsence, TemplateStore
 from terminal.served import Served
+from terminal.vouching import Vouching, VouchReason
 
 CALENDAR_DOCUMENT = "calendar"
 """Under this name the store keeps the last calendar order, as the order's own JSON."""
+
+OUT_OF_HOURS = "hors-service"
+"""The period of a vouched pass on a day without services, or before any calendar has come."""
 
 _NO_CALENDAR = CalendarOrder("", ServingCalendar("Europe/Paris", ()), MissingEntitlement.DENY)
 """Before the first order: no service is open, so nobody is let through by a guess."""
@@ -89,6 +95,20 @@ class Identification:
         status = CredentialStatus.UNKNOWN_CODE if record is None else CredentialStatus.KNOWN_CODE
         return self._decide(status, record, hand, now, trust)
 
+    def vouched(self, vouching: Vouching, now: datetime) -> Finding:
+        """What staff's word opens: all but a second meal, unless they say so. It opens without a store too."""
+        try:
+            record = self._store.pupil(vouching.pupil)
+            school = self.calendar
+        except StoreUnavailable:
+            record, school = None, _NO_CALENDAR
+        moment = _moment_about(school.calendar, now)
+        entitlement = None if record is None else entitlement_for(record.entitlements, school.calendar.local_day(now))
+        served = self._served.has_been(vouching.pupil, moment) and vouching.reason is not VouchReason.SECOND_PASSAGE
+        decision = AccessDecision(granted=not served, reason=Reason.ALREADY_SERVED if served else Reason.FORCED)
+        charged_to = None if entitlement is None else entitlement.kind
+        return Finding(decision, vouching.pupil, vouching.first_name, moment, charged_to)
+
     def _hand_before(self, pupil: PupilId, now: datetime) -> HandStatus:
         held = self._store.reference(pupil, now)
         if held is ReferenceAbsence.NONE:
@@ -128,3 +148,17 @@ class Identification:
         except MalformedMessage as error:
             raise StoreUnavailable("the calendar in the store cannot be read") from error
         return order if isinstance(order, CalendarOrder) else _NO_CALENDAR
+
+
+def _moment_about(calendar: ServingCalendar, now: datetime) -> ServiceMoment:
+    """The service that is open, else the nearest of the day: five minutes early is that service's meal."""
+    moment = calendar.moment_at(now)
+    if moment is not None:
+        return moment
+    local = now.astimezone(ZoneInfo(calendar.timezone))
+    minute = local.hour * 60 + local.minute
+    today = [period for period in calendar.periods if local.weekday() in period.weekdays]
+    if not today or local.date() in calendar.closed_days:
+        return ServiceMoment(local.date(), OUT_OF_HOURS)
+    nearest = min(today, key=lambda period: min(abs(minute - period.starts_minute), abs(minute - period.ends_minute)))
+    return ServiceMoment(local.date(), nearest.name)

@@ -25,14 +25,15 @@ from firmware_bridge.devices import (
 )
 from terminal.devices import HandCapture
 from terminal.pass_machine import Event
+from terminal.vouching import Vouching
 
 SAME_CARD_S = 1.5
 """A card held to the reader is reported again and again: one presentation, until it was away this long."""
 
 _log = logging.getLogger("canteen.terminal.inbox")
 
-Payload = str | CardNumber | HandCapture | None
-"""A digit, a card, a hand, or why the board was lost."""
+Payload = str | CardNumber | HandCapture | Vouching | None
+"""A digit, a card, a hand, a word of staff, or why the board was lost."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`canteen-terminal`: runs a terminal, or prints its public keys."""
+"""`canteen-terminal`: runs a terminal, prints its public keys, or gives a member of staff their link."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from terminal.configuration import Configuration, read_configuration
 from terminal.display.language import _, said_in
 from terminal.hardening import harden_process
 from terminal.pass_machine import Event
+from terminal.staff_access import add_person
 
 _log = logging.getLogger("canteen.terminal.main")
 
@@ -27,9 +28,12 @@ _log = logging.getLogger("canteen.terminal.main")
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status."""
     language = os.environ.get("LANG", "fr")[:2]
-    described = said_in(language, _("La borne de la file de cantine : son service, ou ses clés publiques."))
+    described = said_in(
+        language, _("La borne de la cantine : son service, ses clés, un lien pour le personnel.")
+    )
     parser = argparse.ArgumentParser(prog="canteen-terminal", description=described)
-    parser.add_argument("command", nargs="?", choices=("run", "keys"), default="run")
+    parser.add_argument("command", nargs="?", choices=("run", "keys", "staff"), default="run")
+    parser.add_argument("name", nargs="?", default="", help=said_in(language, _("Le nom, pour « staff »")))
     parser.add_argument("--config", type=Path, required=True, metavar="FILE")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
@@ -38,6 +42,8 @@ def main(argv: list[str] | None = None) -> int:
         configuration = read_configuration(arguments.config)
         if arguments.command == "keys":
             print_keys(configuration)
+        elif arguments.command == "staff":
+            sys.stdout.write(add_person(arguments.config, configuration, arguments.name) + "\n")
         else:
             run(configuration)
     except (CanteenError, HandGeometryError, OSError) as error:

@@ -17,6 +17,7 @@ from canteen.entitlements import EntitlementKind
 from canteen.identifiers import PassId, PupilId
 from canteen.meal_pass import PassMethod
 from canteen.serving_periods import ServiceMoment
+from terminal.vouching import Vouching
 
 HAND_TRIES = 3
 """Placements within one attempt. Then card or adult; the pupil is never locked out: the next attempt is a new one."""
@@ -49,6 +50,8 @@ class Event(StrEnum):
     ENTER = "enter"
     CANCEL = "cancel"
     CARD = "card"
+    VOUCHED = "vouched"
+    """Staff ask for a pupil to be let through."""
     PASSAGE_COMPLETED = "passage-completed"
     PASSAGE_ABANDONED = "passage-abandoned"
     BOARD_LOST = "board-lost"
@@ -86,6 +89,7 @@ class Action(StrEnum):
     ASK_TO_RETYPE = "ask-to-retype"
     """Digits may have been lost on the line: void what was typed."""
     TAKE_CARD = "take-card"
+    TAKE_VOUCHED = "take-vouched"
     DECIDE = "decide"
     """Reports HAND_NEEDED, ACCESS_GRANTED or ACCESS_DENIED."""
     WATCH_FOR_HAND = "watch-for-hand"
@@ -136,6 +140,7 @@ class PassAttempt:
     typed: str = field(default="", repr=False)
     retype: bool = False
     card: CardNumber | None = field(default=None, repr=False)
+    vouching: Vouching | None = None
     method: PassMethod = PassMethod.HAND
     decided_at: datetime | None = None
     moment: ServiceMoment | None = None
@@ -232,7 +237,7 @@ IGNORED: dict[State, frozenset[Event]] = {
     | _HAND
     | _LATE_WORD
     | (_REPORTED - {Event.HAND_NEEDED, Event.ACCESS_GRANTED, Event.ACCESS_DENIED})
-    | {Event.CARD, Event.INPUT_INTERRUPTED},
+    | {Event.CARD, Event.VOUCHED, Event.INPUT_INTERRUPTED},
     # A digit too many must not undo a complete code: the correction key does.
     State.AWAITING_HAND: _PASSAGE | _REPORTED | _LATE_WORD | {Event.DIGIT, Event.ENTER, Event.INPUT_INTERRUPTED},
     State.COMPARING: _KEYPAD
@@ -240,7 +245,7 @@ IGNORED: dict[State, frozenset[Event]] = {
     | _HAND
     | _LATE_WORD
     | (_REPORTED - {Event.TRY_AGAIN, Event.ACCESS_GRANTED, Event.ACCESS_DENIED})
-    | {Event.CARD, Event.INPUT_INTERRUPTED},
+    | {Event.CARD, Event.VOUCHED, Event.INPUT_INTERRUPTED},
     State.GUIDING: _PASSAGE | _HAND | _REPORTED | _LATE_WORD | {Event.DIGIT, Event.ENTER, Event.INPUT_INTERRUPTED},
     State.PASSAGE_OPEN: _HAND
     | _LATE_WORD
@@ -251,7 +256,7 @@ IGNORED: dict[State, frozenset[Event]] = {
     State.OUT_OF_SERVICE: _KEYPAD
     | _PASSAGE
     | _HAND
-    | (_REPORTED - {Event.BACK_IN_SERVICE})
+    | (_REPORTED - {Event.BACK_IN_SERVICE, Event.ACCESS_GRANTED, Event.ACCESS_DENIED, Event.JOURNAL_FAILED})
     | {Event.CARD, Event.INPUT_INTERRUPTED, Event.LOCKED},
 }
 """What is let pass, state by state; together with the table every pair is named."""
@@ -263,6 +268,8 @@ _TOO_SLOW = row(_S.SHOWING_DENIAL, _A.STOP_WATCHING, _A.GIVE_UP, _A.JOURNAL_DENI
 _TYPE = row(_S.TYPING_CODE, _A.BEGIN, _A.ADD_DIGIT, _A.SHOW)
 _CARD = row(_S.DECIDING, _A.BEGIN, _A.TAKE_CARD, _A.DECIDE)
 _CARD_INSTEAD = row(_S.DECIDING, _A.STOP_WATCHING, _A.BEGIN, _A.TAKE_CARD, _A.DECIDE)
+_VOUCH = row(_S.DECIDING, _A.BEGIN, _A.TAKE_VOUCHED, _A.DECIDE)
+_VOUCH_INSTEAD = row(_S.DECIDING, _A.STOP_WATCHING, _A.BEGIN, _A.TAKE_VOUCHED, _A.DECIDE)
 _REST = row(_S.IDLE, _A.FORGET, _A.SHOW)
 _REST_UNSEEN = row(_S.IDLE, _A.STOP_WATCHING, _A.FORGET, _A.SHOW)
 _KEEP = row(_S.PASSAGE_OPEN, _A.KEEP)
@@ -271,12 +278,15 @@ _GONE_THROUGH = row(_S.IDLE, _A.JOURNAL_COMPLETED, _A.FORGET, _A.SHOW, _A.REPLAY
 _STAYED_BEHIND = row(_S.SHOWING_DENIAL, _A.JOURNAL_ABANDONED, _A.SHOW, _A.REPLAY_KEPT)
 _HALT = row(_S.OUT_OF_SERVICE, _A.STOP_WATCHING, _A.FORGET, _A.SHOW)
 _HALT_OPEN = row(_S.OUT_OF_SERVICE, _A.JOURNAL_UNRESOLVED, _A.DROP_KEPT, _A.FORGET, _A.SHOW)
+# Staff let a pupil through by hand: the meal is recorded, and that no turnstile saw it.
+_BY_HAND = row(_S.OUT_OF_SERVICE, _A.JOURNAL_GRANT, _A.JOURNAL_UNRESOLVED, _A.FORGET, _A.SHOW)
 _CHECK = row(_S.OUT_OF_SERVICE, _A.CHECK_HEALTH, _A.SHOW)
 
 # fmt: off
 TABLE: dict[tuple[State, Event], Row] = {
     (_S.IDLE,           _E.DIGIT):             _TYPE,
     (_S.IDLE,           _E.CARD):              _CARD,
+    (_S.IDLE,           _E.VOUCHED):           _VOUCH,
     (_S.IDLE,           _E.BOARD_LOST):        _HALT,
     (_S.IDLE,           _E.FAULT):             _HALT,
     (_S.IDLE,           _E.STOPPING):          _HALT,
@@ -289,6 +299,7 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.TYPING_CODE,    _E.CANCEL):            _REST,
     (_S.TYPING_CODE,    _E.DEADLINE):          _REST,
     (_S.TYPING_CODE,    _E.CARD):              _CARD,
+    (_S.TYPING_CODE,    _E.VOUCHED):           _VOUCH,
     (_S.TYPING_CODE,    _E.BOARD_LOST):        _HALT,
     (_S.TYPING_CODE,    _E.FAULT):             _HALT,
     (_S.TYPING_CODE,    _E.STOPPING):          _HALT,
@@ -304,6 +315,7 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.AWAITING_HAND,  _E.HAND_CAPTURED):     row(_S.COMPARING, _A.COMPARE),
     (_S.AWAITING_HAND,  _E.HAND_NOT_READ):     row(_S.COMPARING, _A.COUNT_TRY),
     (_S.AWAITING_HAND,  _E.CARD):              _CARD_INSTEAD,
+    (_S.AWAITING_HAND,  _E.VOUCHED):           _VOUCH_INSTEAD,
     (_S.AWAITING_HAND,  _E.CORRECTION):        _REST_UNSEEN,
     (_S.AWAITING_HAND,  _E.CANCEL):            _REST_UNSEEN,
     (_S.AWAITING_HAND,  _E.DEADLINE):          _TOO_SLOW,
@@ -321,6 +333,7 @@ TABLE: dict[tuple[State, Event], Row] = {
 
     (_S.GUIDING,        _E.DEADLINE):          row(_S.AWAITING_HAND, _A.WATCH_FOR_HAND, _A.SHOW),
     (_S.GUIDING,        _E.CARD):              _CARD_INSTEAD,
+    (_S.GUIDING,        _E.VOUCHED):           _VOUCH_INSTEAD,
     (_S.GUIDING,        _E.CORRECTION):        _REST_UNSEEN,
     (_S.GUIDING,        _E.CANCEL):            _REST_UNSEEN,
     (_S.GUIDING,        _E.BOARD_LOST):        _HALT,
@@ -333,6 +346,7 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.PASSAGE_OPEN,   _E.DIGIT):             _KEEP,
     (_S.PASSAGE_OPEN,   _E.CORRECTION):        _KEEP,
     (_S.PASSAGE_OPEN,   _E.CARD):              _KEEP,
+    (_S.PASSAGE_OPEN,   _E.VOUCHED):           _KEEP,
     (_S.PASSAGE_OPEN,   _E.INPUT_INTERRUPTED): row(_S.PASSAGE_OPEN, _A.DROP_KEPT),
     (_S.PASSAGE_OPEN,   _E.JOURNAL_FAILED):    row(_S.SHOWING_DENIAL, _A.SHOW),
     (_S.PASSAGE_OPEN,   _E.UNLOCK_REFUSED):    row(_S.SHOWING_DENIAL, _A.JOURNAL_ABANDONED, _A.SHOW),
@@ -346,6 +360,7 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.CLOSING,        _E.DIGIT):             _KEEP_CLOSING,
     (_S.CLOSING,        _E.CORRECTION):        _KEEP_CLOSING,
     (_S.CLOSING,        _E.CARD):              _KEEP_CLOSING,
+    (_S.CLOSING,        _E.VOUCHED):           _KEEP_CLOSING,
     (_S.CLOSING,        _E.INPUT_INTERRUPTED): row(_S.CLOSING, _A.DROP_KEPT),
     (_S.CLOSING,        _E.DEADLINE):          _HALT_OPEN,
     (_S.CLOSING,        _E.BOARD_LOST):        _HALT_OPEN,
@@ -354,6 +369,7 @@ TABLE: dict[tuple[State, Event], Row] = {
 
     (_S.SHOWING_DENIAL, _E.DIGIT):             _TYPE,
     (_S.SHOWING_DENIAL, _E.CARD):              _CARD,
+    (_S.SHOWING_DENIAL, _E.VOUCHED):           _VOUCH,
     (_S.SHOWING_DENIAL, _E.CORRECTION):        _REST,
     (_S.SHOWING_DENIAL, _E.CANCEL):            _REST,
     (_S.SHOWING_DENIAL, _E.DEADLINE):          _REST,
@@ -365,6 +381,10 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.OUT_OF_SERVICE, _E.BOARD_RECOVERED):   _CHECK,
     (_S.OUT_OF_SERVICE, _E.DEADLINE):          _CHECK,
     (_S.OUT_OF_SERVICE, _E.BACK_IN_SERVICE):   _REST,
+    (_S.OUT_OF_SERVICE, _E.VOUCHED):           row(_S.OUT_OF_SERVICE, _A.BEGIN, _A.TAKE_VOUCHED, _A.DECIDE),
+    (_S.OUT_OF_SERVICE, _E.ACCESS_GRANTED):    _BY_HAND,
+    (_S.OUT_OF_SERVICE, _E.ACCESS_DENIED):     row(_S.OUT_OF_SERVICE, _A.JOURNAL_DENIAL, _A.FORGET, _A.SHOW),
+    (_S.OUT_OF_SERVICE, _E.JOURNAL_FAILED):    row(_S.OUT_OF_SERVICE, _A.FORGET, _A.SHOW),
     (_S.OUT_OF_SERVICE, _E.FAULT):             row(_S.OUT_OF_SERVICE, _A.FORGET, _A.SHOW),
     (_S.OUT_OF_SERVICE, _E.STOPPING):          row(_S.OUT_OF_SERVICE, _A.FORGET, _A.SHOW),
 }

@@ -202,7 +202,7 @@ def tries_left(attempt: PassAttempt) -> int:
 
 
 def _denial_face(attempt: PassAttempt) -> Face:
-    if attempt.abandoned and attempt.reason is Reason.GRANTED:
+    if attempt.abandoned and attempt.reason in (Reason.GRANTED, Reason.FORCED):
         return _ABANDONED
     if attempt.guidance == QualityReason.DEVICE_LOST:
         return _PAUSED_READER

@@ -8,8 +8,7 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
 
 import uvicorn
 from starlette.applications import Starlette
@@ -21,12 +20,11 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from terminal.display.view import ScreenView
+from terminal.display.view import PAGE, ScreenView
 from terminal.errors import DisplayUnavailable
 
 _log = logging.getLogger("canteen.terminal.display.server")
 
-PAGE = Path(__file__).parent / "page"
 _HEARTBEAT_S = 5.0
 """The page says that it is cut off when it has heard nothing for twice this long."""
 _START_S = 10.0
@@ -35,12 +33,13 @@ _START_S = 10.0
 class ScreenServer:
     """`Screen` as a web page on the loopback, in a thread of its own."""
 
-    def __init__(self, host: str, port: int, *, production: bool) -> None:
-        """Listen; the page is there when this returns.
+    def __init__(self, host: str, port: int, *, production: bool, more: Sequence[Route] = ()) -> None:
+        """Listen; the page is there when this returns. `more` are the staff's pages and the doctor's questions.
 
         Raises:
             DisplayUnavailable: the port is taken.
         """
+        self._more = more
         self._latest: str = "{}"
         self._wakers: set[asyncio.Event] = set()
         self._closing = False
@@ -105,6 +104,7 @@ class ScreenServer:
                 Route("/", self._page),
                 Route("/state", self._state),
                 Route("/events", self._events),
+                *self._more,
                 Mount("/static", StaticFiles(directory=PAGE)),
             ],
             middleware=[

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
+
+PAGE = Path(__file__).parent / "page"
+"""What the browser gets as it is."""
 
 
 class Tone(StrEnum):

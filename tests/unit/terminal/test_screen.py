@@ -15,8 +15,8 @@ from hand_geometry.quality import QualityReason
 from terminal.display import faces
 from terminal.display.faces import DENIALS, GUIDANCE, Face, face_for, guidance_face
 from terminal.display.language import LOCALE, both, typeset
-from terminal.display.server import PAGE, ScreenServer
-from terminal.display.view import LineStatus, ScreenView, Tone, Words
+from terminal.display.server import ScreenServer
+from terminal.display.view import PAGE, LineStatus, ScreenView, Tone, Words
 from terminal.errors import DisplayUnavailable
 from terminal.pass_machine import PassAttempt, State
 

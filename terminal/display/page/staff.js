@@ -1,0 +1,146 @@
+// Finds a pupil among those of the terminal and asks the lane to let them through. Keeps nothing.
+"use strict";
+
+const CLOSED_AGAIN_MS = 20000; // a pupil who tapped here by mistake is soon back at their own screen
+const SHOWN_MS = 4000;
+const MANY = 40;
+const LANGUAGE = new URLSearchParams(location.search).get("lang") === "en" ? "en" : "fr";
+const $ = (id) => document.getElementById(id);
+let said = null;
+let pupils = [];
+let chosenClass = null;
+let idle = 0;
+
+const word = (name) => said.words[name][LANGUAGE];
+const folded = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+
+async function ask(path, body) {
+  const options = body === undefined ? {} :
+    { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const answer = await fetch(path, { ...options, cache: "no-store", signal: AbortSignal.timeout(5000) });
+  if (answer.status === 401) { location.reload(); throw new Error("closed"); }
+  if (!answer.ok) throw new Error(String(answer.status));
+  return answer.json();
+}
+
+function button(text, pressed, act) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.textContent = text;
+  if (pressed !== null) made.setAttribute("aria-pressed", String(pressed));
+  made.addEventListener("click", act);
+  return made;
+}
+
+function back() { location.assign("/"); }
+
+function stayAwhile(ms) {
+  clearTimeout(idle);
+  idle = setTimeout(back, ms);
+}
+
+function showOutcome(name, sentence) {
+  $("outcome").dataset.outcome = name;
+  $("outcome").textContent = sentence;
+  $("outcome").hidden = false;
+}
+
+function list() {
+  const wanted = folded($("search").value.trim());
+  const classes = [...new Set(pupils.map((one) => one.class_name))];
+  $("classes").replaceChildren(...classes.map((name) => button(name, name === chosenClass, () => {
+    chosenClass = chosenClass === name ? null : name;
+    list();
+  })));
+  const found = (wanted || chosenClass) ? pupils.filter((one) =>
+    (chosenClass === null || one.class_name === chosenClass) &&
+    folded(`${one.first_name} ${one.class_name}`).includes(wanted)).slice(0, MANY) : [];
+  $("pupils").replaceChildren(...found.map((one) =>
+    button(`${one.first_name} · ${one.class_name}`, null, () => choose(one))));
+  if ((wanted || chosenClass) && found.length === 0) $("pupils").textContent = word("nobody");
+}
+
+function choose(pupil) {
+  $("choose").hidden = true;
+  $("reasons").hidden = false;
+  $("outcome").hidden = true;
+  $("chosen").textContent = `${pupil.first_name} · ${pupil.class_name}`;
+  $("because").replaceChildren(...Object.entries(said.reasons).map(([reason, sentence]) =>
+    button(sentence[LANGUAGE], null, () => vouch(pupil, reason))));
+}
+
+async function vouch(pupil, reason) {
+  $("reasons").hidden = true;
+  showOutcome("waiting", said.outcomes.waiting[LANGUAGE]);
+  let outcome = "waiting";
+  try {
+    const { number } = await ask("/personnel/passage", { pupil: pupil.pupil, reason });
+    while (outcome === "waiting") {
+      await new Promise((done) => setTimeout(done, 150));
+      ({ outcome } = await ask(`/personnel/passage/${number}`));
+    }
+    showOutcome(outcome, said.outcomes[outcome][LANGUAGE]);
+  } catch {
+    showOutcome("unreachable", word("unreachable"));
+    return;
+  }
+  if (outcome === "opened") stayAwhile(SHOWN_MS);
+  else open();
+}
+
+async function open() {
+  $("choose").hidden = false;
+  try {
+    const answer = await ask("/personnel/eleves");
+    pupils = answer.pupils;
+    if (answer.vouched_today !== null) {
+      $("today").textContent = word("today").replace("{count}", answer.vouched_today).replace("{quota}", answer.daily_quota);
+      const beyond = answer.vouched_today >= answer.daily_quota;
+      $("today").classList.toggle("beyond", beyond);
+      if (beyond) $("today").append(` – ${word("beyond")}`);
+    }
+    list();
+    $("search").focus();
+  } catch {
+    showOutcome("unreachable", word("no-pupils"));
+  }
+}
+
+async function begin() {
+  said = await ask("/personnel/mots");
+  document.documentElement.lang = LANGUAGE;
+  $("title").textContent = word("title");
+  $("who").textContent = said.who || "";
+  for (const [id, name] of [["back", "back"], ["closed", "closed"], ["enter", "enter"], ["ask", "pupil"], ["why", "why"]]) {
+    $(id).textContent = word(name);
+  }
+  $("search").placeholder = word("search");
+  if (said.who === null) {
+    $("door").hidden = false;
+    $("token").focus();
+    stayAwhile(CLOSED_AGAIN_MS);
+    $("token").addEventListener("input", () => stayAwhile(CLOSED_AGAIN_MS));
+    return;
+  }
+  open();
+}
+
+$("search").addEventListener("input", list);
+$("back").addEventListener("click", (event) => {
+  event.preventDefault();
+  if (said === null || said.who === null) back();
+  else ask("/personnel/sortir", {}).then(back, back);
+});
+$("door").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  try {
+    const answer = await fetch("/personnel/entrer", {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ jeton: $("token").value }),
+    });
+    if (answer.ok) location.assign("/personnel");
+    else $("token").value = "";
+  } catch {
+    showOutcome("unreachable", word("unreachable"));
+  }
+});
+begin().catch(() => { stayAwhile(SHOWN_MS); });
