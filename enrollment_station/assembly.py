@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 
@@ -9,22 +10,28 @@ from canteen.clock import Clock, SystemClock
 from canteen.errors import CanteenError
 from canteen.private_file import PrivateFileRefused
 from enrollment_station.audit_log import AuditLog
+from enrollment_station.card_settings import CardMode, load_encoding_keys
 from enrollment_station.cards import CardDesk
 from enrollment_station.configuration import StationConfiguration
 from enrollment_station.consents import ConsentDesk
 from enrollment_station.dispatch import ReferenceDispatch
+from enrollment_station.encoding import EncodingDesk, UidDesk
 from enrollment_station.enrollment import EnrollmentDesk
 from enrollment_station.errors import ConfigurationRefused
 from enrollment_station.operators import OperatorBook
 from enrollment_station.orders import OrderApplier
 from enrollment_station.recording import Recorder
+from enrollment_station.station_reader import StationReader
 from enrollment_station.work_list import WorkList
+from firmware_bridge.card_keys import EncodingKeys
 from sync.order_box import OrderBox
 from sync.pass_journal import PassJournal
 from sync.sealing import OpeningKey
 from sync.signing import SigningKey
 from templates_store.encrypted_store import EncryptedStore
 from templates_store.key_source import FileKeySource
+
+_log = logging.getLogger("canteen.station")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,10 @@ class Station:
     consents: ConsentDesk
     enrollment: EnrollmentDesk
     cards: CardDesk
+    encoding: EncodingDesk | None
+    """None unless cards are encoded here."""
+    uid_cards: UidDesk | None
+    """None unless chip numbers are taken for cards."""
     dispatch: ReferenceDispatch
     applier: OrderApplier
 
@@ -59,6 +70,8 @@ def assemble(configuration: StationConfiguration, clock: Clock | None = None) ->
         ConfigurationRefused: a file cannot be used; the message names it.
     """
     storage, device = configuration.storage, configuration.device
+    encodes = configuration.cards.mode is CardMode.ENCODE
+    card_keys = load_encoding_keys(configuration.cards) if encodes else None
     try:
         signing_key = SigningKey.load_or_create(storage.signing_key)
         opening_key = OpeningKey.load_or_create(storage.sealing_key)
@@ -77,6 +90,8 @@ def assemble(configuration: StationConfiguration, clock: Clock | None = None) ->
     consents = ConsentDesk(store, recorder, work, lock)
     dispatch = ReferenceDispatch(device, store, recorder, work, lock, signing_key)
     enrollment = EnrollmentDesk(store, recorder, work, dispatch, configuration.platen, lock, threading.Lock())
+    cards = CardDesk(device, store, recorder, configuration.server_seal, lock)
+    encoding, uid_cards = _card_desks(configuration, card_keys, cards, audit)
     return Station(
         configuration=configuration,
         store=store,
@@ -88,7 +103,23 @@ def assemble(configuration: StationConfiguration, clock: Clock | None = None) ->
         work=work,
         consents=consents,
         enrollment=enrollment,
-        cards=CardDesk(device, store, recorder, configuration.server_seal, lock),
+        cards=cards,
+        encoding=encoding,
+        uid_cards=uid_cards,
         dispatch=dispatch,
         applier=OrderApplier(device, box, store, recorder, dispatch, consents, configuration.server, lock, opening_key),
     )
+
+
+def _card_desks(
+    configuration: StationConfiguration, keys: EncodingKeys | None, cards: CardDesk, audit: AuditLog
+) -> tuple[EncodingDesk | None, UidDesk | None]:
+    """Whatever the configuration asks for at the card reader."""
+    settings = configuration.cards
+    if settings.mode is CardMode.TYPED:
+        return None, None
+    reader = StationReader(settings.reader, production=configuration.production)
+    if settings.layout is not None and keys is not None:
+        return EncodingDesk(reader, keys, settings.layout, cards, audit), None
+    _log.warning("cards are known by their chip number alone: anyone can copy it")
+    return None, UidDesk(reader, cards, audit)

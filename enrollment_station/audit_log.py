@@ -26,6 +26,10 @@ class AuditedAction(StrEnum):
     HAND_SUBMITTED = "hand-submitted"
     CAPTURE_FORBIDDEN = "capture-forbidden"
     CARD_ISSUED = "card-issued"
+    CARD_ENCODING = "card-encoding"
+    """Asked for; whether a card came of it, the next `CARD_ISSUED` says."""
+    CARD_CHECKED = "card-checked"
+    CARD_WIPED = "card-wiped"
     REFERENCES_RESENT = "references-resent"
 
 

@@ -53,7 +53,10 @@ class CardDesk:
             PupilNotFound: nobody of that pseudonym is on the roster.
             CardRefused: no card number, a blocked card, or another pupil's.
         """
-        card = read_card_number(untrusted_number)
+        self.give(pupil, read_card_number(untrusted_number))
+
+    def give(self, pupil: PupilId, card: CardNumber) -> None:
+        """As `issue`, for a number that was read."""
         with self.lock:
             found = self.store.find_by_card(card)
             if found is not None and found.blocked:

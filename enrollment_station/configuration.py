@@ -11,6 +11,7 @@ from typing import Any
 
 from canteen.errors import InvalidIdentifier
 from canteen.identifiers import DeviceId, parse_device_id
+from enrollment_station.card_settings import CardSettings, read_card_settings
 from enrollment_station.errors import ConfigurationRefused
 from enrollment_station.language import LANGUAGES
 from hand_geometry.acquisition import Platen
@@ -47,6 +48,9 @@ class StationConfiguration:
     host: str
     port: int
     platen: Platen
+    cards: CardSettings
+    production: bool
+    """Refuse simulated devices; on unless a configuration says otherwise."""
 
 
 def load_configuration(path: Path) -> StationConfiguration:
@@ -84,6 +88,8 @@ def _read(settings: dict[str, Any], folder: Path) -> StationConfiguration:
         host=_text(settings, "web.host", "127.0.0.1"),
         port=_port(settings),
         platen=Platen(_one_of(_text(settings, "hand.platen", "dark"), tuple(Platen), "hand.platen")),
+        cards=read_card_settings(settings.get("cards"), folder),
+        production=_flag(settings, "production"),
     )
 
 
@@ -117,6 +123,13 @@ def _text(settings: dict[str, Any], name: str, default: str | None = None) -> st
     if not isinstance(value, str) or not value:
         raise ConfigurationRefused(f"{name}: text is needed")
     return value
+
+
+def _flag(settings: dict[str, Any], name: str) -> bool:
+    value = _setting(settings, name)
+    if value is not None and not isinstance(value, bool):
+        raise ConfigurationRefused(f"{name}: true or false is needed")
+    return value is not False
 
 
 def _port(settings: dict[str, Any]) -> int:

@@ -46,6 +46,10 @@ class CardRefused(StationError):
         self.sentence = sentence
 
 
+class CardWorkFailed(StationError):
+    """The work with a card broke off by a fault of this program; nothing is on record."""
+
+
 class UploadRefused(StationError):
     """An upload is too large or is no form. `status` is the HTTP status that says so."""
 

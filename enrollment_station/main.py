@@ -1,4 +1,4 @@
-"""`canteen-station --config FILE`: the station. `canteen-station operator NAME --config FILE`: a link."""
+"""`canteen-station --config FILE`: the station. `… operator NAME`: a personal link. `… card-keys`: the cards' keys."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import uvicorn
 from canteen.errors import CanteenError
 from enrollment_station.app import make_app
 from enrollment_station.assembly import Station, assemble
+from enrollment_station.card_settings import make_card_keys
 from enrollment_station.configuration import StationConfiguration, load_configuration
 from enrollment_station.door import ENTRANCE
 from enrollment_station.errors import StationError
@@ -32,6 +33,17 @@ ADDRESS_REFUSED = marked("L’adresse {host}:{port} ne peut pas être ouverte ({
 LISTENING = marked("Station d’enrôlement : http://{host}:{port}")
 OPERATOR_LINK = marked("Lien personnel de {name}, à ouvrir une fois et à ne donner à personne d’autre :")
 
+CARD_SECRET_MADE = marked("Secret des cartes créé : {path}")
+CARD_SECRET_KEPT = marked("Secret des cartes inchangé : {path}")
+CARD_SECRET_SAFE = marked(
+    "Gardez-en une copie au coffre : sans lui, aucune carte ne pourra plus être lue par une nouvelle borne, ni changée."
+)
+CARD_READING_KEY = marked(
+    "Clé de lecture pour les bornes : {path}. Portez-la à chaque borne (0600, à son propre utilisateur), "
+    "puis effacez-la d’ici."
+)
+
+_COMMANDS = "operator NAME makes a personal link; card-keys makes the cards' secret and the terminals' reading key"
 _STOP_WITHIN_S = 3
 _THREAD_STOPS_WITHIN_S = 5.0
 
@@ -44,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         configuration = load_configuration(arguments.config)
         if arguments.command == "operator":
             return _make_operator(configuration, arguments.name)
+        if arguments.command == "card-keys":
+            return _make_card_keys(configuration)
         return _serve(configuration)
     except (StationError, CanteenError) as error:
         return _give_up(str(error))
@@ -51,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="canteen-station", description="Consents, hands and cards of the pupils.")
-    parser.add_argument("command", nargs="?", choices=["operator"], help="operator NAME makes a personal link")
+    parser.add_argument("command", nargs="?", choices=["operator", "card-keys"], help=_COMMANDS)
     parser.add_argument("name", nargs="?", default="", help="the operator's name, as the audit log shows it")
     parser.add_argument("--config", type=Path, required=True, help="TOML file")
     return parser
@@ -62,6 +76,15 @@ def _make_operator(configuration: StationConfiguration, name: str) -> int:
     query = urlencode({"jeton": token})
     print(say(configuration.language, OPERATOR_LINK).format(name=name))  # noqa: T201 - for the person who asked
     print(f"http://{configuration.host}:{configuration.port}{ENTRANCE}?{query}")  # noqa: T201 - as above
+    return 0
+
+
+def _make_card_keys(configuration: StationConfiguration) -> int:
+    files, language = make_card_keys(configuration.cards), configuration.language
+    made = CARD_SECRET_MADE if files.fresh else CARD_SECRET_KEPT
+    print(say(language, made).format(path=files.master_key))  # noqa: T201 - for the person who asked
+    print(say(language, CARD_SECRET_SAFE))  # noqa: T201 - as above
+    print(say(language, CARD_READING_KEY).format(path=files.reading_key))  # noqa: T201 - as above
     return 0
 
 

@@ -15,6 +15,7 @@ from enrollment_station import sentences
 from enrollment_station.errors import (
     AuditUnavailable,
     CardRefused,
+    CardWorkFailed,
     ConsentRefused,
     ConsentRequired,
     PupilNotFound,
@@ -27,7 +28,15 @@ from templates_store.errors import StoreUnavailable
 
 _log = logging.getLogger("canteen.station")
 
-_BROKEN = (StoreUnavailable, JournalUnavailable, OrderBoxUnavailable, AuditUnavailable, MalformedMessage, SealBroken)
+_BROKEN = (
+    StoreUnavailable,
+    JournalUnavailable,
+    OrderBoxUnavailable,
+    AuditUnavailable,
+    MalformedMessage,
+    SealBroken,
+    CardWorkFailed,
+)
 
 
 def add_problem_handlers(app: FastAPI) -> None:

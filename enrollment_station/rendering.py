@@ -12,7 +12,9 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from canteen.identifiers import PupilId
 from enrollment_station.assembly import Station
+from enrollment_station.audit_log import AuditedAction
 from enrollment_station.language import LANGUAGES, preferred_language, translations
 
 LANGUAGE_COOKIE = "langue"
@@ -39,6 +41,12 @@ def language_of(request: Request) -> str:
         request.headers.get("accept-language", ""),
         station_of(request).configuration.language,
     )
+
+
+def note_in_audit(request: Request, action: AuditedAction, pupil: PupilId | None = None) -> None:
+    """A line in the audit log, before what it is about. Raises AuditUnavailable."""
+    station = station_of(request)
+    station.audit.note(station.recorder.now(), operator_name(request), action, pupil)
 
 
 @cache

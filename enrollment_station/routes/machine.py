@@ -17,7 +17,7 @@ from enrollment_station.consents import NOT_AN_ANSWER, ConsentForm
 from enrollment_station.enrollment import Enrolled, NotEnrolled
 from enrollment_station.errors import ConsentRefused, ConsentRequired, PupilNotFound, UploadRefused
 from enrollment_station.language import say
-from enrollment_station.rendering import language_of, operator_name, station_of
+from enrollment_station.rendering import language_of, note_in_audit, operator_name, station_of
 from enrollment_station.roster_view import state_of
 from enrollment_station.uploads import NOT_A_FORM, discard_body, read_files, read_json_object
 from hand_geometry.quality import QualityReason
@@ -48,7 +48,7 @@ def state(request: Request) -> dict[str, Any]:
 def pupils(request: Request) -> dict[str, Any]:
     """The roster."""
     station = station_of(request)
-    _audit(request, AuditedAction.ROSTER_SEEN)
+    note_in_audit(request, AuditedAction.ROSTER_SEEN)
     return {
         "pupils": [
             {
@@ -70,7 +70,7 @@ def pupils(request: Request) -> dict[str, Any]:
 def code(request: Request, untrusted_pupil: str) -> dict[str, str]:
     """The pupil's personal code. A POST, since each look leaves its line in the audit log."""
     pupil = parse_pupil_id(untrusted_pupil)
-    _audit(request, AuditedAction.CODE_SEEN, pupil)
+    note_in_audit(request, AuditedAction.CODE_SEEN, pupil)
     found = station_of(request).store.code_of(pupil)
     if found is None:
         raise PupilNotFound(pupil)
@@ -84,7 +84,7 @@ async def consent(request: Request, untrusted_pupil: str) -> dict[str, str]:
     form = _read_consent(await read_json_object(request))
 
     def take() -> dict[str, str]:
-        _audit(request, AuditedAction.CONSENT_RECORDED, pupil)
+        note_in_audit(request, AuditedAction.CONSENT_RECORDED, pupil)
         fact = station_of(request).consents.take(pupil, form, operator_name(request))
         return {"state": fact.state.value, "given_at": fact.given_at.isoformat()}
 
@@ -101,7 +101,7 @@ async def try_placement(request: Request, untrusted_pupil: str) -> dict[str, Any
         raise UploadRefused(400, NOT_A_FORM)
 
     def judge() -> QualityReason | None:
-        _audit(request, AuditedAction.HAND_TRIED, pupil)
+        note_in_audit(request, AuditedAction.HAND_TRIED, pupil)
         return station_of(request).enrollment.try_placement(pupil, images[0])
 
     reason = await run_in_threadpool(judge)
@@ -121,7 +121,7 @@ async def enroll(request: Request, untrusted_pupil: str) -> JSONResponse:
     images = await read_files(request, "placement", SAMPLES_TO_ENROLL)
 
     def make() -> Enrolled | NotEnrolled:
-        _audit(request, AuditedAction.HAND_SUBMITTED, pupil)
+        note_in_audit(request, AuditedAction.HAND_SUBMITTED, pupil)
         return station_of(request).enrollment.enroll(pupil, images)
 
     outcome = await run_in_threadpool(make)
@@ -140,20 +140,6 @@ async def enroll(request: Request, untrusted_pupil: str) -> JSONResponse:
     )
 
 
-@router.post("/eleves/{untrusted_pupil}/carte")
-async def card(request: Request, untrusted_pupil: str) -> dict[str, bool]:
-    """Gives a card to the pupil."""
-    pupil = parse_pupil_id(untrusted_pupil)
-    number = (await read_json_object(request)).get("card")
-
-    def give() -> dict[str, bool]:
-        _audit(request, AuditedAction.CARD_ISSUED, pupil)
-        station_of(request).cards.issue(pupil, number if isinstance(number, str) else "")
-        return {"issued": True}
-
-    return await run_in_threadpool(give)
-
-
 @router.post("/bornes/{untrusted_device}/references")
 async def resend(request: Request, untrusted_device: str) -> dict[str, str]:
     """Seals every reference anew for one terminal, for example after its memory card was replaced."""
@@ -161,7 +147,7 @@ async def resend(request: Request, untrusted_device: str) -> dict[str, str]:
 
     def put_down() -> dict[str, str]:
         station = station_of(request)
-        _audit(request, AuditedAction.REFERENCES_RESENT)
+        note_in_audit(request, AuditedAction.REFERENCES_RESENT)
         if device not in {entry.device for entry in station.dispatch.terminals()}:
             raise UploadRefused(404, sentences.NOT_FOUND)
         station.work.begin_terminals({device})
@@ -176,7 +162,7 @@ async def _pass_consent_gate(request: Request, pupil: PupilId) -> None:
     try:
         await run_in_threadpool(station_of(request).enrollment.require_consent, pupil)
     except (ConsentRequired, PupilNotFound):
-        await run_in_threadpool(_audit, request, AuditedAction.CAPTURE_FORBIDDEN, pupil)
+        await run_in_threadpool(note_in_audit, request, AuditedAction.CAPTURE_FORBIDDEN, pupil)
         await discard_body(request)
         raise
 
@@ -197,8 +183,3 @@ def _read_consent(untrusted: dict[str, Any]) -> ConsentForm:
         raise ConsentRefused(sentences.NOT_A_DATE) from error
     notice = untrusted.get("notice_version")
     return ConsentForm(answer, notice if isinstance(notice, str) else "", given_by, day)
-
-
-def _audit(request: Request, action: AuditedAction, pupil: PupilId | None = None) -> None:
-    station = station_of(request)
-    station.audit.note(station.recorder.now(), operator_name(request), action, pupil)

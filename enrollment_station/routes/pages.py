@@ -7,6 +7,7 @@ from fastapi.responses import HTMLResponse
 
 from canteen.consent import ConsentState, GivenBy, may_use_biometrics
 from canteen.identifiers import parse_pupil_id
+from enrollment_station import card_sentences
 from enrollment_station.audit_log import AuditedAction
 from enrollment_station.errors import PupilNotFound
 from enrollment_station.orders import CALENDAR_DOCUMENT
@@ -66,6 +67,12 @@ def pupil(request: Request, untrusted_pupil: str) -> HTMLResponse:
         notice=station.consents.latest_notice(),
         today=station.recorder.now().astimezone(station.consents.timezone()).date(),
         signed_on=None if consent is None else consent.given_at.astimezone(station.consents.timezone()).date(),
+        card_mode=station.configuration.cards.mode.value,
+        card_steps=card_sentences.STEPS,
+        encoding_steps=card_sentences.ENCODING_STEPS,
+        wiping_steps=card_sentences.WIPING_STEPS,
+        checking_steps=card_sentences.CHECKING_STEPS,
+        taking_steps=card_sentences.TAKING_STEPS,
         largest_bytes=PLACEMENT_BYTES_MAX,
         school=_school(request),
     )

@@ -53,4 +53,7 @@ consent.addEventListener("change", () => {
   warning.hidden = !(warning.dataset.held && (state === "opposed" || state === "withdrawn"));
 });
 
-sends(document.getElementById("carte"), "/carte", ["card"]);
+const typed = document.getElementById("carte");
+if (typed) {
+  sends(typed, "/carte", ["card"]); // where cards are encoded, no number is typed
+}
