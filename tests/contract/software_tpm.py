@@ -27,9 +27,9 @@ class SoftwareTpm:
         """Switch the machine on: registers are at their beginning, what is stored is still there."""
         listen = f"type=tcp,bindaddr=127.0.0.1,port={self._port}"
         control = f"type=tcp,bindaddr=127.0.0.1,port={self._port + 1}"
+        state, started = ("--tpmstate", f"dir={self._state}"), ("--flags", "not-need-init,startup-clear")
         self._process = subprocess.Popen(
-            ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self._state}", "--server", listen, "--ctrl", control]
-            + ["--flags", "not-need-init,startup-clear"],  # noqa: RUF005 - two lines read better
+            ["swtpm", "socket", "--tpm2", *state, "--server", listen, "--ctrl", control, *started],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
