@@ -26,6 +26,8 @@ class AlarmKind(StrEnum):
     NOT_ITS_FACT = "not-its-fact"
     """A device told what only the other kind of device may tell."""
     UNKNOWN_PUPIL = "unknown-pupil"
+    DOUBLE_SERVICE = "double-service"
+    """A pupil was served at two terminals at one serving moment: the earlier is billed, a human settles the later."""
     PASS_REPEATED = "pass-repeated"
     OUTCOME_CONFLICT = "outcome-conflict"
     """An outcome for a pass that is not here, or that already has another."""

@@ -6,7 +6,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from billing_server.accounts import AccountDesk
 from billing_server.cards import CardDesk
+from billing_server.certificates import CertificateDesk
 from billing_server.clients import ClientBook, Pace
 from billing_server.configuration import Settings
 from billing_server.consents import ConsentDesk
@@ -24,6 +26,7 @@ from billing_server.purge_deadlines import PurgeDesk
 from billing_server.refusals import Refusals
 from billing_server.roster import PupilRegistry
 from billing_server.school import School
+from billing_server.settlements import SettlementDesk
 from billing_server.vault import Vault
 from canteen.clock import Clock, SystemClock
 from sync.mqtt_transport import BrokerSettings, MqttTransport
@@ -53,6 +56,9 @@ class Services:
     purges: PurgeDesk
     consents: ConsentDesk
     devices: DeviceDesk
+    accounts: AccountDesk
+    settlements: SettlementDesk
+    certificates: CertificateDesk
     ingest: Ingest
     downlink: Downlink
     refusals: Refusals
@@ -95,7 +101,8 @@ def assemble(settings: Settings, clock: Clock | None = None) -> Services:
     purges = PurgeDesk(orders, cards, clock, settings.policy.purge_deadline)
     consents = ConsentDesk(purges, clock)
     devices = DeviceDesk(orders, pupils, cards, school, clock, settings.policy.lease)
-    projector = Projector(orders, consents, cards, purges, school, clock)
+    accounts = AccountDesk(settings.school.meal_cents, clock)
+    projector = Projector(orders, consents, cards, purges, accounts, school, clock)
     ingest = Ingest(database, projector, devices, refusals, pulse, signing_key, clock, outlet.publish)
     downlink = Downlink(database, outlet.publish, {})
     line = Line(ingest, downlink, refusals, outlet)
@@ -115,6 +122,9 @@ def assemble(settings: Settings, clock: Clock | None = None) -> Services:
         purges=purges,
         consents=consents,
         devices=devices,
+        accounts=accounts,
+        settlements=SettlementDesk(accounts, projector, clock),
+        certificates=CertificateDesk(signing_key, school, settings.school.uai, clock),
         ingest=ingest,
         downlink=downlink,
         refusals=refusals,

@@ -80,13 +80,14 @@ class DeviceDesk:
             self.orders.issue(session, device, assigned)
         self._renew(session, device)
 
-    def take_hello(self, session: Session, name: DeviceId, orders_up_to: int) -> None:
+    def take_hello(self, session: Session, name: DeviceId, orders_up_to: int, entries_up_to: int = 0) -> None:
         """A device connected and says what it has; if it has forgotten answered orders, start it afresh."""
         device = locked_device(session, name)
         if device is None:
             return
         now = self.clock.utc_now()
         device.last_contact = now
+        device.said_entries, device.said_at = entries_up_to, now
         if not has_forgotten(session, name, orders_up_to):
             self._doubted.pop(name, None)
             return

@@ -39,6 +39,10 @@ class DeviceConflict(BillingError):
     """A device of this name is registered with other keys; nothing was changed."""
 
 
+class NothingToSettle(BillingError):
+    """No such pass or fork is here."""
+
+
 @dataclass(frozen=True, slots=True)
 class RowError:
     """What is wrong in one row of an import; `row` counts from 1, the heading excluded."""

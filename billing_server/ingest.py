@@ -108,7 +108,7 @@ class Ingest:
                 known = False
             else:
                 known = True
-                self.devices.take_hello(session, device, hello.orders_up_to)
+                self.devices.take_hello(session, device, hello.orders_up_to, hello.entries_up_to)
         if not known:
             self.refusals.count(device, WhyRefused.UNKNOWN_DEVICE)
             return None

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
+from billing_server.accounts import AccountDesk
 from billing_server.alarms import AlarmKind, raise_alarm
 from billing_server.bulk import insert_rows, value_set
 from billing_server.cards import CardDesk
@@ -21,6 +22,7 @@ from billing_server.purge_deadlines import PurgeDesk
 from billing_server.school import School
 from canteen.clock import Clock
 from canteen.consent import ConsentState, may_use_biometrics
+from canteen.entitlements import EntitlementKind
 from canteen.meal_pass import (
     PassAbandoned,
     PassCompleted,
@@ -87,6 +89,7 @@ class Projector:
     consents: ConsentDesk
     cards: CardDesk
     purges: PurgeDesk
+    accounts: AccountDesk
     school: School
     clock: Clock
 
@@ -231,6 +234,40 @@ class Projector:
                 )
             )
             connection.execute(statement, later)
+        self._debit(
+            session, device.device, [pass_id for pass_id, outcome, _ in settled if outcome is PassOutcome.COMPLETED]
+        )
+        self._look_for_doubles(session, granted)
+
+    def _debit(self, session: Session, device: str, completed: list[str]) -> None:
+        """Prepaid meals whose passage is complete; the feed of outcomes is locked since its positions were drawn."""
+        if not completed:
+            return
+        prepaid = select(MealPassRow).where(
+            MealPassRow.device == device,
+            MealPassRow.charged_to == EntitlementKind.EXTERNAL_MEAL.value,
+            MealPassRow.pass_id.in_(value_set(session, completed)),
+        )
+        self.accounts.debit_completed(session, session.scalars(prepaid.execution_options(populate_existing=True)).all())
+
+    def _look_for_doubles(self, session: Session, granted: list[dict[str, Any]]) -> None:
+        """An alarm for each pupil whom another terminal has served at the same moment."""
+        if not granted:
+            return
+        moments = {(row["pupil"], row["day"], row["period"]) for row in granted}
+        found = session.execute(
+            select(MealPassRow.pupil, MealPassRow.day, MealPassRow.period)
+            .where(
+                MealPassRow.pupil.in_(value_set(session, {pupil for pupil, _, _ in moments})),
+                MealPassRow.day.in_({day for _, day, _ in moments}),
+                MealPassRow.outcome != PassOutcome.ABANDONED.value,
+            )
+            .group_by(MealPassRow.pupil, MealPassRow.day, MealPassRow.period)
+            .having(func.count(MealPassRow.device.distinct()) > 1)
+        )
+        for pupil, day, period in found:
+            if (pupil, day, period) in moments:
+                raise_alarm(session, AlarmKind.DOUBLE_SERVICE, f"{pupil}/{day}/{period}", self.clock.utc_now())
 
     def _denial_rows(self, session: Session, denied: list[tuple[JournalEntry, PassDenied]]) -> list[dict[str, Any]]:
         if not denied:

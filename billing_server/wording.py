@@ -82,6 +82,7 @@ ALARMS = {
     AlarmKind.MALFORMED_FACT: N_("Entrée signée mais incomprise, gardée telle quelle"),
     AlarmKind.NOT_ITS_FACT: N_("L’appareil a annoncé ce qui n’est pas de son rôle"),
     AlarmKind.UNKNOWN_PUPIL: N_("L’appareil parle d’un élève inconnu ou parti"),
+    AlarmKind.DOUBLE_SERVICE: N_("Un élève servi à deux bornes au même service"),
     AlarmKind.PASS_REPEATED: N_("Un passage annoncé deux fois, compté une fois"),
     AlarmKind.OUTCOME_CONFLICT: N_("La suite d’un passage ne s’accorde pas avec lui"),
     AlarmKind.REFERENCE_DROPPED: N_("Gabarit non transmis à une borne"),

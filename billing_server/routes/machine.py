@@ -189,6 +189,21 @@ def pull_denials(services: TheServices, operator: TheOperator, after: After = 0,
         return {"denials": [shapes.denial_json(row) for row in rows], "next": rows[-1].position if rows else after}
 
 
+@router.post("/pupils/{untrusted_pupil}/credit")
+def credit_meals(
+    untrusted_pupil: str, asked: shapes.CreditIn, services: TheServices, operator: TheOperator
+) -> dict[str, int]:
+    """A family has paid prepaid meals, in cents; what is left now."""
+    try:
+        with services.database.writing() as session:
+            pupil = parse_pupil_id(untrusted_pupil)
+            services.accounts.credit(session, pupil, asked.cents, operator.name)
+            audit.note(session, operator.name, Action.CREDITED_MEALS, services.clock.utc_now(), pupil)
+            return {"balance_cents": services.accounts.balance_cents(session, pupil)}
+    except (InvalidIdentifier, UnknownPupil) as error:
+        raise HTTPException(404, "no such pupil") from error
+
+
 @router.get("/counts")
 def counts(services: TheServices, day: date | None = None) -> dict[str, Any]:
     """A day in numbers (today at the school without `day`)."""

@@ -59,6 +59,10 @@ class DeviceIn(_Strict):
     sealing_key: str = Field(max_length=100)
 
 
+class CreditIn(_Strict):
+    cents: int = Field(gt=0, le=1_000_000)
+
+
 class DepartureIn(_Strict):
     cause: PurgeCause = PurgeCause.DEPARTURE
 
