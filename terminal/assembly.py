@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from canteen.clock import Clock, SystemClock
 from firmware_bridge.channel_key import read_channel_key
@@ -18,10 +19,13 @@ from sync.signing import SigningKey, VerifyingKey
 from templates_store.encrypted_store import EncryptedStore
 from templates_store.key_source import FileKeySource
 from terminal.actions import Actions
+from terminal.checkup import Checkup
 from terminal.configuration import CameraSource, Configuration, RecordedCameraSource, SimulatedCameraSource
 from terminal.devices import Devices
 from terminal.display.server import ScreenServer
 from terminal.display.staff import StaffDoor, StaffPages
+from terminal.doctor import DoctorPage
+from terminal.health import HealthSources, examine
 from terminal.identification import Identification
 from terminal.inbox import Inbox
 from terminal.neighbours import AT_START_S, Neighbours
@@ -37,6 +41,9 @@ from terminal.vouching import VouchDesk
 _log = logging.getLogger("canteen.terminal.assembly")
 
 
+CHECKUP_ENDS_S = 3.0
+
+
 @dataclass(frozen=True, slots=True)
 class Lane:
     """A terminal's working parts, wired to one set of devices."""
@@ -48,6 +55,7 @@ class Lane:
     presenter: Presenter
     identification: Identification
     vouch_desk: VouchDesk
+    checkup: Checkup
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +67,12 @@ class LaneSettings:
     passage_timeout_s: float
     server_key: VerifyingKey
     opening_key: OpeningKey
+    folders: tuple[Path, ...] = ()
+    """Where the files lie, whose disk the checks look at."""
 
 
-def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings) -> Lane:
-    """Wire machine, actions and orders to `devices`, and settle what a power cut left."""
+def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings, *, settle: bool = True) -> Lane:
+    """Wire machine, actions and orders to `devices`, and, with `settle`, settle what a power cut left."""
     served = Served()
     records = PassRecords(devices.journal, devices.box, devices.store, devices.clock, served)
     identification = Identification(devices.store, served)
@@ -98,8 +108,14 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings) -> Lan
         identification.calendar_changed,
         neighbours.devices_changed,
     )
-    recover(devices.journal, devices.store, records, served, desk, devices.clock)
-    neighbours.listen(for_s=AT_START_S)
+    if settle:
+        recover(devices.journal, devices.store, records, served, desk, devices.clock)
+        neighbours.listen(for_s=AT_START_S)
+    checkup = Checkup(
+        lambda: examine(HealthSources(devices, inbox, records, identification, settings.folders)),
+        identification,
+        devices.clock,
+    )
     runner = Runner(
         devices,
         inbox,
@@ -107,13 +123,17 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings) -> Lan
         presenter,
         desk.apply_waiting,
         neighbours.listen,
+        checkup.run_when_due,
         passage_timeout_s=settings.passage_timeout_s,
     )
+    presenter.checkup = checkup
     presenter.refresh()  # the first picture: being prepared
-    return Lane(devices, inbox, runner, desk, presenter, identification, vouch_desk)
+    return Lane(devices, inbox, runner, desk, presenter, identification, vouch_desk, checkup)
 
 
-def assemble(configuration: Configuration, closing: ExitStack, clock: Clock | None = None) -> Lane:
+def assemble(
+    configuration: Configuration, closing: ExitStack, clock: Clock | None = None, *, settle: bool = True
+) -> Lane:
     """A terminal from its configuration; `closing` lets go of everything in the reverse order.
 
     Raises:
@@ -122,12 +142,12 @@ def assemble(configuration: Configuration, closing: ExitStack, clock: Clock | No
     clock = clock or SystemClock()
     inbox = Inbox(clock.monotonic_s)
     # The screen first: whatever takes long or fails after it, the lane is not black.
-    staff = StaffPages(configuration.staff)
+    staff, doctor = StaffPages(configuration.staff), DoctorPage()
     screen = ScreenServer(
         configuration.display_host,
         configuration.display_port,
         production=configuration.production,
-        more=staff.routes,
+        more=[*staff.routes, *doctor.routes],
     )
     closing.callback(screen.close)
     journal = PassJournal(
@@ -159,9 +179,12 @@ def assemble(configuration: Configuration, closing: ExitStack, clock: Clock | No
         configuration.passage_timeout_s,
         configuration.server_signing_key,
         OpeningKey.load_or_create(configuration.sealing_key),
+        tuple(sorted({path.parent for path in (configuration.journal, configuration.orders, configuration.store)})),
     )
-    lane = assemble_lane(devices, inbox, settings)
-    staff.open(StaffDoor(lane.vouch_desk, store, lambda: lane.identification.calendar.calendar.timezone))
+    lane = assemble_lane(devices, inbox, settings, settle=settle)
+    staff.open(StaffDoor(lane.vouch_desk, store, lambda: lane.identification.calendar.calendar.timezone, lane.checkup))
+    doctor.open(lane.checkup)
+    closing.callback(lane.checkup.wait, CHECKUP_ENDS_S)  # before what it looks at is closed
     return lane
 
 

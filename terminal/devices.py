@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from canteen.access_decision import HandStatus
@@ -33,6 +34,34 @@ class HandCapture:
     seen_at_s: float
     failure: QualityReason | None = None
     features: Features | None = field(default=None, repr=False)
+
+
+class PlatenState(StrEnum):
+    """What a glance at the platen shows."""
+
+    EMPTY = "empty"
+    SOMETHING_LIES = "something-lies"
+    TOO_DARK = "too-dark"
+    TOO_LIGHT = "too-light"
+    NO_PICTURE = "no-picture"
+    BUSY = "busy"
+    """A hand is being watched: the camera is in use."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlatenLook:
+    """A glance at the platen, in numbers; never the picture.
+
+    Attributes:
+        grey: mean grey level, 0 to 255.
+        sharpness: mean step between neighbouring pixels in grey levels: falls when the lens is smeared or out of focus.
+        size_px: "1600x1200".
+    """
+
+    state: PlatenState
+    grey: float | None = None
+    sharpness: float | None = None
+    size_px: str | None = None
 
 
 class TerminalStore(TemplateStore, Protocol):
@@ -67,8 +96,8 @@ class HandReader(Protocol):
         """MATCHED or NOT_MATCHED; NO_REFERENCE where this version cannot read what is stored."""
         ...
 
-    def sees_the_platen(self) -> bool:
-        """Whether the camera gives a frame now."""
+    def look_at_platen(self) -> PlatenLook:
+        """What the camera sees now, where no hand is being watched. Waits a second at most."""
         ...
 
     def close(self) -> None: ...

@@ -6,7 +6,7 @@ import logging
 import queue
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from canteen.credentials import CardNumber
 from firmware_bridge.devices import (
@@ -45,6 +45,15 @@ class Occurrence:
     payload: Payload = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class BoardSeen:
+    """How the line to the board was since the start: what the doctor tells of it."""
+
+    losses: int = 0
+    interruptions: int = 0
+    loss: str | None = None
+
+
 _PLAIN: dict[type[BoardEvent], Event] = {
     CorrectionPressed: Event.CORRECTION,
     EnterPressed: Event.ENTER,
@@ -64,6 +73,7 @@ class Inbox:
         self._waiting: queue.SimpleQueue[Occurrence] = queue.SimpleQueue()
         self._first: deque[Occurrence] = deque()
         self._last_card: tuple[CardNumber, float] | None = None
+        self.board_seen = BoardSeen()
         self.tampered = False
         """Whether the board's cover was opened since the start; staff see it on the screen."""
 
@@ -79,11 +89,16 @@ class Inbox:
             case CardPresented(card):
                 self._take_card(card)
             case BoardLost(reason):
+                self.board_seen = replace(self.board_seen, losses=self.board_seen.losses + 1, loss=reason.value)
                 self.post(Event.BOARD_LOST, reason.value)
             case TamperDetected():
                 _log.warning("the board's cover was opened")
                 self.tampered = True
             case _:
+                if isinstance(event, InputInterrupted):
+                    self.board_seen = replace(self.board_seen, interruptions=self.board_seen.interruptions + 1)
+                elif isinstance(event, BoardRecovered):
+                    self.board_seen = replace(self.board_seen, loss=None)
                 self.post(_PLAIN[type(event)])
 
     def put_first(self, occurrences: list[Occurrence]) -> None:

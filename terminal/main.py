@@ -1,4 +1,4 @@
-"""`canteen-terminal`: runs a terminal, prints its public keys, or gives a member of staff their link."""
+"""`canteen-terminal`: runs a terminal, prints its public keys, gives staff their links, says how it is."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from sync.sealing import OpeningKey
 from sync.signing import SigningKey
 from terminal.configuration import Configuration, read_configuration
 from terminal.display.language import _, said_in
+from terminal.doctor import ExitStatus, ask_running, examine_idle, said
 from terminal.hardening import harden_process
 from terminal.pass_machine import Event
 from terminal.staff_access import add_person
@@ -29,11 +30,12 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status."""
     language = os.environ.get("LANG", "fr")[:2]
     described = said_in(
-        language, _("La borne de la cantine : son service, ses clés, un lien pour le personnel.")
+        language, _("La borne de la cantine : son service, ses clés, un lien pour le personnel, son état.")
     )
     parser = argparse.ArgumentParser(prog="canteen-terminal", description=described)
-    parser.add_argument("command", nargs="?", choices=("run", "keys", "staff"), default="run")
+    parser.add_argument("command", nargs="?", choices=("run", "keys", "staff", "doctor"), default="run")
     parser.add_argument("name", nargs="?", default="", help=said_in(language, _("Le nom, pour « staff »")))
+    parser.add_argument("--json", action="store_true", help=said_in(language, _("Pour « doctor » : en JSON")))
     parser.add_argument("--config", type=Path, required=True, metavar="FILE")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
@@ -42,6 +44,8 @@ def main(argv: list[str] | None = None) -> int:
         configuration = read_configuration(arguments.config)
         if arguments.command == "keys":
             print_keys(configuration)
+        elif arguments.command == "doctor":
+            return see_doctor(configuration, language, as_json=arguments.json)
         elif arguments.command == "staff":
             sys.stdout.write(add_person(arguments.config, configuration, arguments.name) + "\n")
         else:
@@ -65,19 +69,24 @@ def print_keys(configuration: Configuration) -> None:
     sys.stdout.write(json.dumps(keys) + "\n")
 
 
+def see_doctor(configuration: Configuration, language: str, *, as_json: bool) -> int:
+    """Say how the terminal is, whether it runs or not."""
+    logging.getLogger().setLevel(logging.ERROR)
+    report = ask_running(configuration.display_host, configuration.display_port) or examine_idle(configuration)
+    language = "en" if language == "en" else "fr"
+    sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n" if as_json else said(report, language))
+    return ExitStatus.AT_RISK if report["at_risk"] else ExitStatus.WELL
+
+
 def run(configuration: Configuration) -> None:
     """Serve until SIGTERM or SIGINT."""
     from terminal.assembly import assemble  # the devices' libraries; `keys` needs none of them
-    from terminal.self_test import run_self_test
 
     with ExitStack() as closing:
         lane = assemble(configuration, closing)
         for asked_to_end in (signal.SIGTERM, signal.SIGINT):
             signal.signal(asked_to_end, lambda *_: lane.inbox.post(Event.STOPPING))
         lane.devices.board.start()
-        checks = run_self_test(lane.devices)
-        lane.presenter.ill = tuple(check.name for check in checks if not check.passed)
-        _log.info("self test: %s", ", ".join(f"{check.name} {'ok' if check.passed else 'FAILED'}" for check in checks))
         _log.info("the lane of %s runs", configuration.device)
         lane.runner.run()
         _log.info("the lane of %s ends", configuration.device)

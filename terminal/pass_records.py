@@ -26,6 +26,11 @@ class PassRecords:
         self._served = served
         self._late: list[Fact] = []
 
+    @property
+    def waiting(self) -> int:
+        """How many facts the journal has not taken yet."""
+        return len(self._late)
+
     def clock_trust(self, now: datetime) -> ClockTrust:
         """How far `now` may be believed. Without the store's own mark it is not believed at all."""
         try:

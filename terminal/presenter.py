@@ -10,6 +10,7 @@ from canteen.errors import CanteenError
 from canteen.identifiers import PassId
 from canteen.serving_periods import ServiceMoment, ServingCalendar
 from firmware_bridge.devices import Signal
+from terminal.checkup import Checkup
 from terminal.devices import Devices
 from terminal.display.faces import STARTING, Face, face_for, tries_left
 from terminal.display.language import _, both, said_in
@@ -53,8 +54,8 @@ class Presenter:
         self._shown: tuple[State, PassAttempt] = (State.OUT_OF_SERVICE, PassAttempt())
         self._signalled: tuple[Signal, str, PassId | None] | None = None
         self._status = LineStatus()
-        self.ill: tuple[str, ...] = ()
-        """What the self test found not to answer; small, for staff."""
+        self.checkup: Checkup | None = None
+        """Its latest findings stand small at the foot, for staff."""
         self.fault: str | None = STARTING
         """Why the lane is out of service, in a word for staff."""
 
@@ -102,6 +103,10 @@ class Presenter:
             status=self._status,
         )
 
+    def _ill(self) -> tuple[str, ...]:
+        latest = None if self.checkup is None else self.checkup.latest
+        return () if latest is None else latest.at_risk
+
     def _read_status(self) -> LineStatus:
         """The foot line; what cannot be read is left as it was, the lane goes on."""
         now = self._devices.clock.utc_now()
@@ -125,7 +130,7 @@ class Presenter:
             school=school.school_name,
             clock_trust=self._records.clock_trust(now).value,
             tampered=self._inbox.tampered,
-            ill=self.ill,
+            ill=self._ill(),
         )
 
 

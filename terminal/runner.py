@@ -41,13 +41,15 @@ class Runner:
         presenter: Presenter,
         apply_orders: Callable[[], bool],
         hear_neighbours: Callable[[Callable[[], bool]], bool],
+        check_when_due: Callable[[], None],
         *,
         passage_timeout_s: float,
     ) -> None:
-        """`apply_orders` and `hear_neighbours` do some of what waits and say whether more does."""
+        """`apply_orders` and `hear_neighbours` do some of what waits and say whether more does; no call waits long."""
         self._monotonic_s = devices.clock.monotonic_s
         self._inbox, self._actions, self._presenter = inbox, actions, presenter
         self._apply_orders, self._hear_neighbours = apply_orders, hear_neighbours
+        self._check_when_due = check_when_due
         self._deadlines_s = {**DEADLINES_S, State.PASSAGE_OPEN: passage_timeout_s + PASSAGE_GRACE_S}
         self.state = State.OUT_OF_SERVICE
         self.attempt = PassAttempt()
@@ -118,6 +120,8 @@ class Runner:
         more = self.state in _NOBODY_WAITS and self._hear_neighbours(lambda: self._inbox.empty)
         more = (self.state in _AT_REST and self._inbox.empty and self._apply_orders()) or more
         self._housekeeping_at_s = now_s if more else now_s + HOUSEKEEPING_S
+        if self.state in (State.IDLE, State.OUT_OF_SERVICE):
+            self._check_when_due()
         self._presenter.refresh()
 
     def _fail(self, error: Exception) -> None:

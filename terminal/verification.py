@@ -18,7 +18,7 @@ from hand_geometry.errors import CameraUnavailableError, FittedNumbersError, Ref
 from hand_geometry.quality import QualityReason
 from hand_geometry.reference_codec import decode_reference
 from templates_store.store import StoredReference
-from terminal.devices import HandCapture
+from terminal.devices import HandCapture, PlatenLook, PlatenState
 
 _log = logging.getLogger("canteen.terminal.verification")
 
@@ -30,6 +30,12 @@ _MOVED_GREY_LEVELS = 3.0
 """Mean difference over the whole frame: a hand at rest stays under 1, one that is lifted changes it by 10 and more."""
 _GLANCE_STEP_PX = 16
 _PAUSE_S = 0.03
+_COVERED_GREY = 3.0
+"""Black cloth under the reader's lamp is not quite black; a covered lens is."""
+_BRIGHT_GREY = 110
+_A_HAND_AT_LEAST = 0.02
+_WHOLE_PICTURE = 0.75
+"""No hand covers more of the platen."""
 
 
 class _Witness:
@@ -58,13 +64,14 @@ class HandVerification:
         self._device, self._monotonic, self._threshold = device, monotonic, threshold
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hand-reader")
         self._cancelled = threading.Event()
+        self._looking: Future[HandCapture] | None = None
 
     def watch(
         self, watch: int, timeout_s: float, on_capture: Callable[[HandCapture], None], *, laid_anew: bool
     ) -> None:
         self.stop()
         cancelled = self._cancelled = threading.Event()
-        looking = self._thread.submit(self._look, watch, timeout_s, cancelled, laid_anew)
+        looking = self._looking = self._thread.submit(self._look, watch, timeout_s, cancelled, laid_anew)
         looking.add_done_callback(lambda done: _report(done, watch, self._monotonic(), cancelled, on_capture))
 
     def stop(self) -> None:
@@ -79,11 +86,17 @@ class HandVerification:
             return HandStatus.NO_REFERENCE
         return HandStatus.MATCHED if decide(score, self._threshold) else HandStatus.NOT_MATCHED
 
-    def sees_the_platen(self) -> bool:
+    def look_at_platen(self) -> PlatenLook:
+        if self._looking is not None and not self._looking.done():
+            return PlatenLook(PlatenState.BUSY)
         try:
-            return self._thread.submit(self._device.capture).result(timeout=_FRAME_WITHIN_S) is not None
+            frame = self._thread.submit(self._device.capture).result(timeout=_FRAME_WITHIN_S)
         except TimeoutError:
-            return False
+            frame = None
+        except Exception as error:  # noqa: BLE001 - whatever breaks a camera is a finding, as in `_report`
+            _log.warning("the camera failed: %s", type(error).__name__)
+            frame = None
+        return PlatenLook(PlatenState.NO_PICTURE) if frame is None else _glanced_at(frame.image)
 
     def close(self) -> None:
         self.stop()
@@ -113,6 +126,22 @@ class HandVerification:
             elif float(np.abs(glance - first).mean()) > _MOVED_GREY_LEVELS:
                 return
             cancelled.wait(_PAUSE_S)
+
+
+def _glanced_at(image: NDArray[np.uint8]) -> PlatenLook:
+    """What (H, W, 3) BGR or (H, W) uint8 shows of a dark platen; skin of every tone is bright in red."""
+    grey = (image[:, :, 2] if image.ndim == 3 else image)[:: _GLANCE_STEP_PX // 4, :: _GLANCE_STEP_PX // 4]
+    mean = float(grey.mean())
+    sharpness = float(np.abs(np.diff(grey.astype(np.int16), axis=1)).mean())
+    bright = float((grey > _BRIGHT_GREY).mean())
+    if mean < _COVERED_GREY:
+        state = PlatenState.TOO_DARK
+    elif bright > _WHOLE_PICTURE:
+        state = PlatenState.TOO_LIGHT
+    else:
+        state = PlatenState.EMPTY if bright < _A_HAND_AT_LEAST else PlatenState.SOMETHING_LIES
+    size_px = f"{image.shape[1]}x{image.shape[0]}"
+    return PlatenLook(state, round(mean, 1), round(sharpness, 2), size_px)
 
 
 class LateCamera:

@@ -23,8 +23,10 @@ from canteen.errors import CanteenError, InvalidIdentifier
 from canteen.identifiers import parse_pupil_id
 from canteen.operator_access import Operator, find_operator
 from templates_store.store import PupilRecord, TemplateStore
+from terminal.checkup import Checkup
 from terminal.display.language import _, both
 from terminal.display.view import PAGE
+from terminal.health import Verdict
 from terminal.vouching import REASONS, VouchDesk, VouchOutcome, VouchReason
 
 COOKIE = "canteen_personnel"
@@ -81,6 +83,7 @@ class StaffDoor:
     desk: VouchDesk
     store: TemplateStore
     timezone: Callable[[], str]
+    checkup: Checkup
 
 
 class StaffPages:
@@ -184,6 +187,7 @@ class StaffPages:
             "pupils": [_shown(pupil) for pupil in pupils],
             "vouched_today": count,
             "daily_quota": self._settings.daily_quota,
+            "health": _ailing(door.checkup),
         }
 
     async def _vouch(self, request: Request) -> Response:
@@ -213,6 +217,12 @@ class StaffPages:
         if self._door is None:
             return _refusal(503)
         return JSONResponse({"outcome": self._door.desk.outcome_of(request.path_params["number"]).value})
+
+
+def _ailing(checkup: Checkup) -> list[dict[str, Any]]:
+    """What the last checkup found that somebody should look at."""
+    report = checkup.latest
+    return [] if report is None else [one.as_json() for one in report.checks if one.verdict is not Verdict.WELL]
 
 
 def _shown(pupil: PupilRecord) -> dict[str, str]:

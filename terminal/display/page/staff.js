@@ -99,6 +99,12 @@ async function open() {
       $("today").classList.toggle("beyond", beyond);
       if (beyond) $("today").append(` – ${word("beyond")}`);
     }
+    $("health").replaceChildren(...answer.health.map((check) => {
+      const line = document.createElement("li");
+      line.dataset.verdict = check.verdict;
+      line.textContent = check.said[LANGUAGE];
+      return line;
+    }));
     list();
     $("search").focus();
   } catch {

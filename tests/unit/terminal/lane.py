@@ -41,7 +41,7 @@ from templates_store.encrypted_store import EncryptedStore
 from templates_store.key_source import FileKeySource
 from templates_store.store import StoredReference
 from terminal.assembly import Lane, LaneSettings, assemble_lane
-from terminal.devices import Devices, HandCapture
+from terminal.devices import Devices, HandCapture, PlatenLook, PlatenState
 from terminal.display.view import ScreenView
 from terminal.inbox import Inbox
 from terminal.pass_machine import State
@@ -186,8 +186,8 @@ class MemoryHandReader:
         same = reference.reference == reference_of(int(features.values[0]))
         return HandStatus.MATCHED if same else HandStatus.NOT_MATCHED
 
-    def sees_the_platen(self) -> bool:
-        return self.camera_works
+    def look_at_platen(self) -> PlatenLook:
+        return PlatenLook(PlatenState.EMPTY if self.camera_works else PlatenState.NO_PICTURE)
 
     def close(self) -> None:
         self.stop()
@@ -235,6 +235,8 @@ class School:
     start: datetime = NOON
     device: DeviceId = TERMINAL
     key: SigningKey = TERMINAL_KEY
+    checkups: bool = False
+    """Whether the lane examines itself, on a thread of its own."""
     clock: ManualClock = field(init=False)
     board: MemoryBoard = field(init=False)
     hands: MemoryHandReader = field(init=False)
@@ -260,11 +262,14 @@ class School:
         devices = Devices(
             self.device, self.clock, self.board, self.hands, self.screen, self.journal, self.box, self.store
         )
-        settings = LaneSettings("fr", 4, PASSAGE_S, SERVER_KEY.verifying_key, OPENING_KEY)
+        settings = LaneSettings("fr", 4, PASSAGE_S, SERVER_KEY.verifying_key, OPENING_KEY, (self.folder,))
         self.lane = assemble_lane(devices, inbox, settings)
+        if not self.checkups:
+            self.lane.runner._check_when_due = lambda: None
 
     def close(self) -> None:
         """Pull the plug: nothing is tidied up."""
+        self.lane.checkup.wait(5)
         self.journal.close()
         self.box.close()
         self.store.close()

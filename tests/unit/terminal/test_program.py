@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -141,6 +142,34 @@ def test_page_is_served_with_its_own_rules(running: tuple[TerminalProgram, Frame
                 break
 
 
+def doctor(program: TerminalProgram, *more: str, language: str = "fr") -> subprocess.CompletedProcess[str]:
+    """`canteen-terminal doctor`, as staff would call it."""
+    return subprocess.run(
+        [sys.executable, "-m", "terminal.main", "doctor", "--config", str(program.config), *more],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "LANG": language},
+    )
+
+
+def test_doctor_beside_the_running_terminal(running: tuple[TerminalProgram, FrameServer]) -> None:
+    """It asks, and takes neither line nor camera: in words, in English, as JSON; the lane stays open meanwhile."""
+    program, _ = running
+    seen = doctor(program)
+    assert (0, "") == (seen.returncode, seen.stderr)
+    assert "il répond, avec notre clé" in seen.stdout
+    assert seen.stdout.endswith("Le service peut avoir lieu.\n")
+    report = json.loads(doctor(program, "--json").stdout)
+    assert [] == report["at_risk"]
+    measured = {check["name"]: check["measured"] for check in report["checks"]}
+    assert ("ours", 0) == (measured["board"]["key"], measured["board"]["losses"])
+    assert ("empty", "1600x1200") == (measured["camera"]["state"], measured["camera"]["size_px"])
+    assert 2 == measured["store"]["pupils"]
+    assert "Lunch can be served." in doctor(program, language="en_GB.UTF-8").stdout
+    program.wait_for("idle")
+
+
 def test_ends_cleanly_and_without_open_ports(running: tuple[TerminalProgram, FrameServer]) -> None:
     """While it runs it listens on the loopback alone; SIGTERM ends it with status 0 within seconds."""
     program, _ = running
@@ -201,3 +230,36 @@ def test_refuses_to_start(tmp_path: Path, what: str) -> None:
         assert 1 == program.process.wait(timeout=15)
     assert "La borne ne démarre pas" in program.log
     assert "Traceback" not in program.log
+
+
+@pytest.mark.slow
+def test_doctor_without_a_running_terminal(tmp_path: Path) -> None:
+    """It looks for itself and writes no fact; a terminal that never served is said to be so; status 2 where at risk."""
+    with surrounded(tmp_path) as (program, _):
+        never = doctor(program)
+        assert (2, True) == (never.returncode, "encore jamais servi" in never.stdout)
+        assert not (tmp_path / "store.sqlite").exists()
+        fill(program)
+        program.start()
+        wait_until(lambda: OrderApplied(6) in program.facts(), what="the orders")
+        assert 0 == program.end()
+        before = program.facts()
+        report = json.loads(doctor(program, "--json").stdout)
+        verdicts = {check["name"]: check["verdict"] for check in report["checks"]}
+        assert ["program"] == report["at_risk"]
+        assert ("well", "well") == (verdicts["board"], verdicts["camera"])
+        assert before == program.facts()
+
+
+@pytest.mark.slow
+def test_doctor_and_a_port_that_is_not_the_terminals(tmp_path: Path) -> None:
+    """A program that accepts and says nothing is not taken for a healthy terminal, nor waited for long."""
+    import socket
+    import time
+
+    program = TerminalProgram(tmp_path)
+    with socket.create_server(("127.0.0.1", program.port)):
+        began_s = time.monotonic()
+        seen = doctor(program)
+        assert time.monotonic() - began_s < 10
+    assert (2, True) == (seen.returncode, "ne répond pas" in seen.stdout)

@@ -16,7 +16,7 @@ from hand_geometry.errors import CameraUnavailableError
 from hand_geometry.quality import QualityReason
 from hand_geometry.simulated_camera import FrameServer, SimulatedCamera
 from templates_store.store import StoredReference
-from terminal.devices import HandCapture
+from terminal.devices import HandCapture, PlatenState
 from terminal.verification import HandVerification, LateCamera
 from tests.unit.terminal.lane import CONSENT, pupil_id
 from tests.unit.terminal.test_program import picture, reference_bytes
@@ -83,7 +83,7 @@ def test_empty_platen_and_lost_camera(reader: Reader) -> None:
     verification, server, captures = reader
     verification.watch(1, 0.3, captures.put, laid_anew=False)
     assert QualityReason.NO_HAND is captures.get(timeout=3).failure
-    assert verification.sees_the_platen()
+    assert PlatenState.EMPTY is verification.look_at_platen().state
     server.stop()
     verification.watch(2, 5.0, captures.put, laid_anew=False)
     assert QualityReason.DEVICE_LOST is captures.get(timeout=4).failure
