@@ -11,7 +11,7 @@ case $what in
 demo) packages="mosquitto python3-venv tzdata $compiling" lock=requirements.lock ;;
 dev)
     packages="mosquitto python3-venv tzdata $compiling chromium fonts-dejavu-core postgresql systemd"
-    packages="$packages pcscd vsmartcard-vpcd iproute2"
+    packages="$packages pcscd vsmartcard-vpcd iproute2 nftables"
     # A software TPM, and the library that tpm2-pytss is compiled against.
     packages="$packages swtpm tpm2-tools libtss2-dev" lock=requirements-dev.lock ;;
 *) echo "usage: ./setup.sh demo|dev" >&2; exit 2 ;;
