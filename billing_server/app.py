@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from billing_server.assembly import Services
 from billing_server.gate import Gate
-from billing_server.routes import actions, machine, pages, reconciling
+from billing_server.routes import actions, evidence, machine, pages, reconciling
 from billing_server.routes.pull import make_pull_app
 
 _STATIC = Path(__file__).parent / "static"
@@ -36,6 +36,7 @@ def make_app(services: Services) -> FastAPI:
     app.state.looks = {}
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     app.mount("/api/pull", make_pull_app(services))
+    app.include_router(evidence.router)  # before the one whose /api/purges/{purge} would take "export" for a purge
     app.include_router(machine.router)
     app.include_router(pages.router, include_in_schema=False)
     app.include_router(actions.router, include_in_schema=False)

@@ -23,6 +23,7 @@ from billing_server.orders import OrderDesk, announce
 from billing_server.projections import Projector
 from billing_server.pulse import Pulse
 from billing_server.purge_deadlines import PurgeDesk
+from billing_server.purge_evidence import EvidenceDesk
 from billing_server.refusals import Refusals
 from billing_server.roster import PupilRegistry
 from billing_server.school import School
@@ -59,6 +60,7 @@ class Services:
     accounts: AccountDesk
     settlements: SettlementDesk
     certificates: CertificateDesk
+    evidence: EvidenceDesk
     ingest: Ingest
     downlink: Downlink
     refusals: Refusals
@@ -98,7 +100,7 @@ def assemble(settings: Settings, clock: Clock | None = None) -> Services:
     orders = OrderDesk(signing_key, clock)
     pupils = PupilRegistry(vault, orders, clock)
     cards = CardDesk(vault, orders, opening_key, clock)
-    purges = PurgeDesk(orders, cards, clock, settings.policy.purge_deadline)
+    purges = PurgeDesk(orders, cards, clock, settings.policy.purge_deadline, settings.policy.lease)
     consents = ConsentDesk(purges, clock)
     devices = DeviceDesk(orders, pupils, cards, school, clock, settings.policy.lease)
     accounts = AccountDesk(settings.school.meal_cents, clock)
@@ -125,6 +127,7 @@ def assemble(settings: Settings, clock: Clock | None = None) -> Services:
         accounts=accounts,
         settlements=SettlementDesk(accounts, projector, clock),
         certificates=CertificateDesk(signing_key, school, settings.school.uai, clock),
+        evidence=EvidenceDesk(signing_key, school, settings.school.uai, clock),
         ingest=ingest,
         downlink=downlink,
         refusals=refusals,

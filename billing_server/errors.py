@@ -43,6 +43,10 @@ class NothingToSettle(BillingError):
     """No such pass or fork is here."""
 
 
+class NotADocument(BillingError):
+    """A file to be checked is none that this program makes; the message says which."""
+
+
 @dataclass(frozen=True, slots=True)
 class RowError:
     """What is wrong in one row of an import; `row` counts from 1, the heading excluded."""

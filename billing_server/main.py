@@ -21,6 +21,7 @@ from sync.sealing import OpeningKey
 from sync.signing import SigningKey
 
 EXIT_FINE = 0
+EXIT_WRONG = 1
 EXIT_REFUSED = 2
 
 
@@ -58,7 +59,23 @@ def _parser() -> argparse.ArgumentParser:
     client = command("client", _let_read, "let a program pull: prints its key")
     client.add_argument("name", help="the program's name, as the audit will show it")
     client.add_argument("--uai", action="append", default=[], help="a school it may read (default: this one)")
+    for name in ("verify", "verify-receipts"):
+        verify = command(name, _verify, "check a signed certificate or file of receipts, offline")
+        verify.add_argument("file", type=Path, metavar="FILE", help="the JSON file (of a PDF: what is attached to it)")
+        verify.add_argument("--server-key", metavar="BASE64", help="the server's public key, as `keys` prints it")
     return parser
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from billing_server.verifying import key_octets, verify_file
+
+    expected = None if arguments.server_key is None else key_octets(arguments.server_key)
+    findings = verify_file(arguments.file, expected)
+    for finding in findings:
+        _say(f"{'ok   ' if finding.good else 'WRONG'} {finding.what}")
+    wrong = sum(not finding.good for finding in findings)
+    _say(f"{len(findings)} checked, {wrong} wrong")
+    return EXIT_WRONG if wrong else EXIT_FINE
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:

@@ -164,6 +164,7 @@ class PurgeCard:
     deadline: str
     completed: str | None
     days_left: int | None
+    lease_ended: str | None
     holders: list[HolderLine]
 
     @property
@@ -198,6 +199,7 @@ def purge_cards(services: Services, session: Session, text: Text) -> list[PurgeC
             deadline=text.moment(purge.deadline),
             completed=None if purge.completed_at is None else text.moment(purge.completed_at),
             days_left=None if purge.completed_at is not None else days_until(now, purge.deadline),
+            lease_ended=None if purge.lease_ended_at is None else text.moment(purge.lease_ended_at),
             holders=[_holder_line(session, holder, keys, text) for holder in holders.get(purge.purge, [])],
         )
         for purge in purges

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from billing_server.alarms import AlarmKind, close_alarm, raise_alarm
 from billing_server.cards import CardDesk
-from billing_server.models import Alarm, Holding, PupilRow, Purge, PurgeHolder
+from billing_server.models import Alarm, Device, Holding, Journal, PupilRow, Purge, PurgeHolder
 from billing_server.orders import OrderDesk, locked_devices, purge_order
 from billing_server.roster import known_pupil
 from canteen.clock import Clock
@@ -31,6 +31,7 @@ class PurgeDesk:
     cards: CardDesk
     clock: Clock
     allowed: timedelta
+    lease: timedelta
 
     def depart(self, session: Session, pupil: PupilId, cause: PurgeCause, by: str) -> PurgeId:
         """The pupil leaves: nothing of theirs opens a gate any more, and every device erases them.
@@ -110,6 +111,23 @@ class PurgeDesk:
                 raise_alarm(session, kind, purge.purge, now)
             if kind is AlarmKind.PURGE_OVERDUE:
                 close_alarm(session, AlarmKind.PURGE_DUE_SOON, purge.purge, now)
+                if purge.lease_ended_at is None and self._leases_ended(session, purge, now):
+                    purge.lease_ended_at = now
+
+    def _leases_ended(self, session: Session, purge: Purge, now: datetime) -> bool:
+        """Whether every holder that has not confirmed has had no word from us for longer than a lease.
+
+        Whatever it heard of us it heard by its last contact at the latest, and a lease runs from when it was issued.
+        """
+        missing = select(PurgeHolder.device).where(PurgeHolder.purge == purge.purge, PurgeHolder.received_at.is_(None))
+        for device in session.scalars(select(Device).where(Device.device.in_(missing))):
+            entries_at = session.scalar(
+                select(func.max(Journal.last_received_at)).where(Journal.device == device.device)
+            )
+            heard = max(filter(None, (device.registered_at, device.last_contact, entries_at)))
+            if now < heard + self.lease:
+                return False
+        return True
 
     def _complete_if_all_confirmed(self, session: Session, purge: Purge) -> None:
         missing = select(PurgeHolder).where(PurgeHolder.purge == purge.purge, PurgeHolder.received_at.is_(None))
