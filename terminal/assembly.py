@@ -36,6 +36,7 @@ from terminal.presenter import Presenter
 from terminal.recovery import recover
 from terminal.runner import Runner
 from terminal.served import Served
+from terminal.service_manager import ServiceManager
 from terminal.vouching import VouchDesk
 
 _log = logging.getLogger("canteen.terminal.assembly")
@@ -124,6 +125,7 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings, *, set
         desk.apply_waiting,
         neighbours.listen,
         checkup.run_when_due,
+        ServiceManager(devices.clock.monotonic_s),
         passage_timeout_s=settings.passage_timeout_s,
     )
     presenter.checkup = checkup

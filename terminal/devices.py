@@ -96,6 +96,10 @@ class HandReader(Protocol):
         """MATCHED or NOT_MATCHED; NO_REFERENCE where this version cannot read what is stored."""
         ...
 
+    def warm_up(self) -> None:
+        """Get ready for the first hand. Never waits."""
+        ...
+
     def look_at_platen(self) -> PlatenLook:
         """What the camera sees now, where no hand is being watched. Waits a second at most."""
         ...

@@ -87,6 +87,7 @@ def run(configuration: Configuration) -> None:
         for asked_to_end in (signal.SIGTERM, signal.SIGINT):
             signal.signal(asked_to_end, lambda *_: lane.inbox.post(Event.STOPPING))
         lane.devices.board.start()
+        lane.devices.hand_reader.warm_up()  # while the board shakes hands
         _log.info("the lane of %s runs", configuration.device)
         lane.runner.run()
         _log.info("the lane of %s ends", configuration.device)

@@ -20,6 +20,7 @@ from terminal.pass_machine import (
     rearms_deadline,
 )
 from terminal.presenter import Presenter
+from terminal.service_manager import ServiceManager
 
 _log = logging.getLogger("canteen.terminal.runner")
 
@@ -42,6 +43,7 @@ class Runner:
         apply_orders: Callable[[], bool],
         hear_neighbours: Callable[[Callable[[], bool]], bool],
         check_when_due: Callable[[], None],
+        service_manager: ServiceManager,
         *,
         passage_timeout_s: float,
     ) -> None:
@@ -49,7 +51,7 @@ class Runner:
         self._monotonic_s = devices.clock.monotonic_s
         self._inbox, self._actions, self._presenter = inbox, actions, presenter
         self._apply_orders, self._hear_neighbours = apply_orders, hear_neighbours
-        self._check_when_due = check_when_due
+        self._check_when_due, self._service_manager = check_when_due, service_manager
         self._deadlines_s = {**DEADLINES_S, State.PASSAGE_OPEN: passage_timeout_s + PASSAGE_GRACE_S}
         self.state = State.OUT_OF_SERVICE
         self.attempt = PassAttempt()
@@ -65,6 +67,9 @@ class Runner:
                 self.turn()
             except Exception as error:  # noqa: BLE001 - the outermost frame: the lane closes, says so, and tries again
                 self._fail(error)
+            # Here and nowhere else: a loop that hangs in whatever it does is a terminal that is started anew.
+            self._service_manager.turned()
+        self._service_manager.stopping()
 
     def turn(self, *, may_wait: bool = True) -> bool:
         """One occurrence, deadline or round of housekeeping; whether there was anything to do."""

@@ -186,6 +186,9 @@ class MemoryHandReader:
         same = reference.reference == reference_of(int(features.values[0]))
         return HandStatus.MATCHED if same else HandStatus.NOT_MATCHED
 
+    def warm_up(self) -> None:
+        """Is always warm."""
+
     def look_at_platen(self) -> PlatenLook:
         return PlatenLook(PlatenState.EMPTY if self.camera_works else PlatenState.NO_PICTURE)
 
