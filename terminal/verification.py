@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,16 @@ from hand_geometry.errors import CameraUnavailableError, FittedNumbersError, Ref
 from hand_geometry.quality import QualityReason
 from hand_geometry.reference_codec import decode_reference, encode_reference
 from templates_store.store import StoredReference
+from terminal.camera_thread import CameraThread
 from terminal.devices import HandCapture, PlatenLook, PlatenState
 
 _log = logging.getLogger("canteen.terminal.verification")
 
 _FRAME_WITHIN_S = 1.0
+HANGS_S = 1.8
+"""Nobody at the lane is without an answer for two seconds; a whole measurement takes a tenth of that."""
+_GUARD_PAUSE_S = 0.1
+_CLOSE_S = 3.0
 _REOPEN_S = 2.0
 _LIFT_S = 1.5
 """A hand that is to be laid anew is given this long to move; one that does not is measured as it lies."""
@@ -62,7 +68,9 @@ class HandVerification:
         self, device: CaptureDevice, monotonic: Callable[[], float], threshold: Threshold = DEFAULT_THRESHOLD
     ) -> None:
         self._device, self._monotonic, self._threshold = device, monotonic, threshold
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hand-reader")
+        self._thread = CameraThread()
+        self._stirred_s = monotonic()
+        """When the camera's thread last came back from a call."""
         self._cancelled = threading.Event()
         self._looking: Future[HandCapture] | None = None
 
@@ -71,8 +79,10 @@ class HandVerification:
     ) -> None:
         self.stop()
         cancelled = self._cancelled = threading.Event()
-        looking = self._looking = self._thread.submit(self._look, watch, timeout_s, cancelled, laid_anew)
+        looking = self._looking = self._thread.submit(partial(self._look, watch, timeout_s, cancelled, laid_anew))
         looking.add_done_callback(lambda done: _report(done, watch, self._monotonic(), cancelled, on_capture))
+        guard = partial(self._guard, watch, self._monotonic(), looking, cancelled, on_capture)
+        threading.Thread(target=guard, name="hand-guard", daemon=True).start()
 
     def stop(self) -> None:
         self._cancelled.set()
@@ -88,14 +98,15 @@ class HandVerification:
 
     def warm_up(self) -> None:
         """Wake the camera and go the whole way once with a drawn hand, beside the start and for the first pupil."""
-        self._thread.submit(self._device.capture)
-        self._thread.submit(_compare_a_drawn_hand)
+        self._thread.submit(self._capture)
+        self._thread.submit(self._compare_a_drawn_hand)
 
     def look_at_platen(self) -> PlatenLook:
         if self._looking is not None and not self._looking.done():
-            return PlatenLook(PlatenState.BUSY)
+            hangs = self._monotonic() - self._stirred_s > HANGS_S
+            return PlatenLook(PlatenState.NO_PICTURE if hangs else PlatenState.BUSY)
         try:
-            frame = self._thread.submit(self._device.capture).result(timeout=_FRAME_WITHIN_S)
+            frame = self._thread.submit(self._capture).result(timeout=_FRAME_WITHIN_S)
         except TimeoutError:
             frame = None
         except Exception as error:  # noqa: BLE001 - whatever breaks a camera is a finding, as in `_report`
@@ -106,23 +117,66 @@ class HandVerification:
     def close(self) -> None:
         self.stop()
         self._thread.submit(self._device.close)
-        self._thread.shutdown(wait=True)
+        if not self._thread.close(_CLOSE_S):
+            _log.warning("the camera's driver does not return; the program ends without it")
 
     def _look(self, watch: int, timeout_s: float, cancelled: threading.Event, laid_anew: bool) -> HandCapture:
+        self._stirred_s = self._monotonic()
         witness = _Witness(self._device, self._monotonic())
         if laid_anew:
             self._await_movement(cancelled)
-        seen = capture_hand(witness, timeout_s=timeout_s, monotonic=self._monotonic, cancelled=cancelled.is_set)
+        seen = capture_hand(
+            witness, timeout_s=timeout_s, monotonic=self._monotonic, cancelled=partial(self._stir, cancelled)
+        )
         if isinstance(seen, FailureToAcquire):
             return HandCapture(watch, witness.last_frame_s, failure=seen.reason)
         return HandCapture(watch, witness.last_frame_s, features=seen)
+
+    def _compare_a_drawn_hand(self) -> None:
+        """Loads what OpenCV and the comparison load at their first use (120 ms on the machine it was measured on)."""
+        from hand_geometry.reference import Reference, make_reference
+        from hand_geometry.synthetic_hand import synthetic_hand
+
+        sample = acquire(synthetic_hand(1, 0))
+        self._stirred_s = self._monotonic()
+        if isinstance(sample, FailureToAcquire):
+            return
+        reference = make_reference([sample] * 3)
+        if isinstance(reference, Reference):
+            compare(decode_reference(encode_reference(reference)), sample)
+
+    def _capture(self) -> Frame | None:
+        frame = self._device.capture()
+        self._stirred_s = self._monotonic()
+        return frame
+
+    def _stir(self, cancelled: threading.Event) -> bool:
+        """Asked between two frames: the thread lives."""
+        self._stirred_s = self._monotonic()
+        return cancelled.is_set()
+
+    def _guard(
+        self,
+        watch: int,
+        since_s: float,
+        looking: Future[HandCapture],
+        cancelled: threading.Event,
+        on_capture: Callable[[HandCapture], None],
+    ) -> None:
+        """A call into a driver may never return, and no exception says so: then this watch is over, and says why."""
+        while not looking.done() and not cancelled.wait(_GUARD_PAUSE_S):
+            now_s = self._monotonic()
+            if now_s - max(since_s, self._stirred_s) > HANGS_S:
+                cancelled.set()
+                _log.warning("the hand reader hangs")
+                on_capture(HandCapture(watch, now_s, failure=QualityReason.DEVICE_LOST))
 
     def _await_movement(self, cancelled: threading.Event) -> None:
         """Wait until what lies on the platen has moved: the placement that failed must not be measured again."""
         until_s = self._monotonic() + _LIFT_S
         first: NDArray[np.int16] | None = None
         while not cancelled.is_set() and self._monotonic() < until_s:
-            frame = self._device.capture()
+            frame = self._capture()
             if frame is None:
                 return
             glance = frame.image[::_GLANCE_STEP_PX, ::_GLANCE_STEP_PX].astype(np.int16)
@@ -131,18 +185,6 @@ class HandVerification:
             elif float(np.abs(glance - first).mean()) > _MOVED_GREY_LEVELS:
                 return
             cancelled.wait(_PAUSE_S)
-
-
-def _compare_a_drawn_hand() -> None:
-    """Loads what OpenCV and the comparison load at their first use (120 ms on the machine it was measured on)."""
-    from hand_geometry.reference import Reference, make_reference
-    from hand_geometry.synthetic_hand import synthetic_hand
-
-    samples = [acquire(synthetic_hand(1, sample)) for sample in range(3)]
-    features = [sample for sample in samples if not isinstance(sample, FailureToAcquire)]
-    reference = make_reference(features) if len(features) == len(samples) else None
-    if isinstance(reference, Reference):
-        compare(decode_reference(encode_reference(reference)), features[0])
 
 
 def _glanced_at(image: NDArray[np.uint8]) -> PlatenLook:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,3 +138,34 @@ def test_camera_that_comes_late() -> None:
     now_s[0] += 2.1
     assert camera.capture() is not None
     camera.close()
+
+
+class HangingCamera:
+    """A driver that does not return, until it is let go."""
+
+    def __init__(self) -> None:
+        self.let_go = threading.Event()
+
+    def capture(self) -> Frame | None:
+        self.let_go.wait(20)
+        return None
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def test_hanging_driver_is_told_within_two_seconds() -> None:
+    """Every pupil gets an answer, the doctor too, and the program's end does not wait for the driver."""
+    camera = HangingCamera()
+    verification = HandVerification(camera, time.monotonic)
+    captures: queue.Queue[HandCapture] = queue.Queue()
+    for watch in (1, 2):
+        started_s = time.monotonic()
+        verification.watch(watch, 9.0, captures.put, laid_anew=watch > 1)
+        capture = captures.get(timeout=5)
+        assert (watch, QualityReason.DEVICE_LOST) == (capture.watch, capture.failure)
+        assert time.monotonic() - started_s < 2.3
+    assert PlatenState.NO_PICTURE is verification.look_at_platen().state
+    camera.let_go.set()
+    verification.close()
+    assert captures.empty()
