@@ -133,7 +133,9 @@ CARD_WIPED = marked(
     "Si elle avait un numéro, bloquez-le aussi à la page de l’intendance."
 )
 
-NO_CARD = marked("Aucune carte n’a été vue sur le lecteur en {seconds} secondes. Posez-la au milieu, puis recommencez.")
+NO_CARD = marked(
+    "Aucune carte n’est restée sur le lecteur en {seconds} secondes. Posez-la au milieu, puis recommencez."
+)
 WAIT_CANCELLED = marked("Annulé : aucune carte n’a été touchée.")
 BUSY = marked("Le lecteur sert en ce moment à {operator}. Attendez que sa carte soit finie, puis recommencez.")
 READERS: dict[ReaderLossReason, str] = {

@@ -16,7 +16,14 @@ from enrollment_station.audit_log import AuditedAction, AuditLog
 from enrollment_station.cards import CardDesk
 from enrollment_station.errors import PupilNotFound
 from enrollment_station.station_reader import NotServed, StationReader
-from firmware_bridge.card_encoding import CardBlank, CardEncoded, CardEncoder, EncodingStep, EncodingStopped
+from firmware_bridge.card_encoding import (
+    CardBlank,
+    CardEncoded,
+    CardEncoder,
+    EncodingStep,
+    EncodingStop,
+    EncodingStopped,
+)
 from firmware_bridge.card_keys import EncodingKeys
 from firmware_bridge.card_layout import CardLayout
 from firmware_bridge.card_reading import UidCards
@@ -122,7 +129,7 @@ class EncodingDesk:
         def work(channel: CardChannel, at: Callable[[str], None]) -> CardOutcome | CardEncoded:
             at(EncodingStep.IDENTIFY)
             encoder = CardEncoder(self.keys, self.layout, at)
-            found = encoder.verify(channel)
+            found = _read(encoder.verify, channel)
             if isinstance(found, CardNumber):
                 whose = whose_is(self.cards, found, pupil)
                 if whose is Whose.THIS_PUPILS and not reuse:
@@ -131,6 +138,8 @@ class EncodingDesk:
                     return CardHeldBack(whose)
                 self._retire(found, whose)
                 return encoder.reuse(channel)
+            if found is CardRefusal.TORN_AWAY:
+                return EncodingStopped(EncodingStep.IDENTIFY, EncodingStop.TORN_AWAY)
             if found in _NOT_OURS_TO_WRITE:
                 return CardNotRead(found)
             return encoder.personalise(channel)
@@ -142,7 +151,7 @@ class EncodingDesk:
             self.cards.give(pupil, outcome.card)
             return CardGiven(outcome.fresh, taken_over=reuse)
 
-        return self.reader.run(operator, pupil, work, settle)
+        return self.reader.run(operator, pupil, work, settle, _not_still_yet)
 
     def check(self, pupil: PupilId, operator: str) -> CardOutcome:
         """Read the next card as a terminal does, and say whose it is. Raises PupilNotFound."""
@@ -151,9 +160,9 @@ class EncodingDesk:
 
         def work(channel: CardChannel, at: Callable[[str], None]) -> CardOutcome:
             at(EncodingStep.VERIFY)
-            return _seen(self.cards, CardEncoder(self.keys, self.layout).verify(channel), pupil)
+            return _seen(self.cards, _read(CardEncoder(self.keys, self.layout).verify, channel), pupil)
 
-        return self.reader.run(operator, pupil, work, lambda outcome: outcome)
+        return self.reader.run(operator, pupil, work, lambda outcome: outcome, _not_still_yet)
 
     def wipe(self, pupil: PupilId, operator: str) -> CardOutcome:
         """Take everything of the school's off the next card; another pupil's is left alone. Raises PupilNotFound."""
@@ -163,17 +172,19 @@ class EncodingDesk:
         def work(channel: CardChannel, at: Callable[[str], None]) -> CardOutcome:
             at(EncodingStep.IDENTIFY)
             encoder = CardEncoder(self.keys, self.layout, at)
-            found = encoder.verify(channel)
+            found = _read(encoder.verify, channel)
             if isinstance(found, CardNumber):
                 whose = whose_is(self.cards, found, pupil)
                 if whose is Whose.ANOTHERS:
                     return CardHeldBack(whose)
                 self._retire(found, whose)
+            elif found is CardRefusal.TORN_AWAY:
+                return EncodingStopped(EncodingStep.IDENTIFY, EncodingStop.TORN_AWAY)
             elif found in _NOT_OURS_TO_WIPE:
                 return CardNotRead(found)
             return encoder.wipe(channel)
 
-        return self.reader.run(operator, pupil, work, lambda outcome: outcome)
+        return self.reader.run(operator, pupil, work, lambda outcome: outcome, _not_still_yet)
 
     def _retire(self, number: CardNumber, whose: Whose) -> None:
         """The number's card is about to lose it for good. Before the card: taken away, it is still known to be over."""
@@ -205,18 +216,35 @@ class UidDesk:
             self.cards.give(pupil, found)
             return CardGiven(fresh)
 
-        return self.reader.run(operator, pupil, _read_uid, settle)
+        return self.reader.run(operator, pupil, _read_uid, settle, _not_still_yet)
 
     def check(self, pupil: PupilId, operator: str) -> CardOutcome:
         """Whose the next card on the reader is. Raises PupilNotFound."""
         _require(self.cards, pupil)
         self.audit.note(self.cards.recorder.now(), operator, AuditedAction.CARD_CHECKED, pupil)
-        return self.reader.run(operator, pupil, _read_uid, lambda found: _seen(self.cards, found, pupil))
+        return self.reader.run(
+            operator, pupil, _read_uid, lambda found: _seen(self.cards, found, pupil), _not_still_yet
+        )
+
+
+def _read(read: Callable[[CardChannel], CardNumber | CardRefusal], channel: CardChannel) -> CardNumber | CardRefusal:
+    """A second time where noise may have spoiled it, as a terminal does."""
+    found = read(channel)
+    return read(channel) if found in {CardRefusal.UNREADABLE, CardRefusal.SPOILED_SESSION} else found
+
+
+def _not_still_yet(outcome: object) -> bool:
+    """The card left before anything was done with it: it was being put down, or the reader was late to see it go."""
+    return outcome in {
+        CardRefusal.TORN_AWAY,
+        CardNotRead(CardRefusal.TORN_AWAY),
+        EncodingStopped(EncodingStep.IDENTIFY, EncodingStop.TORN_AWAY),
+    }
 
 
 def _read_uid(channel: CardChannel, at: Callable[[str], None]) -> CardNumber | CardRefusal:
     at(EncodingStep.IDENTIFY)
-    return UidCards().read(channel)
+    return _read(UidCards().read, channel)
 
 
 def _seen(cards: CardDesk, found: CardNumber | CardRefusal, pupil: PupilId) -> CardOutcome:

@@ -52,7 +52,7 @@ class ReaderBusy:
 
 @dataclass(frozen=True, slots=True)
 class NoCard:
-    """Nobody put a card there in time."""
+    """Nobody put a card there in time, or none lay still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +135,16 @@ class StationReader:
         pupil: PupilId,
         work: Callable[[CardChannel, Callable[[str], None]], _T],
         settle: Callable[[_T], _R],
+        again: Callable[[_T], bool] = lambda _: False,
     ) -> _R | NotServed:
         """Do `work` with the next card, then `settle` what it brought while the reader is still ours.
 
-        `settle` runs on the caller's thread, and not at all once the time is over: a late card leaves no fact.
+        Args:
+            operator: who asks, and is named to whoever comes second.
+            pupil: whose card it is about.
+            work: runs on a thread of its own; is told where to say how far it is.
+            settle: runs on the caller's thread, and not at all once the time is over: a late card leaves no fact.
+            again: whether what `work` brought only means that the card did not lie still yet; it is waited for anew.
 
         Raises:
             CanteenError: whatever of ours `work` or `settle` raised.
@@ -151,8 +157,12 @@ class StationReader:
             self._current = job
         outcome: list[_T] = []
 
-        def note(channel: CardChannel) -> None:
-            outcome.append(work(channel, job.at))
+        def note(channel: CardChannel) -> bool:
+            brought = work(channel, job.at)
+            if again(brought):
+                return False
+            outcome.append(brought)
+            return True
 
         threading.Thread(target=self._serve, args=(job, note), name="station-card", daemon=True).start()
         if not job.done.wait(self._times.card_s + self._times.work_s) and self._abandon(job):
@@ -189,7 +199,7 @@ class StationReader:
             job.abandoned = not job.done.is_set()
             return job.abandoned
 
-    def _serve(self, job: _Job[object], note: Callable[[CardChannel], None]) -> None:
+    def _serve(self, job: _Job[object], note: Callable[[CardChannel], bool]) -> None:
         try:
             job.outcome = self._until_card(job, note)
         except _Cancelled:
@@ -204,17 +214,19 @@ class StationReader:
                 if job.abandoned:
                     self._current = None
 
-    def _until_card(self, job: _Job[object], note: Callable[[CardChannel], None]) -> NoCard | None:
+    def _until_card(self, job: _Job[object], note: Callable[[CardChannel], bool]) -> NoCard | None:
         end_s = time.monotonic() + self._times.card_s
         while True:
             try:
                 with card_on_reader(self._name, end_s - time.monotonic(), lambda: self._watched(job)) as channel:
-                    note(channel)
-                    return None
+                    if note(channel):
+                        return None
             except CardLost:
-                if time.monotonic() >= end_s:
-                    return NoCard()
-                job.cancelled.wait(_AGAIN_S)
+                pass  # nobody put one down, or it did not wake up
+            if time.monotonic() >= end_s:
+                return NoCard()
+            job.at(WAITING)
+            job.cancelled.wait(_AGAIN_S)
 
     def _watched(self, job: _Job[object]) -> SmartCardService:
         return _WatchedService(self._open_service(), job, production=self._production)

