@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import cv2
 from hand_geometry.errors import FittedNumbersError, TrialsError
 from hand_geometry.fitted_numbers import NUMBERS_FILE
 from hand_geometry.image_decoding import decode_image
+from hand_geometry.language import LANGUAGES
 from hand_geometry.performance import FALSE_MATCH_RATES, equal_error_rate, false_non_match_rate, subject_bootstrap
 from hand_geometry.silhouette import Platen
 from hand_geometry.synthetic_hand import encode_png
@@ -53,6 +55,17 @@ def _arguments() -> argparse.ArgumentParser:
     check.add_argument("--support", action="append", default=[], metavar="PLATEN=FOLDER", help="sets of other people")
     check.add_argument("--enrolled", type=int, default=3, help="enrolment pictures a subject")
     check.add_argument("--seeds", type=int, default=5, help="how many random halves")
+
+    report = commands.add_parser(
+        "report", help="ISO/IEC 19795-1 report of a folder with an index.csv, one HTML page"
+    )
+    report.add_argument("folder", type=Path)
+    report.add_argument("--out", type=Path, required=True, help="HTML to write; it names files, never shows a hand")
+    report.add_argument("--platen", choices=platens, help="what the hands lie on; found by trying where not given")
+    report.add_argument("--support", action="append", default=[], metavar="PLATEN=FOLDER", help="sets of other people")
+    report.add_argument("--enrolled", type=int, default=3, help="enrolment pictures a subject")
+    report.add_argument("--seeds", type=int, default=5, help="how many random halves")
+    report.add_argument("--language", choices=LANGUAGES, default=LANGUAGES[0])
 
     show = commands.add_parser("show", help="draw what was measured over a picture, for a human to check")
     show.add_argument("image", type=Path)
@@ -122,11 +135,31 @@ def _crossvalidate(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _report(arguments: argparse.Namespace) -> int:
+    from hand_geometry.fit import acquire_set
+    from hand_geometry.report import report_page
+    from hand_geometry.set_evaluation import evaluate_set, platen_of
+
+    platen = Platen(arguments.platen) if arguments.platen else platen_of(arguments.folder)
+    measured = acquire_set(arguments.folder, platen)
+    found = evaluate_set(measured, _sets(arguments.support), enrolled=arguments.enrolled, seeds=arguments.seeds)
+    page = report_page(found, language=arguments.language, written=datetime.now(UTC))
+    try:
+        arguments.out.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise TrialsError(f"{arguments.out}: cannot be written ({type(error).__name__})") from error
+    _say(f"{found.subjects} subjects, {found.images} pictures, {sum(found.failures.values())} not measured")
+    _say(f"equal error rate          {found.equal_error}")
+    for row in found.rates:
+        _say(f"false non-match at {100 * row.false_match_rate:g} %   {row.one_try}")
+    return EXIT_OK
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
     arguments = _arguments().parse_args(argv)
     cv2.setNumThreads(1)
-    actions = {"compare": _compare, "fit": _fit, "crossvalidate": _crossvalidate, "show": _show}
+    actions = {"compare": _compare, "fit": _fit, "crossvalidate": _crossvalidate, "show": _show, "report": _report}
     try:
         return actions[arguments.command](arguments)
     except (TrialsError, FittedNumbersError) as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hand_geometry.acquisition import FailureToAcquire, Features
 from hand_geometry.discriminant import RECIPES, LabelledSet, fit_numbers
@@ -18,7 +19,7 @@ from hand_geometry.fitted_numbers import FittedNumbers, save_numbers
 from hand_geometry.image_set import LabelledImage, acquire_files, read_index
 from hand_geometry.performance import TrialScores
 from hand_geometry.posture import Posture
-from hand_geometry.scoring import calibrated, raw_score
+from hand_geometry.set_trials import trials_among
 from hand_geometry.silhouette import Platen
 
 
@@ -110,17 +111,14 @@ def fit_and_save(
     return numbers
 
 
-def cross_validate(
-    measured: AcquiredSet, support: Sequence[AcquiredSet] = (), *, enrolled: int = 3, seeds: int = 5
-) -> list[TrialScores]:
-    """Fits on half of the subjects, measures on the other half, both ways, for several random halves.
+def held_out_folds(
+    measured: AcquiredSet, support: Sequence[AcquiredSet] = (), *, seeds: int = 5
+) -> Iterator[tuple[FittedNumbers, NDArray[np.str_]]]:
+    """Numbers fitted on half of the subjects, with the other half: both ways, for several random halves.
 
-    Each picture of a person is the probe once, the first ``enrolled`` others enroll. A picture that could not be
-    measured is a probe that is rejected; people without that many others are impostors only. ``support`` are sets of
-    other people, used whole for fitting as the shipped numbers use them.
+    ``support`` are sets of other people, used whole for fitting as the shipped numbers use them.
     """
     people = np.unique([image.subject for image in measured.images])
-    parts = []
     for seed in range(seeds):
         order = np.random.default_rng(seed).permutation(people)
         half = len(order) // 2
@@ -129,37 +127,14 @@ def cross_validate(
             def keep(one: AcquiredSet, data: LabelledSet, chosen: Any = fitted_on) -> LabelledSet:
                 return data.of(chosen) if one is measured else data
 
-            numbers = fit_postures([measured, *support], keep)[measured.posture]
-            parts.append(_test(measured, numbers, tested_on, enrolled))
-    return parts
+            yield fit_postures([measured, *support], keep)[measured.posture], tested_on
 
 
-def _test(measured: AcquiredSet, numbers: FittedNumbers, people: np.ndarray[Any, Any], enrolled: int) -> TrialScores:
-    """All genuine and impostor trials among ``people``."""
-    rows = [
-        (image.subject, numbers.project(one.values) if isinstance(one, Features) else None)
-        for image, one in zip(measured.images, measured.acquired, strict=True)
-        if image.subject in people
+def cross_validate(
+    measured: AcquiredSet, support: Sequence[AcquiredSet] = (), *, enrolled: int = 3, seeds: int = 5
+) -> list[TrialScores]:
+    """The trials of ``set_trials`` on people kept apart from the fit, one fold after the other."""
+    return [
+        trials_among(measured.images, measured.acquired, numbers, people, enrolled)
+        for numbers, people in held_out_folds(measured, support, seeds=seeds)
     ]
-    genuine: list[float] = []
-    genuine_subjects: list[str] = []
-    impostor: list[float] = []
-    impostor_subjects: list[tuple[str, str]] = []
-    for at, (subject, _) in enumerate(rows):
-        others = [v for i, (s, v) in enumerate(rows) if s == subject and i != at]
-        chosen = [v for v in others[:enrolled] if v is not None]
-        if len(others) < enrolled or not chosen:
-            continue
-        reference = np.mean(chosen, axis=0)
-        for other_at, (other, values) in enumerate(rows):
-            if other == subject and other_at != at:
-                continue
-            raw = np.inf if values is None else float(raw_score(numbers, reference, len(chosen), values))
-            score = calibrated(numbers, raw) if np.isfinite(raw) else np.inf
-            if other_at == at:
-                genuine.append(score)
-                genuine_subjects.append(subject)
-            else:
-                impostor.append(score)
-                impostor_subjects.append((subject, other))
-    return TrialScores(np.array(genuine), np.array(genuine_subjects), np.array(impostor), np.array(impostor_subjects))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,16 @@ class TrialScores:
         genuine_subjects: (g,) whose hand it was.
         impostor: (i,) float64.
         impostor_subjects: (i, 2) whose reference, whose probe.
+        genuine_files: (g,) the probe's file name; empty where nobody asks which pairs went wrong.
+        impostor_files: (i, 2) a file of the reference's owner, the probe's file.
     """
 
     genuine: NDArray[np.float64]
     genuine_subjects: NDArray[np.str_]
     impostor: NDArray[np.float64]
     impostor_subjects: NDArray[np.str_]
+    genuine_files: NDArray[np.str_] = field(default_factory=lambda: np.empty(0, dtype=np.str_))
+    impostor_files: NDArray[np.str_] = field(default_factory=lambda: np.empty((0, 2), dtype=np.str_))
 
 
 def equal_error_rate(genuine: NDArray[np.float64], impostor: NDArray[np.float64]) -> float:
@@ -52,6 +56,36 @@ def false_non_match_rate(genuine: NDArray[np.float64], impostor: NDArray[np.floa
     return float(np.mean(~(genuine < limit)))
 
 
+def rejects_at(genuine: NDArray[np.float64], impostor: NDArray[np.float64], threshold: float) -> float:
+    """Share of genuine trials rejected at a threshold fixed beforehand; the impostors have no say in it."""
+    del impostor
+    return float(np.mean(~(genuine <= threshold))) if len(genuine) else math.nan
+
+
+def matches_at(genuine: NDArray[np.float64], impostor: NDArray[np.float64], threshold: float) -> float:
+    """Share of impostor trials accepted at a threshold fixed beforehand."""
+    del genuine
+    return float(np.mean(impostor <= threshold)) if len(impostor) else math.nan
+
+
+def detection_error_tradeoff(folds: Sequence[TrialScores], rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The false non-match rate at each false match rate, mean over folds, each with thresholds of its own."""
+    curves = []
+    for fold in folds:
+        if not len(fold.genuine) or not len(fold.impostor):
+            continue
+        ordered = np.append(np.sort(fold.impostor), np.inf)
+        allowed = np.floor(rates * len(fold.impostor) + 1e-9).astype(np.intp)
+        passing = np.searchsorted(np.sort(fold.genuine), ordered[allowed], side="left")
+        curves.append(1.0 - passing / len(fold.genuine))
+    return np.asarray(np.mean(curves, axis=0) if curves else np.full(len(rates), np.nan), dtype=np.float64)
+
+
+def rule_of_three(people: int) -> float:
+    """Upper 95 % limit of a rate of which no case was seen among so many people (Hanley, Lippman-Hand, 1983)."""
+    return min(1.0, 3.0 / people) if people else 1.0
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A rate with a 95 % interval."""
@@ -62,14 +96,6 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"{100 * self.value:.2f} % [{100 * self.low:.2f}, {100 * self.high:.2f}]"
-
-
-def _weighted(scores: TrialScores, weights: dict[str, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Genuine and impostor scores, each as often as its people were drawn."""
-    genuine = np.array([weights.get(str(one), 0) for one in scores.genuine_subjects], dtype=np.intp)
-    people, at = np.unique(scores.impostor_subjects, return_inverse=True)
-    drawn = np.array([weights.get(str(one), 0) for one in people], dtype=np.intp)[at.reshape(-1, 2)]
-    return np.repeat(scores.genuine, genuine), np.repeat(scores.impostor, drawn.prod(axis=1))
 
 
 def subject_bootstrap(
@@ -84,18 +110,35 @@ def subject_bootstrap(
     Trials of one person are not independent, so whole people are drawn. Folds are never put together: each has
     thresholds of its own.
     """
-    people = np.unique(np.concatenate([fold.impostor_subjects.ravel() for fold in folds]))
     value = float(np.nanmean([statistic(fold.genuine, fold.impostor) for fold in folds]))
-    generator = np.random.default_rng(seed)
     drawn = []
-    for _ in range(rounds):
-        names, counts = np.unique(generator.choice(people, len(people)), return_counts=True)
-        weights = {str(name): int(count) for name, count in zip(names, counts, strict=True)}
-        resampled = [_weighted(fold, weights) for fold in folds]
-        found = [statistic(genuine, impostor) for genuine, impostor in resampled if len(genuine) and len(impostor)]
+    for resampled in subject_resamples(folds, rounds=rounds, seed=seed):
+        found = [statistic(one.genuine, one.impostor) for one in resampled]
         if found:
             drawn.append(float(np.mean(found)))
     if not drawn:
         return Estimate(value, math.nan, math.nan)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Estimate(value, float(low), float(high))
+
+
+def subject_resamples(folds: Sequence[TrialScores], *, rounds: int, seed: int = 0) -> Iterator[list[TrialScores]]:
+    """The folds with their people drawn anew; folds left without genuine or impostor trials are left out."""
+    people = np.unique(np.concatenate([fold.impostor_subjects.ravel() for fold in folds]))
+    generator = np.random.default_rng(seed)
+    indexed = [_positions(fold, people) for fold in folds]
+    nobody = np.empty(0, dtype=np.str_)
+    for _ in range(rounds):
+        drawn = np.bincount(generator.choice(len(people), len(people)), minlength=len(people))
+        resampled = []
+        for fold, (genuine_at, impostor_at) in zip(folds, indexed, strict=True):
+            genuine = np.repeat(fold.genuine, drawn[genuine_at])
+            impostor = np.repeat(fold.impostor, drawn[impostor_at].prod(axis=1))
+            if len(genuine) and len(impostor):
+                resampled.append(TrialScores(genuine, nobody, impostor, nobody.reshape(0, 2)))
+        yield resampled
+
+
+def _positions(fold: TrialScores, people: NDArray[np.str_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where in ``people`` the subjects of genuine and impostor trials stand."""
+    return np.searchsorted(people, fold.genuine_subjects), np.searchsorted(people, fold.impostor_subjects)
