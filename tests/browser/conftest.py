@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserType, ConsoleMessage, Page, sync_playwright
 
 from demo.canteen import Canteen
 from demo.lane import LaneServer
@@ -40,19 +41,42 @@ def canteen() -> Iterator[Canteen]:
         lane.stop()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[BrowserType]:
+    """Debian's Chromium, to be launched."""
     if CHROMIUM is None:
         pytest.skip("chromium is not installed (Debian package chromium)")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=ARGUMENTS)
+        yield playwright.chromium
+
+
+@contextmanager
+def launched(chromium: BrowserType, *arguments: str) -> Iterator[Browser]:
+    """A browser of a test's own."""
+    browser = chromium.launch(executable_path=CHROMIUM, headless=True, args=[*ARGUMENTS, *arguments])
+    try:
         yield browser
+    finally:
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: BrowserType) -> Iterator[Browser]:
+    """The browser of most tests."""
+    with launched(chromium) as browser:
+        yield browser
 
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A French page on which any complaint of the browser fails the test."""
+    with careful_page(browser) as page:
+        yield page
+
+
+@contextmanager
+def careful_page(browser: Browser) -> Iterator[Page]:
+    """A page whose console is listened to."""
     complaints: list[str] = []
 
     def hear(message: ConsoleMessage) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserType, Page, expect
 
 from canteen.personal_code import personal_codes
 from demo.canteen import Canteen
 from demo.people import Person
-from tests.browser.conftest import picture
+from tests.browser.conftest import careful_page, launched, picture
 from tests.conftest import wait_until
 
 pytestmark = pytest.mark.browser
@@ -95,6 +96,78 @@ def test_the_station_enrols_a_pupil(page: Page, canteen: Canteen) -> None:
     page.get_by_role("link", name=re.compile("Izard")).first.click()
     picture(page, "station-pupil")
     expect(page.locator("input[type=file]").locator("visible=true")).to_have_count(0)
+
+
+def give_consent(page: Page) -> None:
+    """The form of a family that consents, copied by the operator."""
+    page.get_by_text("consent au passage avec la main").click()
+    page.get_by_label(re.compile("Version de la notice")).fill("2026-09")
+    page.get_by_text("J’ai sous les yeux le formulaire signé").click()
+    page.get_by_role("button", name="Enregistrer la réponse").click()
+    expect(page.get_by_text("Consentement donné.")).to_be_visible()
+
+
+def test_enrolment_by_three_files(page: Page, canteen: Canteen) -> None:
+    """Consent, three images each judged at once, saved; a picture that is no hand is refused in words."""
+    nour = person(canteen, "Nour")
+    page.goto(canteen.operator_link(canteen.ports.station))
+    page.get_by_role("link", name=re.compile("Izard")).first.click()
+    give_consent(page)
+    inputs = page.locator(".placement input[type=file]")
+    inputs.nth(0).set_input_files({"name": "x.png", "mimeType": "image/png", "buffer": b"no picture"})
+    expect(page.locator(".placement").nth(0)).to_have_class(re.compile("bad"))
+    for number, hand in enumerate(nour.enrolment):
+        inputs.nth(number).set_input_files(
+            {"name": f"{number}.jpg", "mimeType": "image/jpeg", "buffer": hand.encoded()}
+        )
+        expect(page.locator(".placement").nth(number)).to_have_class(re.compile("good"))
+    picture(page, "station-three")
+    page.get_by_role("button", name="Enregistrer la main").click()
+    expect(page.get_by_text(re.compile("Main enregistrée, scellée pour 1 borne"))).to_be_visible()
+    canteen.wait_settled()
+    canteen.world.lay(nour.probes[0], "Nour")
+    canteen.world.type_code(canteen.code_of(nour))
+    wait_until(canteen.world.push, 15, "Nour to pass")
+
+
+def test_enrolment_by_the_browsers_camera(chromium: BrowserType, canteen: Canteen, tmp_path: Path) -> None:
+    """Chromium's camera plays a film of several placements; a few clicks later the hand is enrolled."""
+    gabin = person(canteen, "Gabin")
+    film = tmp_path / "hand.mjpeg"
+    film.write_bytes(b"".join(hand.encoded() * 25 for hand in gabin.hands))
+    camera = (
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-video-capture={film}",
+    )
+    with launched(chromium, *camera) as browser, careful_page(browser) as page:
+        page.goto(canteen.operator_link(canteen.ports.station))
+        page.get_by_role("link", name=re.compile("Jouve")).first.click()
+        give_consent(page)
+        page.get_by_role("button", name="Ouvrir la caméra").click()
+        for number in range(3):
+            take_placement(page, number)
+        picture(page, "station-camera")
+        done = page.get_by_text(re.compile("Main enregistrée, scellée pour 1 borne"))
+        said = page.locator("#dire.bad")
+        page.get_by_role("button", name="Enregistrer la main").click()
+        for _ in range(6):
+            expect(done.or_(said)).to_be_visible()
+            if done.is_visible():
+                break
+            # The film had come round to a frame taken before: the page says which one to take again.
+            for number in range(3):
+                if "bad" in (page.locator(".placement").nth(number).get_attribute("class") or ""):
+                    take_placement(page, number)
+            page.get_by_role("button", name="Enregistrer la main").click()
+        expect(done).to_be_visible()
+
+
+def take_placement(page: Page, number: int) -> None:
+    """Click; the film goes on meanwhile, so that the next placement is another frame."""
+    page.get_by_role("button", name=f"Prendre la pose {number + 1}").click()
+    expect(page.locator(".placement").nth(number)).to_have_class(re.compile("good"))
+    page.wait_for_timeout(1300)
 
 
 def test_a_departure_and_its_receipts(page: Page, canteen: Canteen) -> None:
