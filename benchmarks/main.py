@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from benchmarks.bench_terminal import PASSES_MOST
-from benchmarks.figures import print_report
+from benchmarks.figures import Report, print_report
 from benchmarks.language import _
 from benchmarks.pass_benchmark import PassSettings, run_pass_benchmark
+from benchmarks.store_benchmark import StoreSettings, run_store_benchmark
 from canteen.errors import CanteenError
 
 _TABLE_WIDTH = 118
@@ -38,16 +39,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     one_pass.add_argument(
         "--idle-seconds", type=_seconds, default=_DEFAULT.idle_s, help=_("durée de la mesure au repos")
     )
+    store = commands.add_parser("store", help=_benchmarks()["store"])
+    store.add_argument("--pupils", type=_pupils, default=StoreSettings().largest, help=_("élèves de la grande école"))
     arguments = parser.parse_args(argv)
     if arguments.name == "list":
         for name, what in _benchmarks().items():
             sys.stdout.write(f"{name:<8}{what}\n")
         return 0
     errors = Console(stderr=True, highlight=False)
-    settings = PassSettings(arguments.passes, arguments.starts, arguments.idle_seconds)
     try:
         with _ended_by_sigterm(), _progress(errors) as progress:
-            report = run_pass_benchmark(settings, _Bars(progress))
+            report = _run(arguments, _Bars(progress))
     except (CanteenError, OSError) as error:
         errors.print(f"canteen-bench : {error}", style="bold red", markup=False)
         return 1
@@ -56,9 +58,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _run(arguments: argparse.Namespace, bars: _Bars) -> Report:
+    if arguments.name == "store":
+        return run_store_benchmark(StoreSettings(largest=arguments.pupils), bars)
+    return run_pass_benchmark(PassSettings(arguments.passes, arguments.starts, arguments.idle_seconds), bars)
+
+
 def _benchmarks() -> dict[str, str]:
     """Every benchmark and what it measures."""
-    return {"pass": _("du dernier chiffre ou de la carte à l'ouverture confirmée (90 s au plus)")}
+    return {
+        "pass": _("du dernier chiffre ou de la carte à l'ouverture confirmée (90 s au plus)"),
+        "store": _("le coffre des références : recherche, ouverture, effacement (60 s au plus)"),
+    }
 
 
 @contextmanager
@@ -77,6 +88,10 @@ def _passes(text: str) -> int:
 
 def _starts(text: str) -> int:
     return _between(int(text), 1, 20)
+
+
+def _pupils(text: str) -> int:
+    return _between(int(text), 1_000, 100_000)
 
 
 def _seconds(text: str) -> float:

@@ -18,13 +18,15 @@ from templates_store.errors import StoreUnavailable
 Driver = Any
 """The driver's own connection; it has no types."""
 
+DriverError: type[Exception] = sqlcipher3.dbapi2.Error
+
 _BUSY_S = 2.0
 """Nothing else writes this file; whoever looks at it (a backup) is gone sooner than this."""
 
 _NOT_A_DATABASE = 26
 """SQLITE_NOTADB: what SQLCipher says of a first page that its key does not open."""
 
-_CACHE_KIB = 64 * 1024
+_CACHE_KIB = 128 * 1024
 """At most: a school of 2,000 takes 2 MiB. Pages in the cache are not decrypted again, so that a look-up stays flat."""
 
 _AFTER_KEY = (
@@ -60,8 +62,6 @@ def open_driver(path: Path, file_key: bytes) -> Driver | None:
         )
         # A key that does not fit is a question here, not an event for the log.
         connection.execute("PRAGMA cipher_log_level = NONE")
-        # Pages and keys are locked in memory where the system allows, and wiped when freed.
-        connection.execute("PRAGMA cipher_memory_security = ON")
         connection.execute(f"PRAGMA key = \"x'{file_key.hex()}'\"")
         for pragma in _AFTER_KEY:
             connection.execute(pragma)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from templates_store.errors import CodeTaken, ConsentMissing, StoreUnavailable, 
 from templates_store.key_source import KeySource
 from templates_store.lease import Lease, LeaseStanding
 from templates_store.lease_columns import read_lease, write_lease
-from templates_store.models import CardRow, ConsentRow, DocumentRow, PupilRow, ReferenceRow
-from templates_store.pupil_keys import create_pupil_key, pupil_key
+from templates_store.models import CardRow, ConsentRow, DocumentRow, PupilKeyRow, PupilRow, ReferenceRow
+from templates_store.pupil_keys import pupil_key
 from templates_store.purge import (
     absentees,
     buried_revision,
@@ -31,19 +32,23 @@ from templates_store.purge import (
     last_erasure,
     purge_everything_of,
     purge_pupil,
+    tombstone_digest,
 )
 from templates_store.records import (
+    PUPIL_AND_REFERENCE_BY_CODE,
     PUPIL_BY_CODE,
     PUPIL_BY_PSEUDONYM,
     PUPIL_RECORDS,
     REFERENCE,
+    TO_GRANT,
     entitlements_text,
     instant_text,
     pupil_of,
     read_consent,
+    read_entitlements,
     read_pupil,
 )
-from templates_store.sealing import EpochKeys, code_bound, keyed_digest, reference_bound, seal, unseal
+from templates_store.sealing import code_bound, keyed_digest, new_key, reference_bound, seal, unseal
 from templates_store.self_test import run_self_test
 from templates_store.standing import Standing, standings
 from templates_store.store import (
@@ -62,6 +67,13 @@ _REFUSING = frozenset({ConsentState.OPPOSED.value, ConsentState.WITHDRAWN.value}
 
 _TEND_EVERY_S = 60.0
 """Running time is written down this often: a power cut costs its count a minute, a write a minute costs nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _PupilToPut:
+    pupil: PupilId
+    columns: dict[str, Any] = field(repr=False)
+    code: bytes = field(repr=False)
 
 
 def running_time_s() -> float:
@@ -85,7 +97,7 @@ class EncryptedStore:
         self._file = StoreFile(path, key_source)
         self._keys = self._file.keys
         self._tended_at_s = running_s()
-        self._lease = self._read_lease()
+        self._take(self._read_lease())
         try:
             if self._lease.end is not None and self._lease.destroyed_because is None:
                 self._end_lease(self._lease)  # a power cut came in between
@@ -99,7 +111,7 @@ class EncryptedStore:
     @property
     def rolled_back(self) -> bool:
         """Whether an older copy of the file was put back. No reference is compared until a fresh lease."""
-        return self._file.rolled_back
+        return self._file.is_older_copy
 
     # The roster
 
@@ -119,7 +131,8 @@ class EncryptedStore:
         return gone
 
     def pupil(self, pupil: PupilId) -> PupilRecord | None:
-        row = self._file.row(PUPIL_BY_PSEUDONYM, (pupil,))
+        with self._file.lock:
+            row = self._file.row(PUPIL_BY_PSEUDONYM, (pupil,))
         return None if row is None else pupil_of(row)
 
     def pupils(self) -> Iterator[PupilRecord]:
@@ -133,7 +146,8 @@ class EncryptedStore:
             return list(standings(connection))
 
     def find_by_code(self, code: PersonalCode) -> PupilRecord | None:
-        row = self._file.row(PUPIL_BY_CODE, (self._code_lookup(code),))
+        with self._file.lock:
+            row = self._file.row(PUPIL_BY_CODE, (self._code_lookup(code),))
         return None if row is None else pupil_of(row)
 
     def code_of(self, pupil: PupilId) -> PersonalCode | None:
@@ -212,40 +226,82 @@ class EncryptedStore:
         A terminal has no consent record of its own, so no record (NONE) does not stand in the way; one that says
         opposed or withdrawn does. A revision at or below that of a reference erased here is a replay, too.
         """
+        return self.put_references([(pupil, revision, consent, reference)]) == 1
+
+    def put_references(self, grants: Iterable[tuple[PupilId, int, Consent, bytes]]) -> int:
+        """Several at once, as `put_reference`: all or, where one is refused by an error, none; how many are kept."""
         with self._file.writing() as connection:
-            self._require(connection, pupil)
-            if self._consent_refuses(connection, pupil):
-                raise ConsentMissing("opposition or withdrawal is on record")
-            if revision <= self._revision_floor(connection, pupil):
-                return False
-            bound = reference_bound(
-                pupil, revision, consent.notice_version, consent.given_by.value, instant_text(consent.given_at)
-            )
-            columns = {
-                "revision": revision,
-                "notice_version": consent.notice_version,
-                "given_by": consent.given_by.value,
-                "given_at": instant_text(consent.given_at),
-                "sealed_reference": seal(pupil_key(connection, self._file.epoch, pupil), reference, bound),
-            }
-            put = upsert(ReferenceRow).values(pupil=pupil, **columns)
-            connection.execute(put.on_conflict_do_update(index_elements=[ReferenceRow.pupil], set_=columns))
-        return True
+            rows = [row for grant in grants if (row := self._reference_row(*grant)) is not None]
+            if rows:
+                put = upsert(ReferenceRow)
+                columns = {name: put.excluded[name] for name in rows[0] if name != "pupil"}
+                connection.execute(put.on_conflict_do_update(index_elements=[ReferenceRow.pupil], set_=columns), rows)
+        return len(rows)
+
+    def _reference_row(
+        self, pupil: PupilId, revision: int, consent: Consent, reference: bytes
+    ) -> dict[str, Any] | None:
+        row = self._file.row(TO_GRANT, (tombstone_digest(self._keys, pupil), pupil))
+        if row is None:
+            raise UnknownPupil(pupil)
+        wrapped_key, state, held_revision, buried = row
+        if state in _REFUSING:
+            raise ConsentMissing("opposition or withdrawal is on record")
+        if revision <= max(held_revision or 0, buried or 0):
+            return None
+        proof = {
+            "notice_version": consent.notice_version,
+            "given_by": consent.given_by.value,
+            "given_at": instant_text(consent.given_at),
+        }
+        if wrapped_key is None:
+            raise StoreUnavailable(f"the key of {pupil} is missing")
+        key = self._file.epoch.unwrap(pupil, wrapped_key)
+        sealed = seal(key, reference, reference_bound(pupil, revision, **proof))
+        return {"pupil": pupil, "revision": revision, "sealed_reference": sealed, **proof}
 
     def reference(self, pupil: PupilId, now: datetime) -> StoredReference | ReferenceAbsence:
         with self._file.lock:
             # One question to the file: this stands between a laid hand and an open turnstile.
             row = self._file.row(REFERENCE, (pupil,))
-            epoch, rolled_back, lease = self._file.epoch, self._file.rolled_back, self._lease
-            ran_s = self._running_s() - self._tended_at_s
-        if row is None:
-            return ReferenceAbsence.NONE
-        revision, notice_version, given_by, given_at, sealed, wrapped_key, state = row
+            return ReferenceAbsence.NONE if row is None else self._opened(pupil, now, *row)
+
+    def look_up(
+        self, code: PersonalCode, now: datetime
+    ) -> tuple[PupilRecord, StoredReference | ReferenceAbsence] | None:
+        """The pupil of a code with the reference to compare with: `find_by_code` and `reference` in one question."""
+        lookup = keyed_digest(self._keys.code_lookup, code.digits.encode())
+        with self._file.lock:
+            row = self._file.row(PUPIL_AND_REFERENCE_BY_CODE, (lookup,))
+            if row is None:
+                return None
+            pupil, first_name, last_name, class_name, entitlements, revision, *proof_and_seals = row
+            record = PupilRecord(pupil, first_name, last_name, class_name, read_entitlements(entitlements))
+            if revision is None:
+                return record, ReferenceAbsence.NONE
+            return record, self._opened(pupil, now, revision, *proof_and_seals)
+
+    def _opened(
+        self,
+        pupil: PupilId,
+        now: datetime,
+        revision: int,
+        notice_version: str,
+        given_by: str,
+        given_at: str,
+        sealed: bytes,
+        wrapped_key: bytes | None,
+        state: str | None,
+    ) -> StoredReference | ReferenceAbsence:
+        """The reference in a row of `REFERENCE`, if consent and lease allow it; the caller holds the lock."""
         if state in _REFUSING:
             return ReferenceAbsence.NONE
-        if rolled_back or not lease.holds(now, ran_s):
+        until, ran_s = self._lease.until, self._running_s() - self._tended_at_s
+        if until is None or now >= until or ran_s >= self._lease_lasts_s or self._file.is_older_copy:
             return ReferenceAbsence.LEASE_EXPIRED
-        key = epoch.unwrap(pupil, wrapped_key)
+        if wrapped_key is None:
+            raise StoreUnavailable(f"the key of {pupil} is missing")
+        key = self._file.epoch.unwrap(pupil, wrapped_key)
         content = unseal(key, sealed, reference_bound(pupil, revision, notice_version, given_by, given_at))
         return StoredReference(pupil, revision, read_consent(notice_version, given_by, given_at), content)
 
@@ -375,12 +431,52 @@ class EncryptedStore:
         changed = [{"whose": p} for p, lookup in lookups.items() if held.get(p, lookup) != lookup]
         if changed:
             connection.exec_driver_sql("UPDATE pupil SET code_lookup = NULL WHERE pupil = :whose", changed)
-        for pupil, (record, code) in by_pupil.items():
-            self._put_pupil(connection, self._file.epoch, record, code, known=pupil in held)
+        rows = {pupil: self._pupil_row(record, code) for pupil, (record, code) in by_pupil.items()}
+        self._change_pupils(connection, [row for pupil, row in rows.items() if pupil in held])
+        self._add_pupils(connection, [row for pupil, row in rows.items() if pupil not in held])
+
+    def _pupil_row(self, record: PupilRecord, code: PersonalCode) -> _PupilToPut:
+        columns = {
+            "first_name": record.first_name,
+            "last_name": record.last_name,
+            "class_name": record.class_name,
+            "entitlements": entitlements_text(record.entitlements),
+            "code_lookup": self._code_lookup(code),
+        }
+        return _PupilToPut(record.pupil, columns, code.digits.encode())
+
+    def _change_pupils(self, connection: Connection, changed: Sequence[_PupilToPut]) -> None:
+        for one in changed:
+            key = pupil_key(connection, self._file.epoch, one.pupil)
+            sealed_code = seal(key, one.code, code_bound(one.pupil))
+            row = update(PupilRow).where(PupilRow.pupil == one.pupil)
+            connection.execute(row.values(sealed_code=sealed_code, **one.columns))
+
+    def _add_pupils(self, connection: Connection, added: Sequence[_PupilToPut]) -> None:
+        if not added:
+            return
+        keys = {one.pupil: new_key() for one in added}
+        # The key's row points at the pupil's: first the pupils.
+        connection.execute(
+            insert(PupilRow),
+            [
+                {
+                    "pupil": one.pupil,
+                    "sealed_code": seal(keys[one.pupil], one.code, code_bound(one.pupil)),
+                    **one.columns,
+                }
+                for one in added
+            ],
+        )
+        wrapped = [{"pupil": p, "wrapped_key": self._file.epoch.wrap(p, key)} for p, key in keys.items()]
+        connection.execute(insert(PupilKeyRow), wrapped)
 
     def _read_lease(self) -> Lease:
         with self._file.reading() as connection:
             return read_lease(connection)
+
+    def _take(self, lease: Lease) -> None:
+        self._lease, self._lease_lasts_s = lease, lease.lasts_s
 
     def _keep_lease(self, lease: Lease) -> None:
         """On disk first, then in memory, where it is asked at every hand."""
@@ -388,7 +484,7 @@ class EncryptedStore:
         if lease != self._lease:
             with self._file.writing() as connection:
                 write_lease(connection, lease)
-            self._lease = lease
+            self._take(lease)
 
     def _end_lease(self, lease: Lease) -> None:
         ended = lease.over()
@@ -401,37 +497,12 @@ class EncryptedStore:
             went = self._file.new_epoch(destroy)
         finally:
             # The transaction may have been done where a later step was not.
-            self._lease = self._read_lease()
+            self._take(self._read_lease())
         _log.warning("the lease is over (%s): %d references destroyed", ended.destroyed_because, went)
-
-    def _put_pupil(
-        self, connection: Connection, epoch: EpochKeys, record: PupilRecord, code: PersonalCode, *, known: bool
-    ) -> None:
-        columns = {
-            "first_name": record.first_name,
-            "last_name": record.last_name,
-            "class_name": record.class_name,
-            "entitlements": entitlements_text(record.entitlements),
-            "code_lookup": self._code_lookup(code),
-        }
-        if known:
-            key = pupil_key(connection, epoch, record.pupil)
-            columns["sealed_code"] = seal(key, code.digits.encode(), code_bound(record.pupil))
-            connection.execute(update(PupilRow).where(PupilRow.pupil == record.pupil).values(**columns))
-            return
-        # The code is sealed under the pupil's key, and the key's row points at the pupil's: first the pupil.
-        connection.execute(insert(PupilRow).values(pupil=record.pupil, sealed_code=b"", **columns))
-        key = create_pupil_key(connection, epoch, record.pupil)
-        sealed_code = seal(key, code.digits.encode(), code_bound(record.pupil))
-        connection.execute(update(PupilRow).where(PupilRow.pupil == record.pupil).values(sealed_code=sealed_code))
 
     def _require(self, connection: Connection, pupil: PupilId) -> None:
         if connection.execute(select(PupilRow.pupil).where(PupilRow.pupil == pupil)).first() is None:
             raise UnknownPupil(pupil)
-
-    def _consent_refuses(self, connection: Connection, pupil: PupilId) -> bool:
-        state = connection.execute(select(ConsentRow.state).where(ConsentRow.pupil == pupil)).scalar_one_or_none()
-        return state in _REFUSING
 
     def _held_revision(self, connection: Connection, pupil: PupilId) -> int:
         query = select(ReferenceRow.revision).where(ReferenceRow.pupil == pupil)

@@ -12,6 +12,7 @@ can only be too little; a time that the server signed was true when it was signe
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -71,6 +72,14 @@ class Lease:
         """The latest instant that anything speaks for; `ran_s` is the running time since these facts were noted."""
         ran = timedelta(seconds=ran_s)
         return max([now, *(mark + ran for mark in (self.high_water_mark, self.certain) if mark is not None)])
+
+    @property
+    def lasts_s(self) -> float:
+        """For how much more running time the lease can hold, whatever the wall clock says."""
+        if self.until is None or self.suspended:
+            return 0.0
+        marks = [mark for mark in (self.high_water_mark, self.certain) if mark is not None]
+        return min([(self.until - mark).total_seconds() for mark in marks], default=math.inf)
 
     def holds(self, now: datetime, ran_s: float = 0.0) -> bool:
         """Whether references may be compared. A store that was never given a lease has none."""

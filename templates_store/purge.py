@@ -69,7 +69,7 @@ def destroy_all_references(connection: Connection, epoch: EpochKeys) -> int:
 def buried_revision(connection: Connection, keys: StoreKeys, pupil: PupilId) -> int:
     """The highest revision of the pupil's references that were erased here, or 0."""
     revision = connection.execute(
-        select(TombstoneRow.revision).where(TombstoneRow.pupil_digest == _tombstone_digest(keys, pupil))
+        select(TombstoneRow.revision).where(TombstoneRow.pupil_digest == tombstone_digest(keys, pupil))
     ).scalar_one_or_none()
     return revision or 0
 
@@ -78,7 +78,7 @@ def last_erasure(connection: Connection, keys: StoreKeys, pupil: PupilId) -> Pur
     """What the latest erasure of a reference of this pupil said, or None if there never was one."""
     row = connection.execute(
         select(TombstoneRow.record_digest, TombstoneRow.epoch_before, TombstoneRow.epoch_after).where(
-            TombstoneRow.pupil_digest == _tombstone_digest(keys, pupil)
+            TombstoneRow.pupil_digest == tombstone_digest(keys, pupil)
         )
     ).one_or_none()
     return None if row is None else PurgeOutcome(row.record_digest, row.epoch_before, row.epoch_after)
@@ -95,7 +95,7 @@ def _bury_reference(connection: Connection, keys: StoreKeys, pupil: PupilId, epo
     named = f"{pupil}\x00{row.revision}\x00".encode() + row.sealed_reference
     digest = keyed_digest(keys.record_digest, named).hex()
     said = {"record_digest": digest, "epoch_before": epoch.number, "epoch_after": epoch.number + 1}
-    bury = insert(TombstoneRow).values(pupil_digest=_tombstone_digest(keys, pupil), revision=row.revision, **said)
+    bury = insert(TombstoneRow).values(pupil_digest=tombstone_digest(keys, pupil), revision=row.revision, **said)
     connection.execute(
         bury.on_conflict_do_update(
             index_elements=[TombstoneRow.pupil_digest],
@@ -127,5 +127,6 @@ def _of(table: type[PupilKeyRow | ConsentRow | CardRow | PupilRow], pupil: Pupil
     return table.pupil == pupil
 
 
-def _tombstone_digest(keys: StoreKeys, pupil: PupilId) -> bytes:
+def tombstone_digest(keys: StoreKeys, pupil: PupilId) -> bytes:
+    """Under which a pupil's tombstone is found: without the keys it tells nobody who it was."""
     return keyed_digest(keys.tombstone, pupil.encode())

@@ -30,7 +30,18 @@ REFERENCE = (
     " FROM reference r JOIN pupil_key k ON k.pupil = r.pupil LEFT JOIN consent c ON c.pupil = r.pupil"
     " WHERE r.pupil = ?"
 )
-"""These three stand between a laid hand and an open gate: plain SQL, for the driver's shortest way."""
+PUPIL_AND_REFERENCE_BY_CODE = (
+    "SELECT p.pupil, p.first_name, p.last_name, p.class_name, p.entitlements,"
+    " r.revision, r.notice_version, r.given_by, r.given_at, r.sealed_reference, k.wrapped_key, c.state"
+    " FROM pupil p LEFT JOIN reference r ON r.pupil = p.pupil LEFT JOIN pupil_key k ON k.pupil = p.pupil"
+    " LEFT JOIN consent c ON c.pupil = p.pupil WHERE p.code_lookup = ?"
+)
+TO_GRANT = (
+    "SELECT k.wrapped_key, c.state, r.revision, t.revision FROM pupil p"
+    " LEFT JOIN pupil_key k ON k.pupil = p.pupil LEFT JOIN consent c ON c.pupil = p.pupil"
+    " LEFT JOIN reference r ON r.pupil = p.pupil LEFT JOIN tombstone t ON t.pupil_digest = ? WHERE p.pupil = ?"
+)
+"""These stand between a laid hand and an open gate: plain SQL, for the driver's shortest way."""
 
 
 def read_pupil(row: Row[str, str, str, str, str, *tuple[Any, ...]]) -> PupilRecord:

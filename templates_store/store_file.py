@@ -24,7 +24,16 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, insert, select, update
 
 from templates_store.change_mark import SALT_BYTES, ChangeMark, Place
-from templates_store.database import Driver, create_private, engine_over, errors_named, fold_log, open_driver, rekey
+from templates_store.database import (
+    Driver,
+    DriverError,
+    create_private,
+    engine_over,
+    errors_named,
+    fold_log,
+    open_driver,
+    rekey,
+)
 from templates_store.errors import StoreRolledBack, StoreUnavailable
 from templates_store.key_source import KeySource
 from templates_store.migrations import from_format_1
@@ -56,6 +65,8 @@ class StoreFile:
         self._epochs = key_source.epochs(path)
         self._path = path
         self._mark = ChangeMark(path.with_name(path.name + ".mark"), self.keys.mark)
+        self.is_older_copy = False
+        """Whether an older copy of the same epoch was put back; since then no reference is compared."""
         self._driver: Driver = None
         self._file_key = b""
         try:
@@ -71,11 +82,6 @@ class StoreFile:
         """The present epoch."""
         return self._epoch
 
-    @property
-    def rolled_back(self) -> bool:
-        """Whether an older copy of the same epoch was put back; since then no reference is compared."""
-        return self._rolled_back
-
     def close(self) -> None:
         with self.lock:
             if not self._closed:
@@ -90,13 +96,15 @@ class StoreFile:
             raise StoreUnavailable("the store is closed")
 
     def row(self, query: str, parameters: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """One row by the driver's shortest way: for what stands between a laid hand and an open gate."""
-        with self.lock:
-            if self._closed:
-                raise StoreUnavailable("the store is closed")
-            with errors_named():
-                found: tuple[Any, ...] | None = self._driver.execute(query, parameters).fetchone()
-        return found
+        """One row by the driver's shortest way: for what stands between a laid hand and an open gate. Hold `lock`."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        try:
+            # All of them, though there is one: a question that is not read to its end keeps its place in the log.
+            rows: list[tuple[Any, ...]] = self._asking.execute(query, parameters).fetchall()
+        except DriverError as error:
+            raise StoreUnavailable(f"the store failed: {error}") from error
+        return rows[0] if rows else None
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -208,6 +216,7 @@ class StoreFile:
 
     def _prepare(self) -> None:
         self._engine = engine_over(self._driver)
+        self._asking = self._driver.cursor()
         with self._begun() as connection:
             state = connection.execute(
                 select(StoreState.schema_version, StoreState.epoch, StoreState.changes, StoreState.rolled_back)
@@ -225,7 +234,7 @@ class StoreFile:
         # Whatever of a purge is not done is done now; where nothing is left to do this is one look at the log.
         self._unfinished = True
         self.finish()
-        self._rolled_back = bool(state.rolled_back)
+        self.is_older_copy = bool(state.rolled_back)
         self._compare_with_mark(Place(state.epoch, state.changes))
 
     @contextmanager
@@ -255,7 +264,7 @@ class StoreFile:
             raise StoreRolledBack(f"the store is in epoch {place.epoch}; it has been in epoch {mark.epoch}")
         if place.changes and (mark is None or place < mark):
             _log.error("an older copy of the store was put back: no hand is compared until a fresh lease")
-            self._rolled_back = True
+            self.is_older_copy = True
             changes = max(place.changes, 0 if mark is None else mark.changes)
             with self.writing() as connection:
                 connection.execute(update(StoreState).values(rolled_back=True, changes=changes))
@@ -266,10 +275,10 @@ class StoreFile:
 
     def forgive_rollback(self) -> None:
         """A fresh signed word has come; it was not in the older copy."""
-        if self._rolled_back:
+        if self.is_older_copy:
             with self.writing() as connection:
                 connection.execute(update(StoreState).values(rolled_back=False))
-            self._rolled_back = False
+            self.is_older_copy = False
 
     def _note_place(self) -> None:
         with errors_named():
