@@ -19,6 +19,7 @@ from canteen.credentials import CardNumber, PersonalCode
 from canteen.entitlements import Entitlement, EntitlementKind
 from canteen.errors import CanteenError
 from canteen.identifiers import DeviceId, PupilId, PurgeId, parse_device_id, parse_pupil_id, parse_purge_id
+from canteen.personal_code import CODE_DIGITS_MAX, CODE_DIGITS_MIN
 from canteen.serving_periods import ServingCalendar, ServingPeriod
 from sync.encoding import Fields, instant_text, octets_text
 from sync.errors import MalformedMessage, SyncError
@@ -86,11 +87,16 @@ class Roster:
 
 @dataclass(frozen=True, slots=True)
 class CalendarOrder:
-    """When meals are served, the school's name for the screen, and its choice for a missing entitlement."""
+    """When meals are served, the school's name for the screen, and its choice for a missing entitlement.
+
+    Attributes:
+        code_length: how many digits every personal code of the school has: with the last one the terminal decides.
+    """
 
     school_name: str
     calendar: ServingCalendar
     missing_entitlement: MissingEntitlement
+    code_length: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +295,7 @@ def _calendar(order: CalendarOrder) -> dict[str, Any]:
     return {
         "school_name": order.school_name,
         "missing_entitlement": order.missing_entitlement.value,
+        "code_length": order.code_length,
         "calendar": write_calendar(order.calendar),
     }
 
@@ -298,6 +305,7 @@ def _read_calendar(fields: Fields) -> CalendarOrder:
         school_name=fields.text("school_name"),
         calendar=read_calendar(fields.mapping("calendar")),
         missing_entitlement=MissingEntitlement(fields.text("missing_entitlement")),
+        code_length=fields.integer("code_length", CODE_DIGITS_MIN, CODE_DIGITS_MAX),
     )
 
 
