@@ -34,6 +34,7 @@ from terminal.pass_machine import Event
 from terminal.pass_records import PassRecords
 from terminal.presenter import Presenter
 from terminal.recovery import recover
+from terminal.reserve import Reserve
 from terminal.runner import Runner
 from terminal.served import Served
 from terminal.service_manager import ServiceManager
@@ -43,6 +44,7 @@ _log = logging.getLogger("canteen.terminal.assembly")
 
 
 CHECKUP_ENDS_S = 3.0
+RESERVE_NAME = "reserve"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +72,16 @@ class LaneSettings:
     opening_key: OpeningKey
     folders: tuple[Path, ...] = ()
     """Where the files lie, whose disk the checks look at."""
+    reserve: Reserve | None = None
 
 
 def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings, *, settle: bool = True) -> Lane:
     """Wire machine, actions and orders to `devices`, and, with `settle`, settle what a power cut left."""
     served = Served()
-    records = PassRecords(devices.journal, devices.box, devices.store, devices.clock, served)
+    reserve = settings.reserve
+    records = PassRecords(devices.journal, devices.box, devices.store, devices.clock, served, reserve)
+    if reserve is not None:
+        reserve.keep()
     identification = Identification(devices.store, served)
     presenter = Presenter(
         devices,
@@ -113,7 +119,7 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings, *, set
         recover(devices.journal, devices.store, records, served, desk, devices.clock)
         neighbours.listen(for_s=AT_START_S)
     checkup = Checkup(
-        lambda: examine(HealthSources(devices, inbox, records, identification, settings.folders)),
+        lambda: examine(HealthSources(devices, inbox, records, identification, settings.folders, reserve)),
         identification,
         devices.clock,
     )
@@ -125,6 +131,7 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings, *, set
         desk.apply_waiting,
         neighbours.listen,
         checkup.run_when_due,
+        (lambda: None) if reserve is None else reserve.keep,
         ServiceManager(devices.clock.monotonic_s),
         passage_timeout_s=settings.passage_timeout_s,
     )
@@ -182,6 +189,7 @@ def assemble(
         configuration.server_signing_key,
         OpeningKey.load_or_create(configuration.sealing_key),
         tuple(sorted({path.parent for path in (configuration.journal, configuration.orders, configuration.store)})),
+        Reserve(configuration.store.with_name(RESERVE_NAME)),
     )
     lane = assemble_lane(devices, inbox, settings, settle=settle)
     staff.open(StaffDoor(lane.vouch_desk, store, lambda: lane.identification.calendar.calendar.timezone, lane.checkup))

@@ -24,6 +24,7 @@ from terminal.display.view import Words
 from terminal.identification import Identification
 from terminal.inbox import Inbox
 from terminal.pass_records import PassRecords
+from terminal.reserve import Reserve
 from terminal.self_test import known_answers
 
 _log = logging.getLogger("canteen.terminal.health")
@@ -108,6 +109,7 @@ class HealthSources:
     identification: Identification
     folders: tuple[Path, ...]
     """Where journal, orders and store lie."""
+    reserve: Reserve | None = None
 
 
 def examine(sources: HealthSources) -> HealthReport:
@@ -213,6 +215,9 @@ def _clock(sources: HealthSources, now: datetime) -> Check:
 def _disk(sources: HealthSources, _now: datetime) -> Check:
     free_bytes = min(_free_bytes(folder) for folder in sources.folders) if sources.folders else 0
     free_mb = free_bytes // (1024 * 1024)
+    if sources.reserve is not None and not sources.reserve.held:
+        sentence = _("Le disque a été plein : la réserve est entamée, {free_mb} Mo libres")
+        return Check("disk", Verdict.RISK, sentence, {"free_mb": free_mb})
     if free_bytes < FREE_AT_RISK_BYTES:
         return Check("disk", Verdict.RISK, _("Le disque est presque plein : {free_mb} Mo libres"), {"free_mb": free_mb})
     verdict = Verdict.WATCH if free_bytes < FREE_LITTLE_BYTES else Verdict.WELL

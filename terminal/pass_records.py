@@ -13,6 +13,7 @@ from sync.facts import Fact
 from sync.order_box import OrderBox
 from sync.pass_journal import PassJournal
 from templates_store.store import TemplateStore
+from terminal.reserve import Reserve
 from terminal.served import Served
 
 _log = logging.getLogger("canteen.terminal.pass_records")
@@ -21,9 +22,17 @@ _log = logging.getLogger("canteen.terminal.pass_records")
 class PassRecords:
     """Appends facts with the instant and how far it may be believed."""
 
-    def __init__(self, journal: PassJournal, box: OrderBox, store: TemplateStore, clock: Clock, served: Served) -> None:
+    def __init__(
+        self,
+        journal: PassJournal,
+        box: OrderBox,
+        store: TemplateStore,
+        clock: Clock,
+        served: Served,
+        reserve: Reserve | None = None,
+    ) -> None:
         self._journal, self._box, self._store, self._clock = journal, box, store, clock
-        self._served = served
+        self._served, self._reserve = served, reserve
         self._late: list[Fact] = []
 
     @property
@@ -85,7 +94,13 @@ class PassRecords:
 
     def _append(self, facts: list[Fact]) -> None:
         now = self._clock.utc_now()
-        self._journal.append_all(facts, now, self.clock_trust(now))
+        trust = self.clock_trust(now)
+        try:
+            self._journal.append_all(facts, now, trust)
+        except JournalUnavailable:
+            if self._reserve is None or not self._reserve.given_back():
+                raise
+            self._journal.append_all(facts, now, trust)  # nothing of the first attempt is there: all or none
         for fact in facts:
             self._served.note(fact)
 

@@ -43,6 +43,7 @@ class Runner:
         apply_orders: Callable[[], bool],
         hear_neighbours: Callable[[Callable[[], bool]], bool],
         check_when_due: Callable[[], None],
+        keep_reserve: Callable[[], None],
         service_manager: ServiceManager,
         *,
         passage_timeout_s: float,
@@ -51,7 +52,8 @@ class Runner:
         self._monotonic_s = devices.clock.monotonic_s
         self._inbox, self._actions, self._presenter = inbox, actions, presenter
         self._apply_orders, self._hear_neighbours = apply_orders, hear_neighbours
-        self._check_when_due, self._service_manager = check_when_due, service_manager
+        self._check_when_due, self._keep_reserve = check_when_due, keep_reserve
+        self._service_manager = service_manager
         self._deadlines_s = {**DEADLINES_S, State.PASSAGE_OPEN: passage_timeout_s + PASSAGE_GRACE_S}
         self.state = State.OUT_OF_SERVICE
         self.attempt = PassAttempt()
@@ -122,6 +124,7 @@ class Runner:
 
     def _keep_house(self, now_s: float) -> None:
         """Between pupils: orders, neighbours and the foot line. Never while a pupil waits for an answer."""
+        self._keep_reserve()
         more = self.state in _NOBODY_WAITS and self._hear_neighbours(lambda: self._inbox.empty)
         more = (self.state in _AT_REST and self._inbox.empty and self._apply_orders()) or more
         self._housekeeping_at_s = now_s if more else now_s + HOUSEKEEPING_S

@@ -31,7 +31,8 @@ from sync.errors import JournalUnavailable
 from sync.facts import Fact
 from sync.messages import JournalEntry
 from terminal.pass_machine import DEADLINES_S, IGNORED, TABLE, Action, Event, State
-from tests.unit.terminal.lane import School, card, filled_school, hand_of
+from terminal.vouching import VouchReason
+from tests.unit.terminal.lane import School, card, filled_school, hand_of, pupil_id
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - folders of our own in it; the disk only where there is none
 LONGEST_S = sum(DEADLINES_S.values()) * 3
@@ -97,6 +98,11 @@ class Lunch(RuleBasedStateMachine):
     @rule(number=st.integers(1, 4))
     def present_a_card(self, number: int) -> None:
         self.school.present(card(number))
+
+    @rule(number=st.integers(1, 4))
+    def vouch(self, number: int) -> None:
+        self.school.lane.vouch_desk.ask(pupil_id(number), "Prénom", VouchReason.HAND_NOT_READ, "Mme Martin")
+        self.school.settle()
 
     @rule(number=st.integers(1, 3))
     def lay_a_hand(self, number: int) -> None:

@@ -45,6 +45,7 @@ from terminal.devices import Devices, HandCapture, PlatenLook, PlatenState
 from terminal.display.view import ScreenView
 from terminal.inbox import Inbox
 from terminal.pass_machine import State
+from terminal.reserve import Reserve
 
 TERMINAL = DeviceId("terminal-1")
 NEIGHBOUR = DeviceId("terminal-2")
@@ -238,6 +239,7 @@ class School:
     start: datetime = NOON
     device: DeviceId = TERMINAL
     key: SigningKey = TERMINAL_KEY
+    reserve: Reserve | None = None
     checkups: bool = False
     """Whether the lane examines itself, on a thread of its own."""
     clock: ManualClock = field(init=False)
@@ -265,7 +267,7 @@ class School:
         devices = Devices(
             self.device, self.clock, self.board, self.hands, self.screen, self.journal, self.box, self.store
         )
-        settings = LaneSettings("fr", 4, PASSAGE_S, SERVER_KEY.verifying_key, OPENING_KEY, (self.folder,))
+        settings = LaneSettings("fr", 4, PASSAGE_S, SERVER_KEY.verifying_key, OPENING_KEY, (self.folder,), self.reserve)
         self.lane = assemble_lane(devices, inbox, settings)
         if not self.checkups:
             self.lane.runner._check_when_due = lambda: None
