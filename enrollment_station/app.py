@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -18,8 +20,15 @@ _STATIC = Path(__file__).parent / "pages" / "static"
 
 def make_app(station: Station) -> FastAPI:
     """The application; the caller runs the order thread and closes the station."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        station.end_card_work(at_once=True)  # a reader that hangs would keep the process
+
     app = FastAPI(
         title="canteen-station",
+        lifespan=lifespan,
         docs_url=None,  # the interactive pages load scripts from elsewhere
         redoc_url=None,
         openapi_url=None,

@@ -56,6 +56,12 @@ class Station:
     dispatch: ReferenceDispatch
     applier: OrderApplier
 
+    def end_card_work(self, *, at_once: bool) -> None:
+        """Nobody waits for a card any more; one that is being written is given up only `at_once`."""
+        for desk in (self.encoding, self.uid_cards):
+            if desk is not None:
+                desk.reader.stop(at_once=at_once)
+
     def close(self) -> None:
         self.store.close()
         self.journal.close()

@@ -107,8 +107,21 @@ def _serve(configuration: StationConfiguration) -> int:
     return 0
 
 
+class _Server(uvicorn.Server):
+    """Stops waiting for a card before it waits for its answers to be finished."""
+
+    def __init__(self, station: Station, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._station = station
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._station.end_card_work(at_once=False)
+        await super().shutdown(sockets)
+
+
 def _run(station: Station, listener: socket.socket) -> None:
-    server = uvicorn.Server(
+    server = _Server(
+        station,
         uvicorn.Config(
             make_app(station),
             log_config=None,
@@ -116,7 +129,7 @@ def _run(station: Station, listener: socket.socket) -> None:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=_STOP_WITHIN_S,
-        )
+        ),
     )
     stop = threading.Event()
     applier = threading.Thread(target=station.applier.run, args=(stop,), name="orders")

@@ -168,6 +168,8 @@ class StationReader:
         if not job.done.wait(self._times.card_s + self._times.work_s) and self._abandon(job):
             return ReaderLost(ReaderLossReason.STUCK)
         try:
+            if job.abandoned:
+                return WaitCancelled()
             if job.error is not None:
                 raise job.error
             if isinstance(job.outcome, NotServed):
@@ -192,6 +194,16 @@ class StationReader:
             job = self._current
             if job is not None and (job.operator, job.pupil) == (operator, pupil):
                 job.cancelled.set()
+
+    def stop(self, *, at_once: bool) -> None:
+        """The station ends: nobody waits for a card any more; one that is being written is given up only `at_once`."""
+        with self._lock:
+            job = self._current
+            if job is not None and not job.done.is_set():
+                job.cancelled.set()
+                if at_once:
+                    job.abandoned = True
+                    job.done.set()
 
     def _abandon(self, job: _Job[object]) -> bool:
         """Whether the job is over by time; False if it came to its end just now."""

@@ -120,12 +120,22 @@ async def _answer(
     """What came of it: 200 when it is done, 409 when the operator has something to do, 503 when the reader has."""
     outcome = await run_in_threadpool(work)
     status, content, sentence = _told(request, outcome, wiping=wiping)
-    done = list(steps)
-    if isinstance(outcome, EncodingStopped):
-        done = done[: done.index(outcome.step)] if outcome.step in done else []
-    elif status != 200:
-        done = []
-    return JSONResponse({**content, "done": done, "message": sentence}, status)
+    step = _stopped_at(outcome, steps)
+    done = list(steps) if status == 200 else list(steps)[: steps.index(step)] if step is not None else []
+    return JSONResponse({**content, "step": step, "done": done, "message": sentence}, status)
+
+
+def _stopped_at(outcome: CardOutcome, steps: Sequence[str]) -> str | None:
+    """The step it came to, where it came to one and not to its end."""
+    match outcome:
+        case EncodingStopped(step, _):
+            return step.value if step in steps else None
+        case NoCard():
+            return steps[0]
+        case CardHeldBack() | CardNotRead():
+            return steps[1]  # whatever it is for, the card is read first
+        case _:
+            return None
 
 
 def _told(request: Request, outcome: CardOutcome, *, wiping: bool) -> tuple[int, dict[str, Any], str]:
@@ -154,7 +164,7 @@ def _told(request: Request, outcome: CardOutcome, *, wiping: bool) -> tuple[int,
         case CardNotRead(refusal):
             return 409, {"error": "card-not-read", "reason": refusal.value}, tell(card_sentences.REFUSALS[refusal])
         case EncodingStopped(step, stop):
-            content = {"error": "card-stopped", "step": step.value, "reason": stop.value}
+            content = {"error": "card-stopped", "reason": stop.value}
             why = tell(card_sentences.STOPS[stop])
             return 409, content, tell(card_sentences.STOPPED).format(step=tell(card_sentences.STEPS[step]), why=why)
         case NoCard():

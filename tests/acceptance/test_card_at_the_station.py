@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
@@ -217,13 +217,19 @@ def test_from_the_keys_to_the_terminal(tmp_path: Path, lay: Callable[..., CardPr
     headers = {"Authorization": f"Bearer {bench.token}"}
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False, timeout=40) as client:
         wait_until(lambda: _pupils(client), timeout_s=20, what="the station")
-        lay()
+        card = lay()
         answer = client.post(ENCODE, json={})
         assert 200 == answer.status_code, answer.text
         reading = ReadingKeys.from_bytes((tmp_path / "card-reading.key").read_bytes())
         number = _as_a_terminal_reads(reading)
-    station.terminate()
-    _, log = station.communicate(timeout=10)
+        card.close()
+        waiting = threading.Thread(target=lambda: _ask_in_vain(client))
+        waiting.start()
+        wait_until(lambda: client.get(f"/api/eleves/{ADA}/carte/etape").json()["running"], what="the wait for a card")
+        station.terminate()  # a station that waits for a card ends all the same, within systemd's 8 s
+        _, log = station.communicate(timeout=7)
+        waiting.join(5)
+    assert 0 == station.returncode
     assert isinstance(number, CardNumber)
     for secret in (number.hexadecimal, reading.to_bytes().hex(), ADA, "Desrosiers", "Traceback"):
         assert secret not in log
@@ -232,6 +238,11 @@ def test_from_the_keys_to_the_terminal(tmp_path: Path, lay: Callable[..., CardPr
         (fact,) = [fact for fact in bench.facts() if isinstance(fact, CardIssued)]
         context = {"v": 1, "what": "card", "station": "station-1", "pupil": ADA}
         assert number.hexadecimal == bench.server_seal.open(fact.sealed_card, context).decode()
+
+
+def _ask_in_vain(client: httpx.Client) -> None:
+    with suppress(httpx.TransportError):
+        client.post(f"/api/eleves/{ADA}/carte/verifier", json={})
 
 
 def _pupils(client: httpx.Client) -> bool:

@@ -12,9 +12,8 @@ if (root) {
   const again = document.getElementById("reprendre");
   const cancel = document.getElementById("annuler-carte");
   const acts = [...root.querySelectorAll("[data-act]")];
-  const marks = new Map(
-    [...document.querySelectorAll("#etapes-carte li")].map((mark) => [mark.dataset.step, mark]),
-  );
+  const list = document.getElementById("etapes-carte");
+  const marks = new Map([...list.children].map((mark) => [mark.dataset.step, mark]));
 
   function tell(sentence, mood) {
     say.textContent = sentence;
@@ -61,7 +60,8 @@ if (root) {
     for (const other of acts) {
       other.disabled = true;
     }
-    place.hidden = cancel.hidden = false;
+    place.hidden = list.hidden = cancel.hidden = false;
+    cancel.focus();
     again.hidden = true;
     for (const [step, mark] of marks) {
       mark.hidden = !steps.includes(step);
@@ -81,7 +81,9 @@ if (root) {
       return;
     }
     show(content.done ?? [], content.step, "stopped");
-    tell(content.message, ok && content.good !== false ? "good" : "bad");
+    list.hidden = !content.done?.length && !content.step; // it never came to a card
+    const mood = ok && content.good !== false ? "good" : "bad";
+    tell(content.message, content.error === "cancelled" ? "" : mood);
     again.hidden = !content.may_reuse;
     (content.may_reuse ? again.querySelector("button") : button).focus();
   }

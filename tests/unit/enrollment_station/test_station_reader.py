@@ -151,3 +151,23 @@ def test_an_error_of_ours_comes_out_and_frees_the_reader() -> None:
     with pytest.raises(StoreUnavailable):
         reader.run("Mme Delmas", ADA, breaks, lambda answer: answer)
     assert isinstance(_run(reader), bytes)
+
+
+def test_the_end_of_the_station_ends_every_wait() -> None:
+    """A wait for a card at once; an answer that hangs when there is no more time for it."""
+    tray = Tray()
+    reader = _reader(tray, card_s=30, work_s=30)
+    waiting = _Beside(lambda: _run(reader))
+    assert tray.asked.wait(2)
+    reader.stop(at_once=False)
+    assert WaitCancelled() == waiting.join()
+    tray.chip = SimulatedDesfire(CHIP)
+    tray.answers.clear()
+    tray.asked.clear()
+    hanging = _Beside(lambda: _run(reader))
+    assert tray.asked.wait(2)
+    reader.stop(at_once=False)
+    assert Progress("identify", "Mme Delmas") == reader.progress(ADA)
+    reader.stop(at_once=True)
+    assert WaitCancelled() == hanging.join()
+    tray.answers.set()
