@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from billing_server.accounts import AccountDesk
+from billing_server.authority import Authority
 from billing_server.cards import CardDesk
+from billing_server.carrying import CarryDesk
 from billing_server.certificates import CertificateDesk
 from billing_server.clients import ClientBook, Pace
 from billing_server.configuration import Settings
@@ -21,6 +23,7 @@ from billing_server.line import Line, Outlet, TransportFactory
 from billing_server.operators import OperatorBook
 from billing_server.orders import OrderDesk, announce
 from billing_server.projections import Projector
+from billing_server.provisioning import ProvisioningDesk
 from billing_server.pulse import Pulse
 from billing_server.purge_deadlines import PurgeDesk
 from billing_server.purge_evidence import EvidenceDesk
@@ -37,6 +40,9 @@ from sync.signing import SigningKey
 _log = logging.getLogger("canteen.billing")
 
 _CLIENT_ID = "canteen-billing"
+
+PROVISIONINGS_A_MINUTE = 10
+"""Tries with a code, of all the world together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,9 @@ class Services:
     settlements: SettlementDesk
     certificates: CertificateDesk
     evidence: EvidenceDesk
+    carry: CarryDesk
+    provisioning: ProvisioningDesk | None
+    provisioning_pace: Pace
     ingest: Ingest
     downlink: Downlink
     refusals: Refusals
@@ -72,6 +81,11 @@ class Services:
     def start(self) -> None:
         """Bring the schema up to date, start the threads, connect to the broker."""
         self.database.upgrade()
+        if self.provisioning is not None and self.settings.authority is not None:
+            self.provisioning.authority.certificate_pem()
+            if not self.settings.authority.revoked.exists():  # a broker that is told of a list wants to find it
+                with self.database.reading() as session:
+                    self.provisioning.write_revoked(session)
         self.line.start(_transport_factory(self.settings))
         self.housekeeping.start()
 
@@ -104,6 +118,8 @@ def assemble(settings: Settings, clock: Clock | None = None) -> Services:
     consents = ConsentDesk(purges, clock)
     devices = DeviceDesk(orders, pupils, cards, school, clock, settings.policy.lease)
     accounts = AccountDesk(settings.school.meal_cents, clock)
+    authority = None if settings.authority is None else Authority(settings.authority, clock)
+    provisioning = None if authority is None else ProvisioningDesk(devices, authority, clock)
     projector = Projector(orders, consents, cards, purges, accounts, school, clock)
     ingest = Ingest(database, projector, devices, refusals, pulse, signing_key, clock, outlet.publish)
     downlink = Downlink(database, outlet.publish, {})
@@ -128,6 +144,9 @@ def assemble(settings: Settings, clock: Clock | None = None) -> Services:
         settlements=SettlementDesk(accounts, projector, clock),
         certificates=CertificateDesk(signing_key, school, settings.school.uai, clock),
         evidence=EvidenceDesk(signing_key, school, settings.school.uai, clock),
+        carry=CarryDesk(database, ingest, refusals, opening_key, signing_key, clock),
+        provisioning=provisioning,
+        provisioning_pace=Pace(PROVISIONINGS_A_MINUTE, clock),
         ingest=ingest,
         downlink=downlink,
         refusals=refusals,

@@ -59,15 +59,26 @@ class DeviceDesk:
         )
         session.add(device)
         session.flush()
-        directory = self.directory(session)
-        for other in locked_devices(session):
-            if other.device != entry.device:
-                self.orders.issue(session, other, directory)
+        self.tell_directory(session, but=entry.device)
         self.tell_everything(session, device)
         return True
 
+    def admit_again(self, session: Session, device: Device) -> None:
+        """A device that had been revoked is one of ours again, with the keys it had (a locked row)."""
+        session.flush()
+        self.tell_directory(session, but=device.device)
+        self.tell_everything(session, device)
+
+    def tell_directory(self, session: Session, but: str | None = None) -> None:
+        """Say to every device which devices there are now."""
+        directory = self.directory(session)
+        for other in locked_devices(session):
+            if other.device != but:
+                self.orders.issue(session, other, directory)
+
     def directory(self, session: Session) -> DevicesOrder:
-        rows = session.scalars(select(Device).order_by(Device.device))
+        """The devices that are believed: a revoked one is not."""
+        rows = session.scalars(select(Device).where(Device.revoked_at.is_(None)).order_by(Device.device))
         return DevicesOrder(tuple(_directory_entry(row) for row in rows))
 
     def tell_everything(self, session: Session, device: Device) -> None:

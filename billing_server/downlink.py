@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from billing_server.database import Database
 from billing_server.models import Device
@@ -36,21 +38,14 @@ class Downlink:
         """Publish all unanswered orders of `device` above a number."""
         while True:
             with self.database.reading() as session:
-                waiting = unanswered(session, device, above, ORDERS_A_MESSAGE)
-            if not waiting:
+                message = _next_message(session, device, above)
+            if message is None:
                 return
-            chunk: list[tuple[int, bytes]] = []
-            size = 0
-            for number, wire in waiting:
-                if chunk and size + len(wire) > BYTES_A_MESSAGE:
-                    break
-                chunk.append((number, wire))
-                size += len(wire)
+            above, payload = message
             try:
-                self.publish(topic_down(device, "orders"), write_orders([read_signed_order(w) for _, w in chunk]))
+                self.publish(topic_down(device, "orders"), payload)
             except TransportLost:
                 return  # at the next connection it is all sent again
-            above = chunk[-1][0]
             self.sent_up_to[device] = max(above, self.sent_up_to.get(device, 0))
 
     def send_new(self, device: str) -> None:
@@ -63,3 +58,27 @@ class Downlink:
             devices = list(session.scalars(select(Device.device).order_by(Device.device)))
         for device in devices:
             self.catch_up(device, 0)
+
+
+def order_messages(session: Session, device: str, above: int) -> Iterator[tuple[str, bytes]]:
+    """Every unanswered order of `device` above a number, as (topic, payload) of as many messages as it takes."""
+    while (message := _next_message(session, device, above)) is not None:
+        above, payload = message
+        yield topic_down(device, "orders"), payload
+
+
+def _next_message(session: Session, device: str, above: int) -> tuple[int, bytes] | None:
+    """The next orders in one message, and the number of the last of them; None if there are none, or none any more."""
+    row = session.get(Device, device)
+    if row is None or row.revoked_at is not None:
+        return None
+    chunk: list[tuple[int, bytes]] = []
+    size = 0
+    for number, wire in unanswered(session, device, above, ORDERS_A_MESSAGE):
+        if chunk and size + len(wire) > BYTES_A_MESSAGE:
+            break
+        chunk.append((number, wire))
+        size += len(wire)
+    if not chunk:
+        return None
+    return chunk[-1][0], write_orders([read_signed_order(wire) for _, wire in chunk])

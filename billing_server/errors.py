@@ -47,6 +47,18 @@ class NotADocument(BillingError):
     """A file to be checked is none that this program makes; the message says which."""
 
 
+class UnknownDevice(BillingError):
+    """No such device here."""
+
+
+class CodeRefused(BillingError):
+    """A code that lets no device in: never given, too old, or used by another."""
+
+
+class NotARequest(BillingError):
+    """Not a certificate request that we sign."""
+
+
 @dataclass(frozen=True, slots=True)
 class RowError:
     """What is wrong in one row of an import; `row` counts from 1, the heading excluded."""

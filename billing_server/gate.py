@@ -24,7 +24,12 @@ COOKIE = "canteen_billing"
 BODY_BYTES_MAX = 2 * 1024 * 1024
 """A roster of 10,000 pupils is 0.6 MiB of CSV."""
 
-_OPEN_PATHS = frozenset({"/entrer", "/api/health"})
+FILE_BYTES_MAX = 64 * 1024 * 1024
+"""A device's file after a term without a network; it is sealed, and goes through a temporary file."""
+
+_LARGE_PATHS = frozenset({"/appareils/fichier"})
+_OPEN_PATHS = frozenset({"/entrer", "/api/health", "/api/provision", "/api/renew"})
+"""A device that provisions itself shows a one-time code, or its signature, in what it sends."""
 _OPEN_PREFIX = "/static/"
 _PULL_PREFIX = "/api/pull/"
 """Where programs of others read, each with a key of its own that opens nothing else."""
@@ -77,7 +82,7 @@ class Gate:
             elif scope["method"] not in _READING and not _from_our_pages(headers, has_bearer=bearer is not None):
                 refusal = _problem(403, "wrong origin")
             scope.setdefault("state", {})["operator"] = operator
-        if refusal is None and not _length_allowed(headers):
+        if refusal is None and not _length_allowed(headers, _most(path)):
             refusal = _problem(413, "too large")
         if refusal is not None:
             await refusal(scope, receive, send)
@@ -88,12 +93,13 @@ class Gate:
         started = False
         too_large = False
         received = 0
+        most = _most(scope["path"])
 
         async def limited_receive() -> Message:
             nonlocal received, too_large
             message = await receive()
             received += len(message.get("body", b""))
-            if received > BODY_BYTES_MAX:
+            if received > most:
                 too_large = True
                 raise _TooLarge
             return message
@@ -152,9 +158,13 @@ def _from_our_pages(headers: Headers, *, has_bearer: bool) -> bool:
     return urlsplit(origin).netloc == headers.get("host")
 
 
-def _length_allowed(headers: Headers) -> bool:
+def _most(path: str) -> int:
+    return FILE_BYTES_MAX if path in _LARGE_PATHS else BODY_BYTES_MAX
+
+
+def _length_allowed(headers: Headers, most: int) -> bool:
     length = headers.get("content-length", "0")
-    return length.isascii() and length.isdigit() and int(length[:20]) <= BODY_BYTES_MAX
+    return length.isascii() and length.isdigit() and int(length[:20]) <= most
 
 
 def _with_headers(send: Send, path: str) -> Send:

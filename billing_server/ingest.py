@@ -57,17 +57,22 @@ class Ingest:
         """Put a batch into the ledger and acknowledge how far its journals are durable."""
         self.take_journals(untrusted_topic, [untrusted_payload])
 
-    def take_journals(self, untrusted_topic: str, untrusted_payloads: list[bytes]) -> None:
-        """Put batches of one device into the ledger in one transaction, with one acknowledgement for all."""
+    def take_journals(self, untrusted_topic: str, untrusted_payloads: list[bytes]) -> bool:
+        """Put batches of one device into the ledger in one transaction, with one acknowledgement for all.
+
+        False if any of them was refused, or not stored.
+        """
         device = self._sender(untrusted_topic)
         if device is None:
-            return
+            return False
         batches = [batch for payload in untrusted_payloads if (batch := self._read(device, payload)) is not None]
         if not batches:
-            return
-        if not self._take_together(device, [entry for batch in batches for entry in batch]) and len(batches) > 1:
-            for batch in batches:  # one of them may be what the database refuses; the others must not wait for it
-                self._take_together(device, batch)
+            return False
+        stored = self._take_together(device, [entry for batch in batches for entry in batch])
+        if not stored and len(batches) > 1:
+            # One of them may be what the database refuses; the others must not wait for it.
+            stored = sum(self._take_together(device, batch) for batch in batches) == len(batches)
+        return stored and len(batches) == len(untrusted_payloads)
 
     def _read(self, device: DeviceId, untrusted_payload: bytes) -> list[ReadEntry] | None:
         try:
@@ -88,6 +93,8 @@ class Ingest:
             _log.error("batch of %s not stored: %s", device, type(error).__name__)
             self.refusals.count(device, WhyRefused.NOT_STORED)
             return False
+        if marks is None:
+            return False
         self.pulse.beat()
         for mark in marks:
             self._acknowledge(device, mark)
@@ -104,13 +111,12 @@ class Ingest:
             self.refusals.count(device, WhyRefused.GARBAGE)
             return None
         with self.database.writing() as session:
-            if locked_device(session, device) is None:
-                known = False
-            else:
-                known = True
+            row = locked_device(session, device)
+            why = WhyRefused.UNKNOWN_DEVICE if row is None else WhyRefused.REVOKED if row.revoked_at else None
+            if why is None:
                 self.devices.take_hello(session, device, hello.orders_up_to, hello.entries_up_to)
-        if not known:
-            self.refusals.count(device, WhyRefused.UNKNOWN_DEVICE)
+        if why is not None:
+            self.refusals.count(device, why)
             return None
         self.pulse.beat()
         return device, hello.orders_up_to
@@ -123,13 +129,16 @@ class Ingest:
             return None
         return device if direction == "up" else None
 
-    def _store(self, name: DeviceId, untrusted_entries: list[ReadEntry]) -> list[ledger.Mark]:
+    def _store(self, name: DeviceId, untrusted_entries: list[ReadEntry]) -> list[ledger.Mark] | None:
         now = self.clock.utc_now()
         with self.database.writing() as session:
             device = session.get(Device, name)
             if device is None:
                 self.refusals.count(name, WhyRefused.UNKNOWN_DEVICE)
-                return []
+                return None
+            if device.revoked_at is not None:
+                self.refusals.count(name, WhyRefused.REVOKED)
+                return None
             if device.role == DeviceRole.STATION:
                 locked_devices(session)  # what a station tells makes orders; what a terminal tells never does
             appended = ledger.append(session, device, untrusted_entries, now)

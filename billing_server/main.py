@@ -7,18 +7,26 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from billing_server.clients import ClientBook
 from billing_server.configuration import Settings, load_settings
-from billing_server.errors import BillingError, ConfigurationRefused
+from billing_server.errors import BillingError, CannotServe, ConfigurationRefused, UnknownDevice
 from billing_server.operators import OperatorBook
 from canteen.private_file import PrivateFileRefused
 from sync.encoding import octets_text
 from sync.sealing import OpeningKey
 from sync.signing import SigningKey
+
+if TYPE_CHECKING:
+    from billing_server.assembly import Services
+    from billing_server.provisioning import ProvisioningDesk
+
+OPERATOR = "the shell"
+"""Who the audit names for what was asked by a command."""
 
 EXIT_FINE = 0
 EXIT_WRONG = 1
@@ -59,11 +67,103 @@ def _parser() -> argparse.ArgumentParser:
     client = command("client", _let_read, "let a program pull: prints its key")
     client.add_argument("name", help="the program's name, as the audit will show it")
     client.add_argument("--uai", action="append", default=[], help="a school it may read (default: this one)")
+    code = command("device-code", _make_code, "make a one-time code with which a device comes in")
+    code.add_argument("device", help="the device's name, for example terminal-3")
+    code.add_argument("role", choices=("terminal", "station"))
+    revoked = command("revoke", _revoke, "send a device away: no more orders, no certificate")
+    revoked.add_argument("device")
+    carry = command("carry", _carry, "messages in files, where the network is away")
+    carry.add_argument("direction", choices=("import", "export"))
+    carry.add_argument(
+        "what", nargs="+", metavar="[DEVICE|all] FILE", help="import FILE; export DEVICE FILE; export all FILE"
+    )
     for name in ("verify", "verify-receipts"):
         verify = command(name, _verify, "check a signed certificate or file of receipts, offline")
         verify.add_argument("file", type=Path, metavar="FILE", help="the JSON file (of a PDF: what is attached to it)")
         verify.add_argument("--server-key", metavar="BASE64", help="the server's public key, as `keys` prints it")
     return parser
+
+
+@contextmanager
+def _services(arguments: argparse.Namespace) -> Iterator[Services]:
+    """The services beside a server that may be running: the database is shared, the threads are not started."""
+    settings = _settings(arguments)
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from billing_server.assembly import assemble
+
+    services = assemble(settings)
+    try:
+        services.database.upgrade()
+        yield services
+    except SQLAlchemyError as error:
+        raise CannotServe(f"the database cannot be used ({type(error).__name__}): check [database] url") from error
+    finally:
+        services.database.close()
+
+
+def _make_code(arguments: argparse.Namespace) -> int:
+    from billing_server import audit
+    from canteen.errors import InvalidIdentifier
+    from canteen.identifiers import parse_device_id
+    from sync.orders import DeviceRole
+
+    try:
+        device = parse_device_id(arguments.device)
+    except InvalidIdentifier as error:
+        raise ConfigurationRefused("a device's name has small letters, digits and hyphens") from error
+    with _services(arguments) as services, services.database.writing() as session:
+        code = _provisioning(services).make_code(session, device, DeviceRole(arguments.role), OPERATOR)
+        audit.note(session, OPERATOR, audit.Action.MADE_DEVICE_CODE, services.clock.utc_now(), device)
+    _say(code)
+    return EXIT_FINE
+
+
+def _revoke(arguments: argparse.Namespace) -> int:
+    from billing_server import audit
+
+    with _services(arguments) as services, services.database.writing() as session:
+        _provisioning(services).revoke(session, arguments.device)
+        audit.note(session, OPERATOR, audit.Action.REVOKED_DEVICE, services.clock.utc_now(), arguments.device)
+    _say(f"{arguments.device} is revoked. Now let the broker read its list again (systemctl reload mosquitto).")
+    return EXIT_FINE
+
+
+def _carry(arguments: argparse.Namespace) -> int:
+    from billing_server import audit
+    from sync.carried_file import CarriedCount, write_carried_file
+
+    *who, name = arguments.what
+    if len(who) != (0 if arguments.direction == "import" else 1):
+        raise ConfigurationRefused("carry import FILE, or carry export DEVICE|all FILE")
+    path = Path(name)
+    with _services(arguments) as services:
+        try:
+            if arguments.direction == "import":
+                with path.open("rb") as file:
+                    count = services.carry.take_in(file)
+                _say(f"{path}: {count.taken} lines taken, {count.refused} refused")
+                action, about = audit.Action.CARRIED_IN, f"{count.taken} taken, {count.refused} refused"
+            else:
+                with services.database.reading() as session:
+                    everyone = services.carry.devices(session)
+                if who[0] != "all" and who[0] not in everyone:
+                    raise UnknownDevice(f"no device {who[0]}")
+                lines = write_carried_file(path, services.carry.lines_for(everyone if who[0] == "all" else who))
+                _say(f"{path}: {lines} lines")
+                count, action, about = CarriedCount(lines, 0), audit.Action.CARRIED_OUT, who[0]
+        except OSError as error:
+            raise CannotServe(f"{path}: {error.strerror}") from error
+        with services.database.writing() as session:
+            services.refusals.write_down(session)
+            audit.note(session, OPERATOR, action, services.clock.utc_now(), about)
+    return EXIT_WRONG if count.refused else EXIT_FINE
+
+
+def _provisioning(services: Services) -> ProvisioningDesk:
+    if services.provisioning is None:
+        raise ConfigurationRefused("this server has no certificate authority: set [authority] in its configuration")
+    return services.provisioning
 
 
 def _verify(arguments: argparse.Namespace) -> int:

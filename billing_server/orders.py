@@ -135,12 +135,12 @@ class OrderDesk:
 
 
 def locked_devices(session: Session, role: DeviceRole | None = None) -> list[Device]:
-    """The devices, locked in one fixed order.
+    """The devices that get orders (not those revoked), locked in one fixed order.
 
     Whatever may issue orders takes these locks before it locks anything else, so that no two transactions wait for each
     other in a ring.
     """
-    query = select(Device).order_by(Device.device).with_for_update()
+    query = select(Device).where(Device.revoked_at.is_(None)).order_by(Device.device).with_for_update()
     if role is not None:
         query = query.where(Device.role == role.value)
     return list(session.scalars(query, execution_options={"populate_existing": True}))

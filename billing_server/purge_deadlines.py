@@ -77,6 +77,10 @@ class PurgeDesk:
                     held_reference=device.device in holding,
                 )
             )
+        revoked = select(Device.device).where(Device.revoked_at.is_not(None), Device.device.in_(holding))
+        for name in session.scalars(revoked):
+            # It gets no order any more; only its lease ends what it holds, and the record says so.
+            session.add(PurgeHolder(purge=purge.purge, device=name, order_number=0, held_reference=True))
         session.flush()
         self._complete_if_all_confirmed(session, purge)
         return PurgeId(purge.purge)

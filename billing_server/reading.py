@@ -10,7 +10,7 @@ from datetime import date, datetime
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from billing_server.models import Alarm, Denial, Device, Journal, MealPassRow, OrderRow
+from billing_server.models import Alarm, Denial, Device, Entry, Journal, MealPassRow, OrderRow
 from canteen.anti_passback import COUNTS_AS_SERVED
 from canteen.meal_pass import PassOutcome
 
@@ -133,6 +133,12 @@ class DeviceState:
     orders_answered: int
     orders_refused: int
     missing_from: str | None
+    pending: dict[str, int]
+    """Orders it has not answered, by kind."""
+    backlog: int
+    """Entries that it says it has, and that are not here."""
+    clock_trust: str | None
+    """By its newest entry."""
 
 
 def device_states(session: Session) -> list[DeviceState]:
@@ -149,12 +155,19 @@ def device_states(session: Session) -> list[DeviceState]:
         ).group_by(OrderRow.device)
     )
     orders = {device: (waiting, answered, refused) for device, waiting, answered, refused in counted}
+    pending: dict[str, dict[str, int]] = {}
+    by_kind = select(OrderRow.device, OrderRow.kind, func.count()).where(OrderRow.answered_at.is_(None))
+    for name, kind, number in session.execute(by_kind.group_by(OrderRow.device, OrderRow.kind).order_by(OrderRow.kind)):
+        pending.setdefault(name, {})[kind] = number
     gaps = {alarm.device: alarm.detail for alarm in open_alarms(session) if alarm.kind == "gap"}
     states = []
     for device in session.scalars(select(Device).order_by(Device.role.desc(), Device.device)):
         own = journals.get(device.device, [])
         entries_at = max((journal.last_received_at for journal in own), default=None)
         waiting, answered, refused = orders.get(device.device, (0, 0, 0))
+        newest = own[-1] if own else None
+        received = 0 if newest is None else newest.up_to
+        last = None if newest is None else session.get(Entry, (newest.device, newest.generation, newest.up_to))
         states.append(
             DeviceState(
                 device=device,
@@ -166,6 +179,9 @@ def device_states(session: Session) -> list[DeviceState]:
                 orders_answered=answered,
                 orders_refused=refused,
                 missing_from=gaps.get(device.device),
+                pending=pending.get(device.device, {}),
+                backlog=max(0, (device.said_entries or 0) - received),
+                clock_trust=None if last is None else last.clock_trust,
             )
         )
     return states

@@ -29,6 +29,8 @@ class WhyRefused(StrEnum):
     GARBAGE = "garbage"
     """Not a message of the protocol."""
     UNKNOWN_DEVICE = "unknown-device"
+    REVOKED = "revoked"
+    """A device that was sent away."""
     ANOTHERS_ENTRIES = "anothers-entries"
     """Entries of one device on another's topic."""
     BAD_SIGNATURE = "bad-signature"

@@ -23,6 +23,8 @@ class StatementPurpose(StrEnum):
     DAY = "canteen day certificate v1"
     PURGE = "canteen purge certificate v1"
     RECEIPTS = "canteen purge receipts v1"
+    RENEWAL = "canteen certificate renewal v1"
+    """The one that a device signs: its wish for a fresh certificate."""
 
 
 def sign_statement(key: SigningKey, purpose: StatementPurpose, statement: Mapping[str, Any]) -> bytes:

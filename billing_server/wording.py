@@ -6,10 +6,11 @@ from billing_server.alarms import AlarmKind
 from billing_server.refusals import WhyRefused
 from billing_server.text import N_
 from canteen.access_decision import Reason
+from canteen.clock import ClockTrust
 from canteen.consent import ConsentState
 from canteen.entitlements import EntitlementKind
 from canteen.meal_pass import PassMethod, PassOutcome
-from sync.orders import DeviceRole, PurgeCause, PurgeScope
+from sync.orders import DeviceRole, OrderKind, PurgeCause, PurgeScope
 
 METHODS = {
     PassMethod.HAND: N_("Main"),
@@ -62,6 +63,23 @@ ROLES = {
     DeviceRole.STATION: N_("Poste d’enrôlement"),
 }
 
+ORDERS = {
+    OrderKind.ROSTER: N_("liste des élèves"),
+    OrderKind.CALENDAR: N_("calendrier"),
+    OrderKind.DEVICES: N_("liste des appareils"),
+    OrderKind.CARD_ASSIGNED: N_("carte attribuée"),
+    OrderKind.CARD_BLOCKED: N_("carte bloquée"),
+    OrderKind.REFERENCE: N_("gabarit"),
+    OrderKind.LEASE: N_("bail"),
+    OrderKind.PURGE: N_("effacement"),
+}
+
+CLOCKS = {
+    ClockTrust.TRUSTED: N_("à l’heure"),
+    ClockTrust.UNCONFIRMED: N_("non confirmée"),
+    ClockTrust.UNTRUSTED: N_("douteuse"),
+}
+
 CAUSES = {
     PurgeCause.DEPARTURE: N_("Départ de l’établissement"),
     PurgeCause.DEREGISTRATION: N_("Désinscription de la demi-pension"),
@@ -98,6 +116,7 @@ ALARMS = {
 REFUSALS = {
     WhyRefused.GARBAGE: N_("Illisible"),
     WhyRefused.UNKNOWN_DEVICE: N_("Appareil inconnu"),
+    WhyRefused.REVOKED: N_("Appareil révoqué"),
     WhyRefused.ANOTHERS_ENTRIES: N_("Entrées d’un autre appareil"),
     WhyRefused.BAD_SIGNATURE: N_("Signature fausse"),
     WhyRefused.NOT_STORED: N_("Base de données indisponible"),

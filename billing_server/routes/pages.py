@@ -176,12 +176,12 @@ def live_purges(request: Request, services: TheServices, operator: TheOperator, 
 
 
 @router.get("/appareils")
-def devices(request: Request, services: TheServices) -> HTMLResponse:
-    """The devices, their keys' fingerprints, how they stand."""
+def devices(request: Request, services: TheServices, pris: int | None = None, refuses: int = 0) -> HTMLResponse:
+    """The devices: how they stand, what they do not know yet, their keys' fingerprints."""
     now = services.clock.utc_now()
     with services.database.reading() as session:
         text = text_for(request, services, session)
-        states = [
+        states: list[dict[str, Any]] = [
             {
                 "state": state,
                 "fingerprint": fingerprint(state.device.verifying_key),
@@ -195,6 +195,14 @@ def devices(request: Request, services: TheServices) -> HTMLResponse:
         "here": "appareils",
         "devices": states,
         "server_key": server_key,
+        "taken": pris,
+        "refused": refuses,
+        "unaware": [
+            item["state"].device.device
+            for item in states
+            if item["state"].pending.get("card-blocked") and item["state"].device.revoked_at is None
+        ],
+        "with_authority": services.provisioning is not None,
         "connected": services.line.connected,
         "with_broker": services.settings.broker is not None,
     }

@@ -22,7 +22,7 @@ from tests.unit.billing_server.ledger_bench import LedgerBench, SqliteFiles, den
 
 pytestmark = pytest.mark.browser
 
-PAGES = ["/", "/eleves", "/rapprochement", "/purges", "/appareils", "/alarmes"]
+PAGES = ["/", "/eleves", "/rapprochement", "/purges", "/appareils", "/appareils/terminal-1/revoquer", "/alarmes"]
 
 
 def fill(bench: LedgerBench) -> None:

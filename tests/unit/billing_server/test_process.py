@@ -108,3 +108,26 @@ def test_what_is_wrong_is_said_in_one_line(configuration: Path) -> None:
     done = run("keys", "--config", str(configuration))
     assert 2 == done.returncode
     assert "open to others" in done.stderr
+
+
+def test_the_commands_beside_a_server(configuration: Path, tmp_path: Path) -> None:
+    """Keys for clients, codes for devices, files on sticks: each with its exit code and one line on what is wrong."""
+    with_config = ("--config", str(configuration))
+    key = run("client", "département", "--uai", "0751234X", *with_config)
+    assert (0, 1) == (key.returncode, key.stdout.count("\n"))
+    assert 2 == run("client", "département", "--uai", "Paris", *with_config).returncode
+    refused = run("device-code", "terminal-3", "terminal", *with_config)
+    assert (2, True) == (refused.returncode, "[authority]" in refused.stderr)
+    with configuration.open("a", encoding="utf-8") as file:
+        file.write('[authority]\nkey = "ca.key"\ncertificate = "ca.pem"\nrevoked = "revoked.pem"\n')
+    code = run("device-code", "terminal-3", "terminal", *with_config)
+    assert (0, 15) == (code.returncode, len(code.stdout))
+    assert 2 == run("device-code", "Terminal 3", "terminal", *with_config).returncode
+    assert 2 == run("revoke", "terminal-3", *with_config).returncode
+    (tmp_path / "up").write_bytes(b"noise\n")
+    taken = run("carry", "import", str(tmp_path / "up"), *with_config)
+    assert (1, True) == (taken.returncode, "0 lines taken, 1 refused" in taken.stdout)
+    given = run("carry", "export", "all", str(tmp_path / "down"), *with_config)
+    assert (0, b"") == (given.returncode, (tmp_path / "down").read_bytes())
+    assert 2 == run("carry", "export", "terminal-9", str(tmp_path / "down"), *with_config).returncode
+    assert 2 == run("carry", "import", str(tmp_path / "none"), *with_config).returncode

@@ -1,0 +1,198 @@
+"""Devices: let in by a code, sent away, and given their messages in files when the network is away."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, HTTPException, Request, Response, UploadFile
+from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
+
+from billing_server import audit
+from billing_server.assembly import Services
+from billing_server.audit import Action
+from billing_server.errors import CodeRefused, DeviceConflict, NotARequest, UnknownDevice
+from billing_server.models import Device
+from billing_server.provisioning import ProvisioningDesk, renewal_statement
+from billing_server.routes.asking import TheOperator, TheServices
+from billing_server.routes.pages import render, text_for
+from billing_server.signed_statement import StatementPurpose, statement_holds
+from canteen.errors import CanteenError, InvalidIdentifier
+from canteen.identifiers import parse_device_id
+from sync.encoding import Fields, octets_text
+from sync.errors import MalformedMessage
+from sync.orders import DeviceRole
+from sync.sealing import SealingKey
+from sync.signing import VerifyingKey
+
+router = APIRouter()
+
+UPLOAD_PATH = "/appareils/fichier"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")  # texts as they came: they are signed
+
+
+class ProvisionIn(_Strict):
+    """What a new device sends; keys in base64, the request in PEM."""
+
+    code: str = Field(max_length=40, repr=False)
+    verifying_key: str = Field(max_length=100)
+    sealing_key: str = Field(max_length=100)
+    certificate_request: str = Field(max_length=8192)
+
+
+class RenewIn(_Strict):
+    """A device's wish for a fresh certificate, signed with its own key."""
+
+    device: str = Field(max_length=32)
+    certificate_request: str = Field(max_length=8192)
+    signature: str = Field(max_length=100)
+
+
+@router.post("/api/provision")
+def provision(asked: ProvisionIn, services: TheServices) -> dict[str, Any]:
+    """Let a device in that shows a one-time code; anybody may ask, slowly."""
+    desk = _desk(services)
+    _slowly(services)
+    fields = Fields({"verifying_key": asked.verifying_key, "sealing_key": asked.sealing_key})
+    try:
+        verifying_key = VerifyingKey(fields.octets("verifying_key", 100))
+        sealing_key = SealingKey(fields.octets("sealing_key", 100))
+        sealing_key.seal(b"", {})  # a key nobody can seal for would stop every order later
+        with services.database.writing() as session:
+            device, role, issued = desk.let_in(
+                session, asked.code, verifying_key, sealing_key, asked.certificate_request
+            )
+            now = services.clock.utc_now()
+            audit.note(session, f"device {device}", Action.REGISTERED_DEVICE, now, device)
+    except CodeRefused as error:
+        raise HTTPException(403, str(error)) from error
+    except DeviceConflict as error:
+        raise HTTPException(409, str(error)) from error
+    except (NotARequest, CanteenError) as error:
+        raise HTTPException(422, str(error) or type(error).__name__) from error
+    broker = services.settings.broker
+    return {
+        "device": device,
+        "role": role.value,
+        "certificate": issued.pem,
+        "expires_at": issued.expires_at.isoformat(),
+        "authority": desk.authority.certificate_pem(),
+        "server_signing_key": octets_text(services.signing_key.verifying_key.octets),
+        "server_sealing_key": octets_text(services.opening_key.sealing_key.octets),
+        "broker": None if broker is None else {"host": broker.host, "port": broker.port},
+    }
+
+
+@router.post("/api/renew")
+def renew(asked: RenewIn, services: TheServices) -> dict[str, Any]:
+    """A fresh certificate for a device that signs its wish."""
+    desk = _desk(services)
+    _slowly(services)
+    try:
+        name = parse_device_id(asked.device)
+        signature = Fields({"signature": asked.signature}).octets("signature", 100)
+        with services.database.writing() as session:
+            device = session.get(Device, name)
+            statement = renewal_statement(name, asked.certificate_request)
+            if (
+                device is None
+                or device.revoked_at is not None
+                or not statement_holds(device.verifying_key, StatementPurpose.RENEWAL, statement, signature)
+            ):
+                raise HTTPException(403, "not a device of ours, or not its signature")
+            issued = desk.renew(session, name, asked.certificate_request)
+    except (InvalidIdentifier, MalformedMessage, NotARequest) as error:
+        raise HTTPException(422, str(error) or type(error).__name__) from error
+    return {"certificate": issued.pem, "expires_at": issued.expires_at.isoformat()}
+
+
+@router.post("/appareils/code", response_class=HTMLResponse, include_in_schema=False)
+def make_code(
+    request: Request,
+    services: TheServices,
+    operator: TheOperator,
+    device: Annotated[str, Form(max_length=32)],
+    role: Annotated[DeviceRole, Form()],
+) -> HTMLResponse:
+    """A one-time code, shown once."""
+    desk = _desk(services)
+    try:
+        with services.database.writing() as session:
+            name = parse_device_id(device.strip())
+            code = desk.make_code(session, name, role, operator.name)
+            audit.note(session, operator.name, Action.MADE_DEVICE_CODE, services.clock.utc_now(), name)
+            text = text_for(request, services, session)
+    except InvalidIdentifier as error:
+        raise HTTPException(422, "not a name for a device") from error
+    except DeviceConflict as error:
+        raise HTTPException(409, str(error)) from error
+    return render(request, "code.html", text, {"here": "appareils", "code": code, "device": name})
+
+
+@router.get("/appareils/{device}/revoquer", response_class=HTMLResponse, include_in_schema=False)
+def ask_revoke(device: str, request: Request, services: TheServices) -> HTMLResponse:
+    """What it means, before the button."""
+    with services.database.reading() as session:
+        text = text_for(request, services, session)
+        row = _known(session, device)
+    return render(request, "revoquer.html", text, {"here": "appareils", "device": row.device})
+
+
+@router.post("/appareils/{device}/revoquer", include_in_schema=False)
+def revoke(device: str, services: TheServices, operator: TheOperator) -> Response:
+    """The button."""
+    desk = _desk(services)
+    try:
+        with services.database.writing() as session:
+            desk.revoke(session, device)
+            audit.note(session, operator.name, Action.REVOKED_DEVICE, services.clock.utc_now(), device)
+    except UnknownDevice as error:
+        raise HTTPException(404, "no such device") from error
+    return RedirectResponse("/appareils", 303)
+
+
+@router.post(UPLOAD_PATH, include_in_schema=False)
+def take_file(services: TheServices, operator: TheOperator, fichier: Annotated[UploadFile, File()]) -> Response:
+    """A file that a device has written on a stick."""
+    count = services.carry.take_in(fichier.file)
+    with services.database.writing() as session:
+        about = f"{count.taken} taken, {count.refused} refused"
+        audit.note(session, operator.name, Action.CARRIED_IN, services.clock.utc_now(), about)
+    return RedirectResponse(f"/appareils?pris={count.taken}&refuses={count.refused}", 303)
+
+
+@router.get(UPLOAD_PATH, include_in_schema=False)
+def give_file(services: TheServices, operator: TheOperator, appareil: str = "") -> Response:
+    """The file to bring to a device, or to all."""
+    with services.database.writing() as session:
+        everyone = services.carry.devices(session)
+        if appareil and appareil not in everyone:
+            raise HTTPException(404, "no such device")
+        audit.note(session, operator.name, Action.CARRIED_OUT, services.clock.utc_now(), appareil or "all")
+    lines = services.carry.lines_for([appareil] if appareil else everyone)
+    content = b"".join(line + b"\n" for line in lines)
+    headers = {"Content-Disposition": f'attachment; filename="ordres-{appareil or "tous"}.jsonl"'}
+    return Response(content, media_type="application/octet-stream", headers=headers)
+
+
+def _desk(services: Services) -> ProvisioningDesk:
+    if services.provisioning is None:
+        raise HTTPException(404, "this server has no certificate authority: set [authority]")
+    return services.provisioning
+
+
+def _slowly(services: Services) -> None:
+    wait_s = services.provisioning_pace.wait_s("anybody")
+    if wait_s:
+        raise HTTPException(429, "too many requests", headers={"Retry-After": str(wait_s)})
+
+
+def _known(session: Session, device: str) -> Device:
+    row = session.get(Device, device)
+    if row is None:
+        raise HTTPException(404, "no such device")
+    return row
