@@ -113,8 +113,8 @@ HELD_BACK_FROM_ENCODING: dict[Whose, str] = {
         "Cette carte est celle d’un autre élève : rien n’a été changé. Rendez-la-lui, ou reprenez-la pour cet élève."
     ),
     Whose.BLOCKED: marked(
-        "Cette carte a été déclarée perdue : rien n’a été changé. Son numéro reste bloqué ; "
-        "reprise, elle en reçoit un nouveau."
+        "Le numéro de cette carte est bloqué (perdue, rendue ou reprise) : rien n’a été changé. "
+        "Il le reste ; reprise, la carte en reçoit un nouveau."
     ),
 }
 HELD_BACK_FROM_WIPING = marked(

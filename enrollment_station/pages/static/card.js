@@ -84,8 +84,10 @@ if (root) {
     list.hidden = !content.done?.length && !content.step; // it never came to a card
     const mood = ok && content.good !== false ? "good" : "bad";
     tell(content.message, content.error === "cancelled" ? "" : mood);
-    again.hidden = !content.may_reuse;
-    (content.may_reuse ? again.querySelector("button") : button).focus();
+    const takesOver = "reuse" in button.dataset;
+    again.hidden = !content.may_reuse && !takesOver;
+    // Never on the button that takes another pupil's card: one Enter too many would do it.
+    (takesOver && content.error !== "card-stopped" ? acts[0] : button).focus();
   }
 
   for (const button of acts) {

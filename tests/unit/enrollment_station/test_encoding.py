@@ -139,6 +139,26 @@ def test_every_moment_of_tearing_away_can_be_repaired(bench: ReaderBench) -> Non
     assert stops > 25
 
 
+def test_a_takeover_that_is_torn_is_finished(bench: ReaderBench) -> None:
+    """Whenever it is torn away: the former holder has no card, the new one has one, with one fact."""
+    for at in range(10, 40, 3):
+        chip = bench.lay(uid=f"04{at:012x}")
+        bench.desk.encode(ADA, WHO)
+        former = bench.read()
+        before = bench.station.journal.last_sequence
+        chip.tear(at)
+        stopped = bench.desk.encode(ALAN, WHO, reuse=True)
+        if chip.tear_pending:
+            break
+        if not isinstance(stopped, CardGiven):
+            assert isinstance(bench.desk.encode(ALAN, WHO, reuse=True), CardGiven), at
+        number = bench.read()
+        assert isinstance(number, CardNumber)
+        assert number != former
+        assert [(ALAN, number.hexadecimal)] == bench.issued(before)
+        assert not bench.station.store.has_card(ADA)
+
+
 def test_a_stop_names_the_step_and_what_to_do(bench: ReaderBench) -> None:
     """In French, and in English where that is asked for; the steps before are ticked."""
     bench.lay().tear(22)
