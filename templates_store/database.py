@@ -94,12 +94,19 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
 
 
-def rekey(driver: Driver, file_key: bytes) -> None:
-    """Encrypts every page anew, in one transaction of SQLCipher's own. Raises StoreUnavailable: the old key stands."""
+def rekey(driver: Driver, path: Path, file_key: bytes) -> None:
+    """Encrypts every page anew, in one transaction of SQLCipher's own.
+
+    Raises:
+        StoreUnavailable: the file is as it was, and this connection is not to be used any more.
+    """
     with errors_named():
-        answer = driver.execute(f"PRAGMA rekey = \"x'{file_key.hex()}'\"").fetchone()
-    if answer is None or answer[0] != "ok":
+        driver.execute(f"PRAGMA rekey = \"x'{file_key.hex()}'\"")
+    # It answers "ok" on a full disk, too. What counts is what another connection finds.
+    witness = open_driver(path, file_key)
+    if witness is None:
         raise StoreUnavailable("the store could not be encrypted anew")
+    witness.close()
 
 
 def fold_log(driver: Driver) -> None:

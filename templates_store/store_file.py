@@ -69,6 +69,7 @@ class StoreFile:
         """Whether an older copy of the same epoch was put back; since then no reference is compared."""
         self._driver: Driver = None
         self._file_key = b""
+        self._is_sound = True
         try:
             create_private(path)
             self._open(path, is_new=is_new)
@@ -99,6 +100,8 @@ class StoreFile:
         """One row by the driver's shortest way: for what stands between a laid hand and an open gate. Hold `lock`."""
         if self._closed:
             raise StoreUnavailable("the store is closed")
+        if not self._is_sound:
+            self._require_sound()
         try:
             # All of them, though there is one: a question that is not read to its end keeps its place in the log.
             rows: list[tuple[Any, ...]] = self._asking.execute(query, parameters).fetchall()
@@ -152,8 +155,15 @@ class StoreFile:
                 return
             if self._closed:
                 raise StoreUnavailable("the store is closed")
+            self._require_sound()
             if self._file_key != self._epoch.file:
-                rekey(self._driver, self._epoch.file)
+                try:
+                    rekey(self._driver, self._path, self._epoch.file)
+                except StoreUnavailable:
+                    # Half of SQLCipher's connection believes in the new key now; the file is as it was.
+                    self._is_sound = False
+                    self._require_sound()
+                    raise
                 self._file_key = self._epoch.file
             fold_log(self._driver)
             self._epochs.settle(self._epoch.number)
@@ -164,7 +174,24 @@ class StoreFile:
     def _engine_open(self) -> Any:
         if self._closed:
             raise StoreUnavailable("the store is closed")
+        self._require_sound()
         return self._engine
+
+    def _require_sound(self) -> None:
+        """Another connection in place of one that a failure has spoiled; raises StoreUnavailable."""
+        if self._is_sound:
+            return
+        for file_key in (self._file_key, self._epoch.file):
+            driver = open_driver(self._path, file_key)
+            if driver is not None:
+                self._driver.close()
+                self._connected(driver, file_key)
+                return
+        raise StoreUnavailable("the store does not open any more")
+
+    def _connected(self, driver: Driver, file_key: bytes) -> None:
+        self._driver, self._file_key, self._is_sound = driver, file_key, True
+        self._engine, self._asking = engine_over(driver), driver.cursor()
 
     def _follow(self, present: EpochKeys, fresh: EpochKeys) -> None:
         with errors_named():
@@ -177,6 +204,8 @@ class StoreFile:
     def _open(self, path: Path, *, is_new: bool) -> None:
         """Finds the key that opens the file; begins an epoch where there is no store yet."""
         kept = self._epochs.kept()
+        if is_new and (mark := self._mark.read()) is not None and mark.changes:
+            raise StoreRolledBack("the store's file is gone or empty; to begin anew, remove its keys and its mark, too")
         if is_new:
             number = max(kept, default=0) + 1
             epoch = derive_epoch(self.keys, number, self._epochs.prepare(number))
@@ -198,11 +227,10 @@ class StoreFile:
         raise StoreUnavailable("the store's key does not open its file: another store's, or damaged")
 
     def _opens(self, path: Path, file_key: bytes) -> bool:
-        if self._driver is not None:
-            self._driver.close()
-        self._driver = open_driver(path, file_key)
-        self._file_key = file_key
-        return self._driver is not None
+        driver = open_driver(path, file_key)
+        if driver is not None:
+            self._connected(driver, file_key)
+        return driver is not None
 
     def _migrate(self, number: int) -> None:
         # Where a power cut fell after the transaction, everything is wrapped under the secret that was prepared then.
@@ -215,8 +243,6 @@ class StoreFile:
         _log.info("the store was brought from format 1 to format %d", SCHEMA_VERSION)
 
     def _prepare(self) -> None:
-        self._engine = engine_over(self._driver)
-        self._asking = self._driver.cursor()
         with self._begun() as connection:
             state = connection.execute(
                 select(StoreState.schema_version, StoreState.epoch, StoreState.changes, StoreState.rolled_back)
