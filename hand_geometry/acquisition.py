@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hand_geometry.capture_device import CaptureDevice
 from hand_geometry.contour import Contour, trace_contour
 from hand_geometry.image_decoding import decode_image
-from hand_geometry.landmarks import Landmarks, find_landmarks
+from hand_geometry.landmarks import Landmarks, find_landmarks, find_palm
 from hand_geometry.measurements import FEATURE_NAMES, HandShape, features_of, measure
 from hand_geometry.nails import with_whole_fingertips
 from hand_geometry.plausibility import implausible
@@ -45,7 +45,7 @@ class Features:
     """What was measured of one hand in one picture.
 
     Attributes:
-        values: (n,) float64 in the order of ``names``: logarithms of lengths and widths in px at the working size, and
+        values: (n,) float64 in the order of ``names``: logarithms of lengths and widths in px at the nominal size, and
             bends as parts of a finger's length.
         names: One name a value.
         platen: What the hand lay on; features of different platens are never compared.
@@ -95,9 +95,9 @@ def acquire(
 
 
 # Reasons that may come from a shadow or from something beside the hand, so that a slower look can still find five
-# fingers: it cuts off what is joined to the hand by less than this. A grown little finger is about 75 px wide.
+# fingers: it cuts off what is joined to the hand by less than this. A grown little finger is about 38 px wide.
 WORTH_A_SECOND_LOOK = (QualityReason.FINGERS_CLOSED, QualityReason.HAND_CUT_OFF, QualityReason.IMPLAUSIBLE_MEASUREMENT)
-SECOND_LOOKS_PX = (41, 65)
+SECOND_LOOKS_PX = (21, 33)
 
 
 def _features_in(
@@ -126,13 +126,13 @@ def shape_in(
     if not isinstance(silhouette, Silhouette):
         return silhouette
     contour = trace_contour(silhouette)
-    landmarks = find_landmarks(silhouette, contour)
+    landmarks = find_landmarks(find_palm(silhouette), contour)
     if not isinstance(landmarks, Landmarks):
         return landmarks
     if platen is Platen.LIGHT:
         silhouette = with_whole_fingertips(picture, silhouette, contour, landmarks)
         contour = trace_contour(silhouette)
-        landmarks = find_landmarks(silhouette, contour)
+        landmarks = find_landmarks(find_palm(silhouette), contour)
         if not isinstance(landmarks, Landmarks):
             return landmarks
     if mirrored is not None and landmarks.mirrored is not mirrored:

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-COARSE = 4
+COARSE = 2
 # Clutter reaches in at most this far, and a neck is at most as wide as a fingertip; a wrist is wider.
-REACH_PX = 360
-WIDEST_NECK_PX = 110
+REACH_PX = 180
+WIDEST_NECK_PX = 55
 # The neck is narrower than the clutter before it and the finger behind it by these factors.
 CLUTTER_TO_NECK = 1.3
 FINGER_TO_NECK = 1.15

@@ -8,19 +8,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hand_geometry.silhouette import Silhouette
+from hand_geometry.silhouette import COARSE, Silhouette
 
-# Distance between neighbouring points of the outline. One pixel keeps all that a 1600-pixel frame holds.
+# Distance between neighbouring points of the outline, in px at the working size.
 STEP_PX = 1.0
 # Smoothing along the outline: enough to remove pixel stairs, a tenth of a finger's width.
-SMOOTHING_PX = 3.0
-# The true border is looked for this far on both sides of the mask's border.
-REFINE_REACH_PX = 3.0
-# Foreign things this near to the outline hide the hand's own border.
-FOREIGN_REACH_PX = 7
+SMOOTHING_PX = 1.5
+# The true border is looked for this far on both sides of the mask's border, in half pixels.
+REFINE_REACH_PX = 1.5
+REFINE_STEP_PX = 0.5
+# Foreign things this near to the outline, in px of the coarse grid, hide the hand's own border.
+FOREIGN_REACH_PX = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Contour:
     """The outline of one hand.
 
@@ -38,38 +39,43 @@ class Contour:
 
 def trace_contour(silhouette: Silhouette) -> Contour:
     """Follows the border of the mask and moves each point to where ``soft`` crosses its level."""
-    found, _ = cv2.findContours(silhouette.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    raw = max(found, key=len).reshape(-1, 2).astype(np.float64)
+    raw = silhouette.outline.reshape(-1, 2).astype(np.float64)
     if _signed_area(raw) < 0.0:
         raw = raw[::-1]
-    height, width = silhouette.mask.shape
-    points = _smooth(_evenly_spaced(raw), SMOOTHING_PX)
-    edge = (points[:, 0] < 2.5) | (points[:, 1] < 2.5) | (points[:, 0] > width - 3.5) | (points[:, 1] > height - 3.5)
-    points = np.where(edge[:, None], points, _refine(points, silhouette.soft, silhouette.level))
-    points = _smooth(points, SMOOTHING_PX)
+    height, width = silhouette.soft.shape
+    points = _smooth(evenly_spaced(raw), SMOOTHING_PX)
+    x, y = points[:, 0], points[:, 1]
+    edge = (x < 1.5) | (y < 1.5) | (x > width - 2.5) | (y > height - 2.5)
+    refined = _refine(points, silhouette.soft, silhouette.level)
+    points = _smooth(np.where(edge[:, None], points, refined) if edge.any() else refined, SMOOTHING_PX)
     hidden = np.zeros(len(points), dtype=np.bool_)
-    if silhouette.foreign is not None and cv2.countNonZero(silhouette.foreign):
+    if silhouette.foreign is not None:
         side = 2 * FOREIGN_REACH_PX + 1
         near = cv2.dilate(silhouette.foreign, np.ones((side, side), np.uint8))
-        columns = np.clip(np.rint(points[:, 0]).astype(np.intp), 0, width - 1)
-        rows = np.clip(np.rint(points[:, 1]).astype(np.intp), 0, height - 1)
-        hidden = near[rows, columns] > 0
+        at = points.astype(np.int32) // COARSE
+        columns = np.clip(at[:, 0], 0, near.shape[1] - 1)
+        hidden = near[np.clip(at[:, 1], 0, near.shape[0] - 1), columns] > 0
     return Contour(points, hidden, edge)
 
 
 def _signed_area(points: NDArray[np.float64]) -> float:
     """Twice the area; positive when the line runs clockwise on a screen whose y grows downwards."""
     x, y = points[:, 0], points[:, 1]
-    return float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
+    return float(x[:-1] @ y[1:] - x[1:] @ y[:-1] + x[-1] * y[0] - x[0] * y[-1])
 
 
-def _evenly_spaced(points: NDArray[np.float64]) -> NDArray[np.float64]:
+def evenly_spaced(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """The same closed line with points ``STEP_PX`` apart."""
-    closed = np.vstack([points, points[:1]])
-    length = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))])
+    closed = np.concatenate([points, points[:1]])
+    steps = np.diff(closed, axis=0)
+    length = np.zeros(len(closed))
+    np.cumsum(np.sqrt(steps[:, 0] ** 2 + steps[:, 1] ** 2), out=length[1:])
     count = max(16, round(length[-1] / STEP_PX))
-    at = np.linspace(0.0, length[-1], count, endpoint=False)
-    return np.stack([np.interp(at, length, closed[:, 0]), np.interp(at, length, closed[:, 1])], axis=1)
+    at = np.arange(count) * (length[-1] / count)
+    spaced = np.empty((count, 2))
+    spaced[:, 0] = np.interp(at, length, closed[:, 0])
+    spaced[:, 1] = np.interp(at, length, closed[:, 1])
+    return spaced
 
 
 def _smooth(points: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
@@ -79,27 +85,27 @@ def _smooth(points: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
     kernel /= kernel.sum()
     if len(points) <= 2 * reach:
         return points
-    padded = np.vstack([points[-reach:], points, points[:reach]])
-    return np.stack([np.convolve(padded[:, axis], kernel, mode="valid") for axis in (0, 1)], axis=1)
+    padded = np.concatenate([points[-reach:], points, points[:reach]])
+    smoothed = cv2.sepFilter2D(padded[None], cv2.CV_64F, kernel, np.ones(1))
+    return np.asarray(smoothed[0, reach:-reach], dtype=np.float64)
 
 
 def _refine(points: NDArray[np.float64], soft: NDArray[np.uint8], level: float) -> NDArray[np.float64]:
     """Moves each point along its normal to the crossing of ``level`` nearest to it; leaves it where there is none."""
-    tangent = np.roll(points, -2, axis=0) - np.roll(points, 2, axis=0)
-    tangent /= np.maximum(np.hypot(tangent[:, 0], tangent[:, 1]), 1e-9)[:, None]
+    around = np.concatenate([points[-2:], points, points[:2]])
+    tangent = (around[4:] - around[:-4]).astype(np.float32)
+    tangent /= np.maximum(np.sqrt(tangent[:, :1] ** 2 + tangent[:, 1:] ** 2), np.float32(1e-9))
     # Clockwise on the screen: the hand is on the right of the way, so the outside is (dy, -dx).
     outward = np.stack([tangent[:, 1], -tangent[:, 0]], axis=1)
-    offsets = np.arange(-REFINE_REACH_PX, REFINE_REACH_PX + 0.5, 1.0)
-    at = points[:, None, :] + offsets[None, :, None] * outward[:, None, :]
-    values = cv2.remap(soft, at[:, :, 0].astype(np.float32), at[:, :, 1].astype(np.float32), cv2.INTER_LINEAR).astype(
-        np.float64
-    )
-    inner, outer = values[:, :-1], values[:, 1:]
+    offsets = np.arange(-REFINE_REACH_PX, REFINE_REACH_PX + 0.25, REFINE_STEP_PX, dtype=np.float32)
+    at = points.astype(np.float32)[None, :, :] + offsets[:, None, None] * outward[None, :, :]
+    values = cv2.remap(soft, at, None, cv2.INTER_LINEAR).astype(np.float32)  # type: ignore[call-overload]  # one map
+    inner, outer = values[:-1], values[1:]
     crossing = (inner >= level) & (outer < level)
-    part = (inner - level) / np.where(crossing, inner - outer, 1.0)
-    moved = offsets[None, :-1] + part
-    distance = np.where(crossing, np.abs(moved), np.inf)
-    best = np.argmin(distance, axis=1)
-    row = np.arange(len(points))
-    shift = np.where(np.isfinite(distance[row, best]), moved[row, best], 0.0)
+    part = (inner - np.float32(level)) / np.where(crossing, inner - outer, np.float32(1.0))
+    moved = offsets[:-1, None] + np.float32(REFINE_STEP_PX) * part
+    distance = np.where(crossing, np.abs(moved), np.float32(np.inf))
+    best = np.argmin(distance, axis=0)[None]
+    nearest = np.take_along_axis(distance, best, axis=0)[0]
+    shift = np.where(np.isfinite(nearest), np.take_along_axis(moved, best, axis=0)[0], np.float32(0.0))
     return np.asarray(points + shift[:, None] * outward, dtype=np.float64)

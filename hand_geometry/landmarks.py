@@ -25,8 +25,10 @@ CLOSED_REACH = 1.9
 # The three valleys between the four fingers lie on a shallow arc. One further out than this has two fingers touching
 # above it.
 VALLEY_SPREAD = 0.62
-# The distance transform needs no detail.
-COARSE = 4
+# The palm is looked for on every so many pixels.
+PALM_GRID = 4
+# Peaks of the distance are looked for at every so many points, and then at each.
+STRIDE = 3
 
 
 class Finger(IntEnum):
@@ -37,6 +39,19 @@ class Finger(IntEnum):
     MIDDLE = 2
     RING = 3
     LITTLE = 4
+
+
+@dataclass(frozen=True)
+class Palm:
+    """The largest disc inside the hand: the palm, since wrist and forearm are narrower.
+
+    Attributes:
+        centre_px: (2,) float64.
+        radius_px: Its radius.
+    """
+
+    centre_px: NDArray[np.float64]
+    radius_px: float
 
 
 @dataclass(frozen=True)
@@ -63,11 +78,12 @@ class Landmarks:
         return self.step > 0
 
 
-def find_landmarks(silhouette: Silhouette, contour: Contour) -> Landmarks | QualityReason:
+def find_landmarks(disc: Palm, contour: Contour) -> Landmarks | QualityReason:
     """Finds tips as finger-like maxima of the distance from the palm, valleys as the minima between them."""
-    palm, radius = _palm(silhouette.mask)
+    palm, radius = disc.centre_px, disc.radius_px
     points = contour.points
-    distance = np.hypot(points[:, 0] - palm[0], points[:, 1] - palm[1])
+    offset = points - palm
+    distance = np.sqrt(offset[:, 0] ** 2 + offset[:, 1] ** 2)
     candidates = _peaks(distance, LEAST_PROMINENCE * radius)
     tips: list[tuple[float, int]] = []
     cut = False
@@ -91,15 +107,15 @@ def find_landmarks(silhouette: Silhouette, contour: Contour) -> Landmarks | Qual
     return _in_anatomical_order(ordered, points, distance, palm, radius)
 
 
-def _palm(mask: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float]:
-    """Centre and radius of the largest disc in the hand: the palm, since wrist and forearm are narrower."""
-    small = cv2.resize(mask, None, fx=1 / COARSE, fy=1 / COARSE, interpolation=cv2.INTER_AREA)
-    small = cv2.copyMakeBorder(
-        cv2.threshold(small, 127, 255, cv2.THRESH_BINARY)[1], 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0.0,)
-    )
+def find_palm(silhouette: Silhouette) -> Palm:
+    """The largest disc inside the hand, found on a coarse grid."""
+    small = silhouette.mask(PALM_GRID)
+    # The border of the picture is a border of the hand too.
+    small[[0, -1], :] = 0
+    small[:, [0, -1]] = 0
     inner = cv2.distanceTransform(small, cv2.DIST_L2, 5)
     _, radius, _, (column, row) = cv2.minMaxLoc(inner)
-    return np.array([column - 0.5, row - 0.5]) * COARSE, radius * COARSE
+    return Palm(np.array([column, row], dtype=np.float64) * PALM_GRID + (PALM_GRID - 1) / 2, radius * PALM_GRID)
 
 
 def _around(index: int, reach: int, count: int) -> NDArray[np.intp]:
@@ -110,15 +126,19 @@ def _around(index: int, reach: int, count: int) -> NDArray[np.intp]:
 def _peaks(values: NDArray[np.float64], prominence: float) -> list[tuple[int, float]]:
     """Maxima of a closed line that stand out by ``prominence`` from the lower ground on both sides."""
     start = int(np.argmin(values))
-    line = np.roll(values, -start)
+    line = np.concatenate([values[start:], values[: start + 1]])
+    sparse = line[::STRIDE].tolist()
+    sparse.append(sparse[0])
     found: list[tuple[int, float]] = []
-    low, high, high_at, rising = line[0], line[0], 0, True
-    for at, value in enumerate(np.append(line, line[0])):
+    low, high, high_at, rising = sparse[0], sparse[0], 0, True
+    for at, value in enumerate(sparse):
         if rising:
             if value > high:
                 high, high_at = value, at
             elif high - value >= prominence and high - low >= prominence:
-                found.append(((high_at + start) % len(values), float(high - low)))
+                first = max(0, STRIDE * high_at - STRIDE)
+                top = first + int(np.argmax(line[first : first + 2 * STRIDE + 1]))
+                found.append(((top + start) % len(values), float(high - low)))
                 low, rising = value, False
             elif value < low:
                 low = high = value

@@ -1,7 +1,10 @@
 """Fourth stage: lengths and widths of the fingers and of the palm, each finger on an axis of its own.
 
-Lengths are given as natural logarithms of pixels at the working size. A difference of two logarithms is a ratio, so the
+Lengths are given as natural logarithms of pixels at the nominal size. A difference of two logarithms is a ratio, so the
 fitted weights hold for a camera of another height, while the size of the hand keeps its part in telling people apart.
+
+The five fingers, and their ten sides, are taken through every step together: on the terminal a call of numpy costs more
+than what it does to one finger.
 """
 
 from __future__ import annotations
@@ -14,18 +17,18 @@ from numpy.typing import NDArray
 from hand_geometry.contour import Contour
 from hand_geometry.landmarks import Finger, Landmarks
 from hand_geometry.quality import QualityReason
+from hand_geometry.silhouette import NOMINAL_SIDE_PX, WORKING_SIDE_PX
 
 # Where a finger's width is taken, as parts of its length from the tip. Past 0.9 the web between the fingers begins.
 WIDTH_STATIONS = tuple(round(0.06 + 0.05 * at, 2) for at in range(17))
 # Where the midline's deviation from the straight axis is taken.
 BEND_STATIONS = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85)
-AXIS_ITERATIONS = 4
+AXIS_ITERATIONS = 3
 # Parts of the length between which the axis is fitted: the nail and the web would bend it.
 AXIS_FROM, AXIS_TO = 0.12, 0.82
 # Neighbouring stations of a finger never differ more than this; a larger step is a peg or another finger taken for its
 # side.
 LARGEST_STEP = 0.5
-
 
 # Where a side is sampled, and the part of it between the round fingertip and the web in which it is a smooth line.
 SIDE_GRID = np.linspace(0.0, 1.0, 81)
@@ -35,9 +38,34 @@ SIDE_BASIS = np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, 70), 4)
 # Departures from the smooth line, in parts of the length, beyond which no joint goes.
 LARGEST_LUMP = 0.01
 LUMP_ITERATIONS = 5
+# The outline is smooth: every second point of it says the same.
+SIDE_STEP = 2
+# Fewer visible points of a side, or a finger shorter than this, in px, are no finger.
+FEWEST_SIDE_POINTS = 5
+LEAST_LENGTH_PX = 10.0
+# Which part of the reach from tip to valley the round fingertip may take up on either side.
+CAP_REACH = 0.3
+
+_AXIS_STATIONS = np.linspace(AXIS_FROM, AXIS_TO, 24)
+# The straight line nearest to values at these stations: offset and slope.
+_STRAIGHT = np.linalg.pinv(np.stack([np.ones(24), _AXIS_STATIONS], axis=1)).T
+_SIDE_PRODUCTS = (SIDE_BASIS[:, :, None] * SIDE_BASIS[:, None, :]).reshape(len(SIDE_BASIS), -1)
+_SIDES = np.arange(10)
+_FINGER_OF_SIDE = _SIDES // 2
+# Sides are laid one after the other on one line, this far apart, so that one call looks all of them up.
+_APART = 1e5
 
 
-@dataclass(frozen=True)
+def _at(grid: NDArray[np.float64], wanted: tuple[float, ...]) -> NDArray[np.float64]:
+    """(len(grid), len(wanted)) float64: the matrix that interpolates values on the grid."""
+    return np.stack([np.interp(wanted, grid, unit) for unit in np.eye(len(grid))])
+
+
+_TO_WIDTHS = _at(SIDE_GRID, WIDTH_STATIONS)
+_TO_BENDS = _at(SIDE_GRID, BEND_STATIONS)
+
+
+@dataclass(frozen=True, eq=False)
 class FingerShape:
     """One finger on its own axis.
 
@@ -45,7 +73,6 @@ class FingerShape:
         tip_px: (2,) float64, where the axis leaves the finger.
         axis: (2,) float64, unit vector from tip to base.
         length_px: Tip to the valley or the mean of both valleys, along the axis.
-        lengths_px: Tip to each valley that limits this finger.
         widths_px: (17,) float64 at ``WIDTH_STATIONS``.
         bends_px: (6,) float64 at ``BEND_STATIONS``, positive towards the thumb.
     """
@@ -53,18 +80,39 @@ class FingerShape:
     tip_px: NDArray[np.float64]
     axis: NDArray[np.float64]
     length_px: float
-    lengths_px: tuple[float, ...]
     widths_px: NDArray[np.float64] = field(repr=False)
     bends_px: NDArray[np.float64] = field(repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HandShape:
-    """The five fingers, thumb first, the four valleys as (4, 2) float64 in px, and which hand it looks like."""
+    """The five fingers, thumb first, in px at the working size.
 
-    fingers: tuple[FingerShape, ...]
-    valleys_px: NDArray[np.float64]
+    Attributes:
+        tips_px: (5, 2) float64, where each axis leaves its finger.
+        axes: (5, 2) float64, unit vectors from tip to base.
+        lengths_px: (5, 2) float64, tip to the valley on the thumb's and on the little finger's side; twice the same
+            where one valley limits the finger.
+        widths_px: (5, 17) float64.
+        bends_px: (5, 6) float64.
+        valleys_px: (4, 2) float64.
+        mirrored: Which hand it looks like.
+    """
+
+    tips_px: NDArray[np.float64] = field(repr=False)
+    axes: NDArray[np.float64] = field(repr=False)
+    lengths_px: NDArray[np.float64] = field(repr=False)
+    widths_px: NDArray[np.float64] = field(repr=False)
+    bends_px: NDArray[np.float64] = field(repr=False)
+    valleys_px: NDArray[np.float64] = field(repr=False)
     mirrored: bool
+
+    @property
+    def fingers(self) -> tuple[FingerShape, ...]:
+        """One finger at a time."""
+        length = self.lengths_px.mean(axis=1)
+        parts = zip(self.tips_px, self.axes, length, self.widths_px, self.bends_px, strict=True)
+        return tuple(FingerShape(tip, axis, float(long), wide, bent) for tip, axis, long, wide, bent in parts)
 
 
 def _names() -> tuple[str, ...]:
@@ -80,120 +128,180 @@ def _names() -> tuple[str, ...]:
 
 
 FEATURE_NAMES = _names()
-
-
-def measure(contour: Contour, landmarks: Landmarks) -> HandShape | QualityReason:
-    """Measures every finger; a finger whose sides make no sense is a reason, never a wrong number."""
-    points = contour.points
-    fingers: list[FingerShape] = []
-    for finger in Finger:
-        shape = _measure_finger(contour, landmarks, finger)
-        if isinstance(shape, QualityReason):
-            return shape
-        fingers.append(shape)
-    valleys = np.array([_deepest(points, landmarks, fingers, at) for at in range(4)])
-    return HandShape(tuple(fingers), valleys, landmarks.mirrored)
+_VALLEY_PAIRS = np.array([(1, 2), (2, 3), (1, 3), (0, 1), (0, 3)])
+_LN_NOMINAL = float(np.log(NOMINAL_SIDE_PX / WORKING_SIDE_PX))
 
 
 def features_of(shape: HandShape) -> NDArray[np.float64]:
     """The numbers in the order of ``FEATURE_NAMES``."""
-    values: list[float] = []
-    for finger in shape.fingers:
-        values += [float(np.log(length)) for length in finger.lengths_px]
-        values += [float(v) for v in np.log(finger.widths_px)]
-        values += [float(v) for v in finger.bends_px / finger.length_px]
-    v = shape.valleys_px
-    for one, other in ((1, 2), (2, 3), (1, 3), (0, 1), (0, 3)):
-        values.append(float(np.log(max(float(np.hypot(*(v[one] - v[other]))), 1.0))))
-    return np.array(values, dtype=np.float64)
+    lengths = np.log(shape.lengths_px) + _LN_NOMINAL
+    widths = np.log(shape.widths_px) + _LN_NOMINAL
+    bends = shape.bends_px / shape.lengths_px.mean(axis=1)[:, None]
+    parts: list[NDArray[np.float64]] = []
+    for finger in Finger:
+        sides = 2 if finger in (Finger.MIDDLE, Finger.RING) else 1
+        parts += [lengths[finger, :sides], widths[finger], bends[finger]]
+    apart = shape.valleys_px[_VALLEY_PAIRS[:, 0]] - shape.valleys_px[_VALLEY_PAIRS[:, 1]]
+    parts.append(np.log(np.maximum(np.hypot(apart[:, 0], apart[:, 1]), 0.5)) + _LN_NOMINAL)
+    return np.concatenate(parts)
 
 
-def _side(contour: Contour, start: int, step: int, count: int) -> NDArray[np.float64]:
-    """Visible outline points from a tip down one side."""
-    at = (start + step * np.arange(count)) % len(contour.points)
-    return contour.points[at][~contour.hidden[at]]
+@dataclass(frozen=True, eq=False)
+class _Sides:
+    """The visible outline points of all ten sides, one side after the other, each from tip to base.
 
-
-def _measure_finger(contour: Contour, marks: Landmarks, finger: Finger) -> FingerShape | QualityReason:
-    """Fits the axis to the midline between both sides and takes the widths across it."""
-    points, count = contour.points, len(contour.points)
-    tip_at = marks.tips[finger]
-    # Valleys on the thumb's side and on the little finger's side, where they limit this finger.
-    before = marks.valleys[finger - 1] if finger >= Finger.MIDDLE else None
-    after = marks.valleys[finger] if finger <= Finger.RING else None
-    limits = [points[at] for at in (before, after) if at is not None]
-    reach = max(float(np.hypot(*(points[tip_at] - limit))) for limit in limits)
-    if reach < 0.5 * marks.palm_radius_px and finger is not Finger.THUMB:
-        return QualityReason.FINGERS_CLOSED
-    arc_before = _arc(before, tip_at, -marks.step, count) if before is not None else round(1.25 * reach)
-    arc_after = _arc(after, tip_at, marks.step, count) if after is not None else round(1.25 * reach)
-    thumb_side = _side(contour, tip_at, -marks.step, arc_before)
-    little_side = _side(contour, tip_at, marks.step, arc_after)
-    if min(len(thumb_side), len(little_side)) < 20:
-        return QualityReason.FINGERS_CLOSED
-    cap = points[(tip_at + np.arange(-round(0.3 * reach), round(0.3 * reach) + 1)) % count]
-
-    base = (
-        np.mean(limits, axis=0)
-        if len(limits) == 2
-        else (limits[0] + _opposite(little_side if before is not None else thumb_side, points[tip_at], reach)) / 2.0
-    )
-    origin, axis = points[tip_at], base - points[tip_at]
-    axis = axis / max(float(np.hypot(*axis)), 1e-9)
-    for _ in range(AXIS_ITERATIONS):
-        # The normal points to the thumb's side.
-        normal = np.array([-axis[1], axis[0]]) * _normal_sign(marks)
-        origin = origin - axis * float(np.max((origin - cap) @ axis))
-        length = float(np.mean([(limit - origin) @ axis for limit in limits]))
-        if length < 20.0:
-            return QualityReason.IMPLAUSIBLE_MEASUREMENT
-        stations = np.linspace(AXIS_FROM, AXIS_TO, 24) * length
-        middle = (
-            _lateral(thumb_side, origin, axis, normal, stations) + _lateral(little_side, origin, axis, normal, stations)
-        ) / 2.0
-        slope, offset = np.polyfit(stations, middle, 1)
-        origin = origin + offset * normal
-        axis = axis + slope * normal
-        axis = axis / float(np.hypot(*axis))
-    normal = np.array([-axis[1], axis[0]]) * _normal_sign(marks)
-    origin = origin - axis * float(np.max((origin - cap) @ axis))
-    lengths = tuple(float((limit - origin) @ axis) for limit in limits)
-    length = float(np.mean(lengths))
-    if min(lengths) < 20.0:
-        return QualityReason.IMPLAUSIBLE_MEASUREMENT
-    grid = SIDE_GRID * length
-    one = _freed_from_lumps(_lateral(thumb_side, origin, axis, normal, grid), length)
-    other = _freed_from_lumps(_lateral(little_side, origin, axis, normal, grid), length)
-    widths = np.interp(WIDTH_STATIONS, SIDE_GRID, one - other)
-    if widths.min() < 2.0 or np.abs(np.diff(np.log(widths[1:]))).max() > LARGEST_STEP:
-        return QualityReason.IMPLAUSIBLE_MEASUREMENT
-    bends = np.interp(BEND_STATIONS, SIDE_GRID, (one + other) / 2.0)
-    return FingerShape(origin, axis, length, lengths, widths, bends)
-
-
-def _freed_from_lumps(side_px: NDArray[np.float64], length_px: float) -> NDArray[np.float64]:
-    """A side on ``SIDE_GRID`` whose lumps and notches are clipped: rings, long nails, a peg of no colour.
-
-    A smooth line is fitted that hardly heeds outliers (Tukey's weights); what departs from it by more than joints do is
-    cut down to that.
+    Attributes:
+        points: (M, 2) float64.
+        side: (M,) intp, 0 to 9: a finger's side towards the thumb is even, towards the little finger odd.
+        starts, ends: (10,) intp, first and last point of each side.
     """
-    body = SIDE_BODY
-    clip = LARGEST_LUMP * length_px
-    basis, side = SIDE_BASIS, side_px[body]
-    weights = np.ones(len(side))
-    fitted = side
+
+    points: NDArray[np.float64]
+    side: NDArray[np.intp]
+    starts: NDArray[np.intp]
+    ends: NDArray[np.intp]
+
+    def lateral(
+        self,
+        origins: NDArray[np.float64],
+        axes: NDArray[np.float64],
+        normals: NDArray[np.float64],
+        stations: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """(10, s) distances from each finger's axis at (5, s) stations; a hidden stretch is bridged straight."""
+        finger = self.side // 2
+        relative = self.points - origins[finger]
+        along = np.einsum("ij,ij->i", relative, axes[finger]) + _APART * self.side
+        across = np.einsum("ij,ij->i", relative, normals[finger])
+        # A side may run back a little (nails, the web): only points that go further down than all before are kept.
+        forward = np.maximum.accumulate(along)
+        keep = np.ones(len(along), dtype=np.bool_)
+        np.greater(along[1:], forward[:-1], out=keep[1:])
+        wanted = stations[_FINGER_OF_SIDE] + _APART * _SIDES[:, None]
+        np.clip(wanted, along[self.starts][:, None], forward[self.ends][:, None], out=wanted)
+        return np.asarray(np.interp(wanted.ravel(), along[keep], across[keep]).reshape(wanted.shape), np.float64)
+
+
+def measure(contour: Contour, marks: Landmarks) -> HandShape | QualityReason:
+    """Fits each axis to the midline between both sides and takes the widths across it.
+
+    A finger whose sides make no sense is a reason, never a wrong number.
+    """
+    points = contour.points
+    limits = _limits(points, marks)
+    tips = points[list(marks.tips)]
+    apart = limits - tips[:, None]
+    reaches = np.sqrt((apart**2).sum(axis=2)).max(axis=1)
+    if (reaches[1:] < 0.5 * marks.palm_radius_px).any():
+        return QualityReason.FINGERS_CLOSED
+    sides = _sides(contour, marks, reaches)
+    if sides is None:
+        return QualityReason.FINGERS_CLOSED
+    cap_reach = round(CAP_REACH * float(reaches.max()))
+    caps = points.take(np.array(marks.tips)[:, None] + np.arange(-cap_reach, cap_reach + 1), axis=0, mode="wrap")
+    sign = 1.0 if marks.step > 0 else -1.0
+
+    def crosswise(axes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The axes turned by a quarter towards the thumb's side, whichever hand it is."""
+        return np.stack([-sign * axes[:, 1], sign * axes[:, 0]], axis=1)
+
+    def to_the_tips(origins: NDArray[np.float64], axes: NDArray[np.float64]) -> NDArray[np.float64]:
+        beyond = np.einsum("fj,fj->f", origins, axes) - np.einsum("fkj,fj->fk", caps, axes).min(axis=1)
+        return np.asarray(origins - axes * beyond[:, None], dtype=np.float64)
+
+    origins, axes = tips, _first_axes(sides, tips, limits, reaches)
+    for _ in range(AXIS_ITERATIONS):
+        normals = crosswise(axes)
+        origins = to_the_tips(origins, axes)
+        length = np.einsum("flj,fj->fl", limits - origins[:, None], axes).mean(axis=1)
+        if length.min() < LEAST_LENGTH_PX:
+            return QualityReason.IMPLAUSIBLE_MEASUREMENT
+        across = sides.lateral(origins, axes, normals, length[:, None] * _AXIS_STATIONS)
+        line = 0.5 * (across[0::2] + across[1::2]) @ _STRAIGHT
+        origins = origins + line[:, :1] * normals
+        axes = axes + (line[:, 1] / length)[:, None] * normals
+        axes = axes / np.sqrt((axes**2).sum(axis=1))[:, None]
+    normals = crosswise(axes)
+    origins = to_the_tips(origins, axes)
+    lengths = np.einsum("flj,fj->fl", limits - origins[:, None], axes)
+    if lengths.min() < LEAST_LENGTH_PX:
+        return QualityReason.IMPLAUSIBLE_MEASUREMENT
+    length = lengths.mean(axis=1)
+    across = _freed_from_lumps(
+        sides.lateral(origins, axes, normals, length[:, None] * SIDE_GRID), length[_FINGER_OF_SIDE]
+    )
+    widths = (across[0::2] - across[1::2]) @ _TO_WIDTHS
+    if widths.min() < 1.0 or np.abs(np.diff(np.log(widths[:, 1:]), axis=1)).max() > LARGEST_STEP:
+        return QualityReason.IMPLAUSIBLE_MEASUREMENT
+    bends = 0.5 * (across[0::2] + across[1::2]) @ _TO_BENDS
+    valleys = np.array([_deepest(points, marks, axes, at) for at in range(4)])
+    return HandShape(origins, axes, lengths, widths, bends, valleys, marks.mirrored)
+
+
+def _limits(points: NDArray[np.float64], marks: Landmarks) -> NDArray[np.float64]:
+    """(5, 2, 2) float64: the valley on each finger's thumb side and little side; twice the same where there is one."""
+    # The thumb's valley does not limit the index: it lies far below its base.
+    v = marks.valleys
+    pairs = np.array([[v[0], v[0]], [v[1], v[1]], [v[1], v[2]], [v[2], v[3]], [v[3], v[3]]])
+    return np.asarray(points[pairs], dtype=np.float64)
+
+
+def _sides(contour: Contour, marks: Landmarks, reaches: NDArray[np.float64]) -> _Sides | None:
+    """Every finger's two sides; None where hardly anything of one is seen."""
+    count = len(contour.points)
+    positions: list[NDArray[np.intp]] = []
+    for finger in Finger:
+        tip = marks.tips[finger]
+        before = marks.valleys[finger - 1] if finger >= Finger.MIDDLE else None
+        after = marks.valleys[finger] if finger <= Finger.RING else None
+        for end, step in ((before, -marks.step), (after, marks.step)):
+            arc = round(1.25 * float(reaches[finger])) if end is None else _arc(end, tip, step, count)
+            positions.append(np.arange(tip, tip + step * arc, SIDE_STEP * step))
+    side = np.repeat(_SIDES, [len(one) for one in positions])
+    at = np.concatenate(positions) % count
+    hidden = contour.hidden[at]
+    if hidden.any():
+        side, at = side[~hidden], at[~hidden]
+    counts = np.bincount(side, minlength=10)
+    if counts.min() < FEWEST_SIDE_POINTS:
+        return None
+    ends = np.cumsum(counts) - 1
+    return _Sides(contour.points[at], side, ends - counts + 1, ends)
+
+
+def _first_axes(
+    sides: _Sides, tips: NDArray[np.float64], limits: NDArray[np.float64], reaches: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Unit vectors from each tip to about the middle of the finger's base."""
+    bases = limits.mean(axis=1)
+    # Where one valley is far away or none, the point of that side as far from the tip as the valley on the other side.
+    for finger, side in ((Finger.THUMB, 0), (Finger.INDEX, 2), (Finger.LITTLE, 9)):
+        one = sides.points[sides.starts[side] : sides.ends[side] + 1]
+        apart = one - tips[finger]
+        distance = np.sqrt((apart**2).sum(axis=1))
+        bases[finger] = (limits[finger, 0] + one[int(np.argmin(np.abs(distance - reaches[finger])))]) / 2.0
+    axes = bases - tips
+    return np.asarray(axes / np.maximum(np.sqrt((axes**2).sum(axis=1)), 1e-9)[:, None], dtype=np.float64)
+
+
+def _freed_from_lumps(sides_px: NDArray[np.float64], lengths_px: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(10, 81) sides on ``SIDE_GRID`` whose lumps and notches are clipped: rings, long nails, a peg of no colour.
+
+    A smooth line is fitted to each that hardly heeds outliers (Tukey's weights); what departs from it by more than
+    joints do is cut down to that.
+    """
+    clip = LARGEST_LUMP * lengths_px[:, None]
+    body = sides_px[:, SIDE_BODY]
+    weights = np.ones_like(body)
+    fitted = body
+    terms = SIDE_BASIS.shape[1]
     for _ in range(LUMP_ITERATIONS):
-        weighted = basis * weights[:, None]
-        fitted = basis @ np.linalg.solve(weighted.T @ basis, weighted.T @ side)
-        weights = np.maximum(1.0 - ((side - fitted) / (3.0 * clip)) ** 2, 1e-3) ** 2
-    freed = side_px.copy()
-    freed[body] = fitted + np.clip(side - fitted, -clip, clip)
+        products = (weights @ _SIDE_PRODUCTS).reshape(-1, terms, terms)
+        fitted = np.linalg.solve(products, ((weights * body) @ SIDE_BASIS)[:, :, None])[:, :, 0] @ SIDE_BASIS.T
+        weights = np.maximum(1.0 - ((body - fitted) / (3.0 * clip)) ** 2, 1e-3) ** 2
+    freed = sides_px.copy()
+    freed[:, SIDE_BODY] = fitted + np.clip(body - fitted, -clip, clip)
     return freed
-
-
-def _normal_sign(marks: Landmarks) -> float:
-    """Turns the axis by a quarter towards the thumb's side, whichever hand it is."""
-    return 1.0 if marks.step > 0 else -1.0
 
 
 def _arc(end: int, start: int, step: int, count: int) -> int:
@@ -201,34 +309,13 @@ def _arc(end: int, start: int, step: int, count: int) -> int:
     return ((end - start) * step) % count + 1
 
 
-def _opposite(side: NDArray[np.float64], tip: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
-    """The point of a side as far from the tip as the valley on the other side."""
-    distance = np.hypot(*(side - tip).T)
-    return np.asarray(side[int(np.argmin(np.abs(distance - reach)))], dtype=np.float64)
-
-
-def _lateral(
-    side: NDArray[np.float64],
-    origin: NDArray[np.float64],
-    axis: NDArray[np.float64],
-    normal: NDArray[np.float64],
-    stations: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Distance of a side from the axis at each station; hidden stretches are bridged by a straight line."""
-    relative = side - origin
-    along, across = relative @ axis, relative @ normal
-    # A side may run back a little (nails, the web): only points that go further down than all before are kept.
-    forward = np.maximum.accumulate(along)
-    keep = np.concatenate([[True], along[1:] > forward[:-1]])
-    return np.asarray(np.interp(stations, along[keep], across[keep]), dtype=np.float64)
-
-
-def _deepest(points: NDArray[np.float64], marks: Landmarks, fingers: list[FingerShape], at: int) -> NDArray[np.float64]:
-    """A valley's bottom, seen along the bisector of its two fingers; the mean of the last pixels."""
-    bisector = fingers[at].axis + fingers[at + 1].axis
-    bisector = bisector / max(float(np.hypot(*bisector)), 1e-9)
+def _deepest(points: NDArray[np.float64], marks: Landmarks, axes: NDArray[np.float64], at: int) -> NDArray[np.float64]:
+    """A valley's bottom, seen along the bisector of its two fingers; the mean of the last pixel."""
+    bisector = axes[at] + axes[at + 1]
     count = len(points)
     span = _arc(marks.tips[at + 1], marks.tips[at], marks.step, count)
-    between = points[(marks.tips[at] + marks.step * np.arange(span)) % count]
-    depth = between @ bisector
-    return np.asarray(between[depth > depth.max() - 2.0].mean(axis=0), dtype=np.float64)
+    between = points.take(
+        np.arange(marks.tips[at], marks.tips[at] + marks.step * span, marks.step), axis=0, mode="wrap"
+    )
+    depth = between @ (bisector / max(float(np.hypot(bisector[0], bisector[1])), 1e-9))
+    return np.asarray(between[depth > depth.max() - 1.0].mean(axis=0), dtype=np.float64)

@@ -22,9 +22,10 @@ def with_whole_fingertips(
     image: NDArray[np.uint8], silhouette: Silhouette, contour: Contour, landmarks: Landmarks
 ) -> Silhouette:
     """Extends the mask beyond each tip over what is darker than the paper; the tips' outline is then the mask's."""
-    green = np.asarray(cv2.GaussianBlur(image[:, :, 1], (5, 5), 1.2), dtype=np.uint8)
-    outside = green[silhouette.mask == 0]
-    inside = green[silhouette.mask > 0]
+    green = np.asarray(cv2.GaussianBlur(image[:, :, 1], (3, 3), 0.53), dtype=np.uint8)
+    mask = silhouette.mask()
+    outside = green[mask == 0]
+    inside = green[mask > 0]
     if not len(outside) or not len(inside):
         return silhouette
     paper, skin = float(np.median(outside)), float(np.median(inside))
@@ -43,11 +44,9 @@ def with_whole_fingertips(
         cv2.fillConvexPoly(near, corners, 255)
     level = paper - NAIL_SHARE * (paper - skin)
     dark = cv2.threshold(green, level, 255, cv2.THRESH_BINARY_INV)[1]
-    added = cv2.bitwise_or(silhouette.mask, cv2.bitwise_and(near, dark))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (25, 25))
+    added = cv2.bitwise_or(mask, cv2.bitwise_and(near, dark))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (13, 13))
     smooth = cv2.morphologyEx(cv2.morphologyEx(added, cv2.MORPH_CLOSE, disc), cv2.MORPH_OPEN, disc)
-    added = cv2.bitwise_or(silhouette.mask, cv2.bitwise_and(near, smooth))
+    added = cv2.bitwise_or(mask, cv2.bitwise_and(near, smooth))
     pieces, _ = cv2.findContours(added, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    mask = np.zeros(green.shape, dtype=np.uint8)
-    cv2.drawContours(mask, [max(pieces, key=cv2.contourArea)], -1, 255, cv2.FILLED)
-    return replace(silhouette, mask=mask)
+    return replace(silhouette, outline=np.asarray(max(pieces, key=cv2.contourArea), dtype=np.int32))

@@ -17,30 +17,41 @@ FOREIGN_BGR = (255, 0, 255)
 WIDTH_BGR = (0, 200, 255)
 VALLEY_BGR = (0, 0, 255)
 DIMMED = 0.6
+# The picture is drawn this many times as large as the hand is measured at.
+LARGER = 2
 
 
 def draw_overlay(image: NDArray[np.uint8], platen: Platen) -> tuple[NDArray[np.uint8], QualityReason | None]:
-    """The dimmed picture at the working size with the measurements on it, and the reason where there are none."""
+    """The dimmed picture at twice the working size with the measurements on it, and the reason where there are none."""
     picture = at_working_size(image)
+    height, width = picture.shape[:2]
     seen = shape_in(picture, platen)
     for lump_px in SECOND_LOOKS_PX:
         if isinstance(seen, Seen) or seen not in WORTH_A_SECOND_LOOK:
             break
         again = shape_in(picture, platen, lump_px=lump_px)
         seen = again if isinstance(again, Seen) else seen
-    drawn = (picture * DIMMED).astype(np.uint8)
+    whole = cv2.resize(image, (LARGER * width, LARGER * height), interpolation=cv2.INTER_AREA)
+    drawn = np.asarray(whole if whole.ndim == 3 else cv2.cvtColor(whole, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
+    drawn = (drawn * DIMMED).astype(np.uint8)
     if not isinstance(seen, Seen):
         return drawn, seen
     if seen.silhouette.foreign is not None:
-        drawn[seen.silhouette.foreign > 0] = FOREIGN_BGR
-    cv2.polylines(drawn, [np.rint(seen.contour.points).astype(np.int32)], True, OUTLINE_BGR, 2, cv2.LINE_AA)
-    for x, y in np.rint(seen.contour.points[seen.contour.hidden]).astype(int):
+        foreign = cv2.resize(seen.silhouette.foreign, drawn.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        drawn[foreign > 0] = FOREIGN_BGR
+    cv2.polylines(drawn, [_enlarged(seen.contour.points)], True, OUTLINE_BGR, 2, cv2.LINE_AA)
+    for x, y in _enlarged(seen.contour.points[seen.contour.hidden]):
         cv2.circle(drawn, (int(x), int(y)), 1, HIDDEN_BGR, cv2.FILLED)
     for finger in seen.shape.fingers:
         _draw_finger(drawn, finger, 1.0 if seen.features.mirrored else -1.0)
-    for x, y in np.rint(seen.shape.valleys_px).astype(int):
+    for x, y in _enlarged(seen.shape.valleys_px):
         cv2.circle(drawn, (int(x), int(y)), 6, VALLEY_BGR, 2)
     return drawn, None
+
+
+def _enlarged(points_px: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Points of the working size in the larger picture."""
+    return np.asarray(np.rint(LARGER * points_px + (LARGER - 1) / 2), dtype=np.int32)
 
 
 def _draw_finger(drawn: NDArray[np.uint8], finger: FingerShape, sign: float) -> None:
@@ -49,5 +60,5 @@ def _draw_finger(drawn: NDArray[np.uint8], finger: FingerShape, sign: float) -> 
     for station, width in zip(WIDTH_STATIONS, finger.widths_px, strict=True):
         bend = float(np.interp(station, BEND_STATIONS, finger.bends_px))
         middle = finger.tip_px + finger.axis * station * finger.length_px + normal * bend
-        ends = [np.rint(middle + side * normal * width / 2.0).astype(int) for side in (1.0, -1.0)]
+        ends = [_enlarged(middle + side * normal * width / 2.0) for side in (1.0, -1.0)]
         cv2.line(drawn, (int(ends[0][0]), int(ends[0][1])), (int(ends[1][0]), int(ends[1][1])), WIDTH_BGR, 1)

@@ -9,12 +9,12 @@ import numpy as np
 
 from hand_geometry.contour import Contour
 from hand_geometry.landmarks import Landmarks
-from hand_geometry.silhouette import Silhouette
+from hand_geometry.silhouette import COARSE, Silhouette
 
 # Five pegs stand on the platen; one may be hidden by the hand and one may have the colour of skin.
 FEWEST_PEGS = 3
-# A peg's size in px at the working size: smaller is a glint, larger is a sleeve.
-LEAST_PEG_AREA_PX2, LARGEST_PEG_AREA_PX2 = 120.0, 6000.0
+# A peg's size in px of the coarse grid: smaller is a glint, larger is a sleeve.
+LEAST_PEG_AREA_PX2, LARGEST_PEG_AREA_PX2 = 5.0, 375.0
 # Pegs stand between palm and fingertips, measured in radii of the palm from its centre; bracelets lie on the other
 # side.
 PEGS_BEYOND = 0.3
@@ -39,7 +39,7 @@ def posture_of(silhouette: Silhouette, contour: Contour, landmarks: Landmarks) -
     for piece in pieces:
         if not LEAST_PEG_AREA_PX2 <= cv2.contourArea(piece) <= LARGEST_PEG_AREA_PX2:
             continue
-        offset = piece.reshape(-1, 2).mean(axis=0) - landmarks.palm_px
+        offset = COARSE * piece.reshape(-1, 2).mean(axis=0) - landmarks.palm_px
         along = float(offset @ axis) / landmarks.palm_radius_px
         distance = float(np.hypot(*offset)) / landmarks.palm_radius_px
         pegs += along >= PEGS_BEYOND and distance <= PEGS_WITHIN

@@ -17,13 +17,13 @@ LIGHT_LEVEL_SHARE = 0.52
 # At a second look, nearer to the hand: a shadow between two fingers takes on half of their colour.
 SHADED_LEVEL_FACTOR = 1.2
 # A nail's free edge is as white as the paper, so that the rim of skin around a nail is open there by at most this much.
-NAIL_GAP_PX = 27
-LARGEST_NAIL_PX2 = 6000.0
+NAIL_GAP_PX = 13
+LARGEST_NAIL_PX2 = 1500.0
 
 
 def skin_on_white(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
     """The evidence for skin on white paper: how much redder than grey a pixel is, or how dark."""
-    smooth = cv2.GaussianBlur(image, (5, 5), 1.2)
+    smooth = cv2.GaussianBlur(image, (3, 3), 0.53)
     blue, green, red = cv2.split(smooth)
     from_blue = cv2.subtract(red, blue)
     from_green = cv2.convertScaleAbs(cv2.subtract(red, green), alpha=GREEN_WEIGHT)
@@ -36,17 +36,15 @@ def skin_on_white(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
 
 def with_nails(binary: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Adds pale nails: small holes in the hand, or what becomes one when the rim around it is closed."""
-    side = NAIL_GAP_PX // 2 | 1
-    small = cv2.resize(binary, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    small = cv2.threshold(small, 127, 255, cv2.THRESH_BINARY)[1]
-    closed = cv2.morphologyEx(small, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (NAIL_GAP_PX, NAIL_GAP_PX))
+    closed = cv2.morphologyEx(binary, cv2.MORPH_CLOSE, disc)
     contours, hierarchy = cv2.findContours(closed, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    nails = np.zeros(small.shape, dtype=np.uint8)
+    nails = np.zeros(binary.shape, dtype=np.uint8)
     for at, contour in enumerate(contours):
         is_hole = hierarchy is not None and hierarchy[0, at, 3] >= 0
-        if is_hole and 4.0 * cv2.contourArea(contour) <= LARGEST_NAIL_PX2:
+        if is_hole and cv2.contourArea(contour) <= LARGEST_NAIL_PX2:
             cv2.drawContours(nails, [contour], -1, 255, cv2.FILLED)
     # The closing made the hole smaller than the nail by half its width.
-    wider = cv2.bitwise_and(cv2.dilate(nails, np.ones((side, side), np.uint8)), cv2.bitwise_or(closed, nails))
-    full = cv2.resize(wider, (binary.shape[1], binary.shape[0]), interpolation=cv2.INTER_NEAREST)
-    return np.asarray(cv2.bitwise_or(binary, full), dtype=np.uint8)
+    grown = cv2.dilate(nails, np.ones((NAIL_GAP_PX, NAIL_GAP_PX), np.uint8))
+    wider = cv2.bitwise_and(grown, cv2.bitwise_or(closed, nails))
+    return np.asarray(cv2.bitwise_or(binary, wider), dtype=np.uint8)
