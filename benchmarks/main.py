@@ -16,6 +16,7 @@ from benchmarks.figures import Report, print_report
 from benchmarks.language import _
 from benchmarks.pass_benchmark import PassSettings, run_pass_benchmark
 from benchmarks.store_benchmark import StoreSettings, run_store_benchmark
+from benchmarks.sync_benchmark import SyncSettings, run_sync_benchmark
 from canteen.errors import CanteenError
 
 _TABLE_WIDTH = 118
@@ -41,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     store = commands.add_parser("store", help=_benchmarks()["store"])
     store.add_argument("--pupils", type=_pupils, default=StoreSettings().largest, help=_("élèves de la grande école"))
+    sync = commands.add_parser("sync", help=_benchmarks()["sync"])
+    sync.add_argument("--passes", type=_passes_sent, default=4_000, help=_("passages de l'arriéré"))
+    sync.add_argument("--largest", type=_ledger, default=1_000_000, help=_("passages du grand registre"))
     arguments = parser.parse_args(argv)
     if arguments.name == "list":
         for name, what in _benchmarks().items():
@@ -59,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace, bars: _Bars) -> Report:
+    if arguments.name == "sync":
+        return run_sync_benchmark(SyncSettings(passes=arguments.passes, largest=arguments.largest), bars)
     if arguments.name == "store":
         return run_store_benchmark(StoreSettings(largest=arguments.pupils), bars)
     return run_pass_benchmark(PassSettings(arguments.passes, arguments.starts, arguments.idle_seconds), bars)
@@ -69,6 +75,7 @@ def _benchmarks() -> dict[str, str]:
     return {
         "pass": _("du dernier chiffre ou de la carte à l'ouverture confirmée (90 s au plus)"),
         "store": _("le coffre des références : recherche, ouverture, effacement (60 s au plus)"),
+        "sync": _("du journal au registre durable, et sa lecture (90 s au plus)"),
     }
 
 
@@ -92,6 +99,14 @@ def _starts(text: str) -> int:
 
 def _pupils(text: str) -> int:
     return _between(int(text), 1_000, 100_000)
+
+
+def _passes_sent(text: str) -> int:
+    return _between(int(text), 400, 100_000)
+
+
+def _ledger(text: str) -> int:
+    return _between(int(text), 20_000, 10_000_000)
 
 
 def _seconds(text: str) -> float:

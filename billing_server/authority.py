@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -52,8 +53,10 @@ class Authority:
         """What devices and the broker trust; made on first use."""
         return _pem(self._load()[1])
 
-    def issue(self, device: str, untrusted_request: str) -> Issued:
-        """A client certificate for the key in a PEM request, in the name of `device` whatever the request says.
+    def issue(self, name: str, untrusted_request: str, hosts: Sequence[str] = ()) -> Issued:
+        """A certificate for the key in a PEM request, in the name of `name` whatever the request says.
+
+        It is a client's, or with `hosts` (names and addresses) a broker's.
 
         Raises:
             NotARequest: not a PKCS#10 request, not signed by its own key, or not a P-256 key.
@@ -69,13 +72,19 @@ class Authority:
         if not signed_by_its_key or not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
             raise NotARequest("a certificate request for a P-256 key is needed")
         own_key, own = self._load()
-        certificate = (
-            self._builder(_name(device), own.subject, DEVICE_LASTS)
+        builder = (
+            self._builder(_name(name), own.subject, DEVICE_LASTS)
             .public_key(key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-            .sign(own_key, hashes.SHA256())
+            .add_extension(
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH if hosts else ExtendedKeyUsageOID.CLIENT_AUTH]),
+                critical=False,
+            )
         )
+        if hosts:
+            certificate_hosts = x509.SubjectAlternativeName([_host(host) for host in hosts])
+            builder = builder.add_extension(certificate_hosts, critical=False)
+        certificate = builder.sign(own_key, hashes.SHA256())
         return Issued(_pem(certificate), f"{certificate.serial_number:x}", certificate.not_valid_after_utc)
 
     def write_revoked(self, serials: Iterable[tuple[str, datetime]]) -> None:
@@ -164,6 +173,13 @@ class Authority:
             .not_valid_before(now - _BACKDATED)
             .not_valid_after(now + lasts)
         )
+
+
+def _host(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _name(common_name: str) -> x509.Name:

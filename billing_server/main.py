@@ -221,3 +221,7 @@ def _refused(sentence: str) -> int:
 
 def _say(line: str, stream: TextIO | None = None) -> None:
     print(line, file=stream or sys.stdout, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
