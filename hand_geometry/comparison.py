@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import date
 
 from hand_geometry.acquisition import Features
-from hand_geometry.errors import FittedNumbersError
-from hand_geometry.fitted_numbers import numbers_for
-from hand_geometry.reference import Reference
+from hand_geometry.reference import Reference, numbers_of
 from hand_geometry.scoring import calibrated, raw_score
 
 
@@ -40,21 +39,26 @@ class Threshold:
 # A stranger who knows the pupil's code and tries with his own hand is let through once in a thousand times.
 DEFAULT_THRESHOLD = Threshold.at_false_match_rate(0.001)
 
-# Another platen or the other hand: nothing was compared, and nothing is further away.
+# Another platen, the other hand, or a mask that has ended: nothing was compared, and nothing is further away.
 NOT_COMPARABLE = ComparisonScore(math.inf)
 
 
-def compare(reference: Reference, probe: Features) -> ComparisonScore:
+def compare(reference: Reference, probe: Features, *, today: date | None = None) -> ComparisonScore:
     """Compares one probe with one reference (1:1; there is no search over all).
+
+    Args:
+        reference: As enrolled or adapted.
+        probe: What lies on the platen.
+        today: Needed where the reference has a mask that ends: past its last day, or without a date, nothing matches.
 
     Raises:
         FittedNumbersError: The reference was made with other numbers than those shipped; the pupil has to enroll again.
     """
     if probe.platen is not reference.platen or probe.mirrored is not reference.mirrored:
         return NOT_COMPARABLE
-    numbers = numbers_for(reference.posture, reference.platen)
-    if reference.numbers_identifier != numbers.identifier or len(reference.values) != numbers.dimensions:
-        raise FittedNumbersError("the reference was made with other fitted numbers")
+    if reference.mask.last_day is not None and (today is None or not reference.mask.in_force(today)):
+        return NOT_COMPARABLE
+    numbers = numbers_of(reference)
     raw = raw_score(numbers, reference.values, reference.sample_count, numbers.project(probe.values))
     return ComparisonScore(calibrated(numbers, raw))
 

@@ -66,6 +66,10 @@ class LabelledSet:
         centres = [self.values[self.subjects == one].mean(axis=0) for one in self.people]
         return np.asarray(np.mean(centres, axis=0), dtype=np.float64)
 
+    def only(self, compared: NDArray[np.bool_]) -> LabelledSet:
+        """Only these of the features."""
+        return LabelledSet(self.values[:, compared], self.subjects)
+
     def of(self, subjects: NDArray[np.str_]) -> LabelledSet:
         """Only the rows of these subjects."""
         chosen = np.isin(self.subjects, subjects)
@@ -155,3 +159,15 @@ def fit_numbers(
     quantiles = np.maximum.accumulate(quantiles + 1e-6 * np.arange(len(quantiles)))
     calibration = np.stack([quantiles, np.log10(CALIBRATION_RATES)], axis=1)
     return replace(fit_discriminant(own, other, recipe), calibration=calibration)
+
+
+def fit_masked(
+    own: Sequence[LabelledSet], other: Sequence[LabelledSet], recipe: Recipe, compared: NDArray[np.bool_]
+) -> FittedNumbers:
+    """As ``fit_numbers`` with only some of the features; the others have no weight in its projection."""
+    numbers = fit_numbers([one.only(compared) for one in own], [one.only(compared) for one in other], recipe)
+    projection = np.zeros((len(compared), numbers.dimensions))
+    projection[compared] = numbers.projection
+    mean = np.zeros(len(compared))
+    mean[compared] = numbers.mean
+    return replace(numbers, mean=mean, projection=projection)

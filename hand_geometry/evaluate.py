@@ -16,7 +16,16 @@ from hand_geometry.errors import FittedNumbersError, TrialsError
 from hand_geometry.fitted_numbers import NUMBERS_FILE
 from hand_geometry.image_decoding import decode_image
 from hand_geometry.language import LANGUAGES
-from hand_geometry.performance import FALSE_MATCH_RATES, equal_error_rate, false_non_match_rate, subject_bootstrap
+from hand_geometry.mask import NO_MASK
+from hand_geometry.masked_numbers import SUPPORTED_MASKS
+from hand_geometry.performance import (
+    FALSE_MATCH_RATES,
+    equal_error_rate,
+    false_non_match_rate,
+    matches_at,
+    rejects_at,
+    subject_bootstrap,
+)
 from hand_geometry.silhouette import Platen
 from hand_geometry.synthetic_hand import encode_png
 from hand_geometry.trials import Outcome, read_trials, run_trials, write_results
@@ -47,7 +56,12 @@ def _arguments() -> argparse.ArgumentParser:
     fit = commands.add_parser("fit", help="fit the shipped numbers anew from folders with an index.csv")
     fit.add_argument("--set", action="append", required=True, metavar="PLATEN=FOLDER", dest="sets")
     fit.add_argument("--mean", action="append", default=[], metavar="PLATEN=FOLDER", help="sets for their mean alone")
-    fit.add_argument("--out", type=Path, default=NUMBERS_FILE)
+    fit.add_argument("--out", type=Path, default=NUMBERS_FILE, help="the numbers for masks go beside it, as masked_…")
+    fit.add_argument("--no-masks", action="store_true", help="leave out the numbers for hands with fingers left out")
+
+    growth = commands.add_parser("growth", help="simulate a school year of growing children, with and without updates")
+    growth.add_argument("--children", type=int, default=600)
+    growth.add_argument("--seed", type=int, default=0)
 
     check = commands.add_parser("crossvalidate", help="fit on half of the subjects, measure on the other half")
     check.add_argument("folder", type=Path)
@@ -56,9 +70,7 @@ def _arguments() -> argparse.ArgumentParser:
     check.add_argument("--enrolled", type=int, default=3, help="enrolment pictures a subject")
     check.add_argument("--seeds", type=int, default=5, help="how many random halves")
 
-    report = commands.add_parser(
-        "report", help="ISO/IEC 19795-1 report of a folder with an index.csv, one HTML page"
-    )
+    report = commands.add_parser("report", help="ISO/IEC 19795-1 report of a folder with an index.csv, one HTML page")
     report.add_argument("folder", type=Path)
     report.add_argument("--out", type=Path, required=True, help="HTML to write; it names files, never shows a hand")
     report.add_argument("--platen", choices=platens, help="what the hands lie on; found by trying where not given")
@@ -66,6 +78,12 @@ def _arguments() -> argparse.ArgumentParser:
     report.add_argument("--enrolled", type=int, default=3, help="enrolment pictures a subject")
     report.add_argument("--seeds", type=int, default=5, help="how many random halves")
     report.add_argument("--language", choices=LANGUAGES, default=LANGUAGES[0])
+
+    masks = commands.add_parser("masks", help="what leaving fingers out costs, on people kept apart")
+    masks.add_argument("folder", type=Path)
+    masks.add_argument("--platen", choices=platens, default=Platen.DARK.value)
+    masks.add_argument("--support", action="append", default=[], metavar="PLATEN=FOLDER", help="sets of other people")
+    masks.add_argument("--seeds", type=int, default=2, help="how many random halves")
 
     show = commands.add_parser("show", help="draw what was measured over a picture, for a human to check")
     show.add_argument("image", type=Path)
@@ -109,11 +127,13 @@ def _sets(given: list[str]) -> list[AcquiredSet]:
 
 
 def _fit(arguments: argparse.Namespace) -> int:
-    from hand_geometry.fit import fit_and_save
+    from hand_geometry.fit import fit_and_save, fit_and_save_masked
 
     sets = _sets(arguments.sets)
     means = _sets(arguments.mean)
     fit_and_save(sets, arguments.out, means=means)
+    if not arguments.no_masks:
+        fit_and_save_masked(sets, arguments.out.with_name(f"masked_{arguments.out.name}"), means=means)
     for one in (*sets, *means):
         _say(f"{one.name}: {one.posture}, {len(one.images)} pictures, {one.failures} not measured")
     return EXIT_OK
@@ -132,6 +152,40 @@ def _crossvalidate(arguments: argparse.Namespace) -> int:
     for rate in FALSE_MATCH_RATES:
         estimate = subject_bootstrap(scores, partial(false_non_match_rate, false_match_rate=rate))
         _say(f"false non-match at {100 * rate:g} %   {estimate}")
+    return EXIT_OK
+
+
+def _masks(arguments: argparse.Namespace) -> int:
+    from hand_geometry.fit import acquire_set, cross_validate
+
+    measured, support = acquire_set(arguments.folder, Platen(arguments.platen)), _sets(arguments.support)
+    _say("left out          equal error   at the threshold of 0.1 %: rejected, strangers accepted")
+    for mask in (NO_MASK, *SUPPORTED_MASKS):
+        folds = cross_validate(measured, support, seeds=arguments.seeds, mask=mask)
+        left_out = "+".join(finger.name.lower() for finger in sorted(mask.left_out)) or "nothing"
+        equal, rejected, accepted = (
+            subject_bootstrap(folds, one, rounds=100).value
+            for one in (equal_error_rate, partial(rejects_at, threshold=-3.0), partial(matches_at, threshold=-3.0))
+        )
+        _say(f"{left_out:17s} {100 * equal:.2f} %        {100 * rejected:.2f} %  {100 * accepted:.2f} %")
+    return EXIT_OK
+
+
+def _growth(arguments: argparse.Namespace) -> int:
+    from hand_geometry.growth_simulation import simulate_school_year
+
+    _say("simulated school year, ages 11 to 15, three passes a week, first tries at one stranger in a thousand;")
+    _say("people and growth are drawn, so this is no accuracy")
+    for updates in (True, False):
+        year = simulate_school_year(arguments.children, updates=updates, seed=arguments.seed)
+        _say(f"{'with' if updates else 'without'} updates: {year.children} children, {year.passes} passes")
+        ratio = year.end / year.start if year.start else float("nan")
+        _say(f"  rejects, first and last four weeks  {100 * year.start:.2f} % {100 * year.end:.2f} % (x {ratio:.2f})")
+        _say(f"  updates a child {year.updates:.0f}, refused as beyond growth {100 * year.refused:.2f} %")
+        _say(f"  invited to enroll anew {100 * year.invited:.1f} % of the children")
+        first = f", {100 * year.invited_first:.0f} % of them invited before" if year.invited_first is not None else ""
+        _say(f"  rejected three times running {100 * year.rejected:.1f} %{first}")
+        _say(f"  strangers accepted in June {100 * year.stranger_rate:.3f} %")
     return EXIT_OK
 
 
@@ -159,7 +213,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
     arguments = _arguments().parse_args(argv)
     cv2.setNumThreads(1)
-    actions = {"compare": _compare, "fit": _fit, "crossvalidate": _crossvalidate, "show": _show, "report": _report}
+    actions = {
+        "compare": _compare,
+        "fit": _fit,
+        "crossvalidate": _crossvalidate,
+        "show": _show,
+        "report": _report,
+        "growth": _growth,
+        "masks": _masks,
+    }
     try:
         return actions[arguments.command](arguments)
     except (TrialsError, FittedNumbersError) as error:

@@ -13,14 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hand_geometry.acquisition import FailureToAcquire, Features
-from hand_geometry.discriminant import RECIPES, LabelledSet, fit_numbers
+from hand_geometry.discriminant import RECIPES, LabelledSet, fit_masked, fit_numbers
 from hand_geometry.errors import FittedNumbersError
 from hand_geometry.fitted_numbers import FittedNumbers, save_numbers
 from hand_geometry.image_set import LabelledImage, acquire_files, read_index
+from hand_geometry.mask import NO_MASK, Mask
+from hand_geometry.masked_numbers import SUPPORTED_MASKS, save_masked_numbers
 from hand_geometry.performance import TrialScores
 from hand_geometry.posture import Posture
 from hand_geometry.set_trials import trials_among
 from hand_geometry.silhouette import Platen
+
+# Fewer fingers tell less apart: what comes after these directions is noise and bytes.
+MASKED_DIMENSIONS = 36
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,36 @@ def fit_and_save(
             known = dict(numbers[one.posture].means)
             known[one.platen] = one.labelled().mean
             numbers[one.posture] = replace(numbers[one.posture], means=known)
+    save_numbers(out, numbers, _provenance(sets, means, numbers, when))
+    return numbers
+
+
+def fit_and_save_masked(
+    sets: Sequence[AcquiredSet], out: Path, *, means: Sequence[AcquiredSet] = (), when: datetime | None = None
+) -> dict[tuple[Posture, int], FittedNumbers]:
+    """Fits and calibrates numbers for every supported mask and posture, and writes them with their provenance."""
+    labelled = [(one.posture, one.labelled()) for one in sets]
+    numbers: dict[tuple[Posture, int], FittedNumbers] = {}
+    for posture in dict.fromkeys(found for found, _ in labelled):
+        own = [data for found, data in labelled if found is posture]
+        other = [data for found, data in labelled if found is not posture]
+        recipe = replace(RECIPES[posture], dimensions=MASKED_DIMENSIONS)
+        for mask in SUPPORTED_MASKS:
+            fitted = fit_masked(own, other, recipe, mask.compared())
+            known = {one.platen: one.labelled().mean * mask.compared() for one in means if one.posture is posture}
+            numbers[posture, mask.bits] = replace(fitted, means=known)
+    by_posture = {posture: fitted for (posture, _), fitted in numbers.items()}
+    save_masked_numbers(out, numbers, _provenance(sets, means, by_posture, when))
+    return numbers
+
+
+def _provenance(
+    sets: Sequence[AcquiredSet],
+    means: Sequence[AcquiredSet],
+    numbers: dict[Posture, FittedNumbers],
+    when: datetime | None,
+) -> dict[str, Any]:
+    """From which sets, of how many people and pictures, and when."""
     described = []
     for one in (*sets, *means):
         labelled = one.labelled()
@@ -101,18 +136,16 @@ def fit_and_save(
                 "used_for": "mean" if one in means else "fit",
             }
         )
-    provenance = {
+    return {
         "fitted_on": (when or datetime.now(UTC)).date().isoformat(),
         "sets": described,
         "recipes": {posture.value: asdict(RECIPES[posture]) for posture in numbers},
         "dimensions": {posture.value: fitted.dimensions for posture, fitted in numbers.items()},
     }
-    save_numbers(out, numbers, provenance)
-    return numbers
 
 
 def held_out_folds(
-    measured: AcquiredSet, support: Sequence[AcquiredSet] = (), *, seeds: int = 5
+    measured: AcquiredSet, support: Sequence[AcquiredSet] = (), *, seeds: int = 5, mask: Mask = NO_MASK
 ) -> Iterator[tuple[FittedNumbers, NDArray[np.str_]]]:
     """Numbers fitted on half of the subjects, with the other half: both ways, for several random halves.
 
@@ -127,14 +160,24 @@ def held_out_folds(
             def keep(one: AcquiredSet, data: LabelledSet, chosen: Any = fitted_on) -> LabelledSet:
                 return data.of(chosen) if one is measured else data
 
-            yield fit_postures([measured, *support], keep)[measured.posture], tested_on
+            if not mask.left_out:
+                yield fit_postures([measured, *support], keep)[measured.posture], tested_on
+                continue
+            other = [one.labelled() for one in support if one.posture is not measured.posture]
+            recipe = replace(RECIPES[measured.posture], dimensions=MASKED_DIMENSIONS)
+            yield fit_masked([keep(measured, measured.labelled())], other, recipe, mask.compared()), tested_on
 
 
 def cross_validate(
-    measured: AcquiredSet, support: Sequence[AcquiredSet] = (), *, enrolled: int = 3, seeds: int = 5
+    measured: AcquiredSet,
+    support: Sequence[AcquiredSet] = (),
+    *,
+    enrolled: int = 3,
+    seeds: int = 5,
+    mask: Mask = NO_MASK,
 ) -> list[TrialScores]:
     """The trials of ``set_trials`` on people kept apart from the fit, one fold after the other."""
     return [
         trials_among(measured.images, measured.acquired, numbers, people, enrolled)
-        for numbers, people in held_out_folds(measured, support, seeds=seeds)
+        for numbers, people in held_out_folds(measured, support, seeds=seeds, mask=mask)
     ]

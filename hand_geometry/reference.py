@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hand_geometry.acquisition import Features
-from hand_geometry.fitted_numbers import numbers_for
+from hand_geometry.errors import FittedNumbersError
+from hand_geometry.fitted_numbers import FittedNumbers
+from hand_geometry.mask import NO_MASK, Mask
+from hand_geometry.masked_numbers import numbers_under
 from hand_geometry.posture import Posture
 from hand_geometry.quality import QualityReason
 from hand_geometry.scoring import calibrated, raw_score
@@ -34,6 +37,7 @@ class Reference:
         mirrored: As in ``Features``.
         posture: Guided only if every sample was; it says which fitted numbers projected it.
         numbers_identifier: Which version of them.
+        mask: What is not compared, and until when this reference may be used.
     """
 
     values: NDArray[np.float64] = field(repr=False)
@@ -42,6 +46,19 @@ class Reference:
     mirrored: bool
     posture: Posture
     numbers_identifier: int
+    mask: Mask = NO_MASK
+
+
+def numbers_of(reference: Reference) -> FittedNumbers:
+    """The shipped numbers that project what is compared with this reference.
+
+    Raises:
+        FittedNumbersError: It was made with other numbers; the pupil has to enroll again.
+    """
+    numbers = numbers_under(reference.posture, reference.platen, reference.mask)
+    if reference.numbers_identifier != numbers.identifier or len(reference.values) != numbers.dimensions:
+        raise FittedNumbersError("the reference was made with other fitted numbers")
+    return numbers
 
 
 @dataclass(frozen=True)
@@ -52,8 +69,8 @@ class FailureToEnroll:
     odd_sample: int | None = None
 
 
-def make_reference(samples: Sequence[Features]) -> Reference | FailureToEnroll:
-    """Makes a reference of one or more samples; with more than one, they must agree."""
+def make_reference(samples: Sequence[Features], *, mask: Mask = NO_MASK) -> Reference | FailureToEnroll:
+    """Makes a reference of one or more samples; with more than one, they must agree where ``mask`` lets them."""
     if not samples:
         return FailureToEnroll(QualityReason.TOO_FEW_SAMPLES)
     first = samples[0]
@@ -65,7 +82,7 @@ def make_reference(samples: Sequence[Features]) -> Reference | FailureToEnroll:
         return FailureToEnroll(QualityReason.SAMPLES_DISAGREE, rare if len(samples) > 2 else None)
     guided = all(sample.posture is Posture.GUIDED for sample in samples)
     posture = Posture.GUIDED if guided else Posture.FREE
-    numbers = numbers_for(posture, first.platen)
+    numbers = numbers_under(posture, first.platen, mask)
     projected = np.stack([numbers.project(sample.values) for sample in samples])
     if len(samples) > 1:
         total = projected.sum(axis=0)
@@ -74,4 +91,6 @@ def make_reference(samples: Sequence[Features]) -> Reference | FailureToEnroll:
         if max(scores) > CONSISTENCY_LIMIT:
             odd = int(np.argmax(scores)) if len(samples) > 2 else None
             return FailureToEnroll(QualityReason.SAMPLES_DISAGREE, odd)
-    return Reference(projected.mean(axis=0), len(samples), first.platen, first.mirrored, posture, numbers.identifier)
+    return Reference(
+        projected.mean(axis=0), len(samples), first.platen, first.mirrored, posture, numbers.identifier, mask
+    )

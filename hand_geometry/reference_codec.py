@@ -3,24 +3,32 @@
 Version 1, big-endian: version (1), flags (1: bit 0 mirrored, bit 1 guided by pegs), platen (1), samples (1), identifier
 of the fitted numbers (4), number of values (1), then each value as a signed 16-bit number of 1/256 of the spread
 between two pictures of one hand.
+
+Version 2 is written only for a reference with a mask, so that a program that knows no masks refuses it instead of
+comparing wrongly: after the same nine bytes come the fingers left out (1: bit 0 the thumb) and the last day (2: days
+since 2000-01-01, 0: no end). What has no mask stays version 1, and old references are read as before.
 """
 
 from __future__ import annotations
 
 import struct
+from datetime import date, timedelta
 
 import numpy as np
 
 from hand_geometry.errors import ReferenceFormatError
+from hand_geometry.mask import MOST_LEFT_OUT, NO_MASK, Mask, fingers_of
 from hand_geometry.posture import Posture
 from hand_geometry.reference import Reference
 from hand_geometry.silhouette import Platen
 
-VERSION = 1
+VERSION, MASKED_VERSION = 1, 2
 LARGEST_REFERENCE_BYTES = 256
 # 1/256 of a standard deviation: nothing that a comparison could notice.
 QUANTUM = 1.0 / 256.0
 _HEADER = struct.Struct(">BBBBIB")
+_MASK = struct.Struct(">BH")
+_DAY_ZERO = date(2000, 1, 1)
 _PLATENS = (Platen.DARK, Platen.LIGHT, Platen.BACKLIT, Platen.SILHOUETTE)
 
 
@@ -28,14 +36,14 @@ def encode_reference(reference: Reference) -> bytes:
     """Writes a reference, quantised; at most 256 bytes."""
     quantised = np.clip(np.rint(reference.values / QUANTUM), -32768, 32767).astype(">i2")
     head = _HEADER.pack(
-        VERSION,
+        MASKED_VERSION if reference.mask.left_out else VERSION,
         int(reference.mirrored) | int(reference.posture is Posture.GUIDED) << 1,
         _PLATENS.index(reference.platen),
         min(reference.sample_count, 255),
         reference.numbers_identifier,
         len(quantised),
     )
-    encoded = head + quantised.tobytes()
+    encoded = head + _mask_bytes(reference.mask) + quantised.tobytes()
     if len(encoded) > LARGEST_REFERENCE_BYTES:
         raise ReferenceFormatError("the reference has too many values")
     return encoded
@@ -50,11 +58,32 @@ def decode_reference(untrusted_bytes: bytes) -> Reference:
     if not _HEADER.size <= len(untrusted_bytes) <= LARGEST_REFERENCE_BYTES:
         raise ReferenceFormatError("not the length of a reference")
     version, flags, platen, samples, identifier, count = _HEADER.unpack_from(untrusted_bytes)
-    if version != VERSION:
+    if version not in (VERSION, MASKED_VERSION):
         raise ReferenceFormatError("a version this program does not know")
-    body = untrusted_bytes[_HEADER.size :]
+    body, mask = untrusted_bytes[_HEADER.size :], NO_MASK
+    if version == MASKED_VERSION:
+        mask, body = _mask_of(body[: _MASK.size]), body[_MASK.size :]
     if flags > 3 or platen >= len(_PLATENS) or samples == 0 or count == 0 or len(body) != 2 * count:
         raise ReferenceFormatError("fields that no reference has")
     values = np.frombuffer(body, dtype=">i2").astype(np.float64) * QUANTUM
     posture = Posture.GUIDED if flags & 2 else Posture.FREE
-    return Reference(values, samples, _PLATENS[platen], bool(flags & 1), posture, identifier)
+    return Reference(values, samples, _PLATENS[platen], bool(flags & 1), posture, identifier, mask)
+
+
+def _mask_bytes(mask: Mask) -> bytes:
+    if not mask.left_out:
+        return b""
+    last = 0 if mask.last_day is None else (mask.last_day - _DAY_ZERO).days
+    if not 0 <= last <= 65535 or (mask.last_day is not None and last == 0):
+        raise ReferenceFormatError("a last day that cannot be written")
+    return _MASK.pack(mask.bits, last)
+
+
+def _mask_of(untrusted_bytes: bytes) -> Mask:
+    if len(untrusted_bytes) != _MASK.size:
+        raise ReferenceFormatError("a mask that is cut off")
+    bits, last = _MASK.unpack(untrusted_bytes)
+    fingers = fingers_of(bits)
+    if not fingers or bits > 31 or len(fingers) > MOST_LEFT_OUT:
+        raise ReferenceFormatError("a mask that no reference has")
+    return Mask(fingers, _DAY_ZERO + timedelta(days=last) if last else None)
