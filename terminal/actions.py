@@ -11,12 +11,13 @@ from canteen.credentials import CardNumber
 from canteen.errors import CanteenError
 from canteen.identifiers import new_pass_id
 from canteen.meal_pass import PassAbandoned, PassCompleted, PassDenied, PassGranted, PassMethod, PassUnresolved
-from firmware_bridge.devices import CommandOutcome
+from firmware_bridge.devices import CardRefusal, CommandOutcome
 from hand_geometry.quality import QualityReason
 from sync.errors import JournalUnavailable
 from templates_store.errors import StoreUnavailable
 from templates_store.store import StoredReference
 from terminal.devices import Devices, HandCapture
+from terminal.display.faces import PRESENT_AGAIN
 from terminal.identification import Finding, Identification
 from terminal.inbox import Inbox, Occurrence
 from terminal.pass_machine import DEADLINES_S, HAND_TRIES, Action, Event, PassAttempt, State
@@ -94,6 +95,13 @@ class Actions:
     def _take_card(self, attempt: PassAttempt, occurrence: Occurrence) -> PassAttempt:
         assert isinstance(occurrence.payload, CardNumber)  # noqa: S101 - says the type of a CARD's payload
         return replace(attempt, card=occurrence.payload, method=PassMethod.CARD)
+
+    def _take_refusal(self, attempt: PassAttempt, occurrence: Occurrence) -> PassAttempt:
+        assert isinstance(occurrence.payload, CardRefusal)  # noqa: S101 - says the type of a CARD_REFUSED's payload
+        refused = replace(attempt, card_refusal=occurrence.payload, method=PassMethod.CARD)
+        if occurrence.payload in PRESENT_AGAIN:
+            return refused  # nobody was denied anything: the card was too quick
+        return replace(refused, pass_id=new_pass_id(), reason=Reason.UNKNOWN_CARD)
 
     def _take_vouched(self, attempt: PassAttempt, occurrence: Occurrence) -> PassAttempt:
         assert isinstance(occurrence.payload, Vouching)  # noqa: S101 - says the type of a VOUCHED's payload

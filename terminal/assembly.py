@@ -19,9 +19,10 @@ from sync.signing import SigningKey, VerifyingKey
 from templates_store.encrypted_store import EncryptedStore
 from templates_store.key_source import FileKeySource
 from terminal.actions import Actions
+from terminal.card_settings import card_reading
 from terminal.checkup import Checkup
 from terminal.configuration import CameraSource, Configuration, RecordedCameraSource, SimulatedCameraSource
-from terminal.devices import Devices
+from terminal.devices import CardReaderDevice, Devices
 from terminal.display.server import ScreenServer
 from terminal.display.staff import StaffDoor, StaffPages
 from terminal.doctor import DoctorPage
@@ -59,6 +60,13 @@ class Lane:
     identification: Identification
     vouch_desk: VouchDesk
     checkup: Checkup
+
+    def start(self) -> None:
+        """Board and card reader begin to report; the hand reader gets ready while the board shakes hands."""
+        self.devices.board.start()
+        if self.devices.card_reader is not None:
+            self.devices.card_reader.start()
+        self.devices.hand_reader.warm_up()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +189,21 @@ def assemble(
         _camera(configuration.camera, clock.monotonic_s, production=configuration.production), clock.monotonic_s
     )
     closing.callback(hand_reader.close)
-    devices = Devices(configuration.device, clock, board, hand_reader, screen, journal, box, store)
+    cards = _card_reader(configuration, inbox)
+    if cards is not None:
+        closing.callback(cards.stop)
+    devices = Devices(
+        configuration.device,
+        clock,
+        board,
+        hand_reader,
+        screen,
+        journal,
+        box,
+        store,
+        cards,
+        configuration.card_reader is not None and configuration.card_reader.knows_chips_only,
+    )
     settings = LaneSettings(
         configuration.language,
         configuration.code_length,
@@ -196,6 +218,18 @@ def assemble(
     doctor.open(lane.checkup)
     closing.callback(lane.checkup.wait, CHECKUP_ENDS_S)  # before what it looks at is closed
     return lane
+
+
+def _card_reader(configuration: Configuration, inbox: Inbox) -> CardReaderDevice | None:
+    """The reader beside the board, where there is one."""
+    source = configuration.card_reader
+    if source is None:
+        return None
+    from firmware_bridge.pcsc_reader import PcscCardReader  # loads PC/SC's library
+
+    return PcscCardReader(
+        source.reader, card_reading(source), inbox.on_card_reader_event, production=configuration.production
+    )
 
 
 def _camera(source: CameraSource, monotonic: Callable[[], float], *, production: bool) -> CaptureDevice:

@@ -9,7 +9,6 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from canteen.errors import InvalidIdentifier
 from canteen.identifiers import DeviceId, parse_device_id
@@ -17,8 +16,10 @@ from canteen.operator_access import Operator
 from canteen.personal_code import CODE_DIGITS_MAX, CODE_DIGITS_MIN
 from sync.errors import MalformedMessage
 from sync.signing import VerifyingKey
+from terminal.card_settings import PcscReaderSource, read_card_reader
 from terminal.display.staff import StaffSettings
 from terminal.errors import ConfigurationRefused
+from terminal.toml_table import TomlTable
 
 STAFF_NAME_LONGEST = 60
 """A name stands in the journal as part of the reason, which has 200 characters."""
@@ -71,6 +72,8 @@ class Configuration:
     display_port: int
     passage_timeout_s: float
     staff: StaffSettings
+    card_reader: PcscReaderSource | None
+    """None where cards are read by the board alone."""
 
 
 def read_configuration(path: Path) -> Configuration:
@@ -86,7 +89,7 @@ def read_configuration(path: Path) -> Configuration:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationRefused(f"{path}: not TOML ({error})") from error
     try:
-        configuration = _read(_Table(untrusted, ""), path.parent)
+        configuration = _read(TomlTable(untrusted, ""), path.parent)
     except ConfigurationRefused as error:
         raise ConfigurationRefused(f"{path}: {error}") from error
     if configuration.staff.people and path.stat().st_mode & 0o077:
@@ -95,7 +98,7 @@ def read_configuration(path: Path) -> Configuration:
     return configuration
 
 
-def _read(top: _Table, folder: Path) -> Configuration:
+def _read(top: TomlTable, folder: Path) -> Configuration:
     storage, board = top.table("storage"), top.table("board")
     display, passage = top.table("display", {}), top.table("passage", {})
     configuration = Configuration(
@@ -118,86 +121,21 @@ def _read(top: _Table, folder: Path) -> Configuration:
         display_port=display.integer("port", 0, 65535, 8003),
         passage_timeout_s=float(passage.integer("timeout_s", 1, 20, 6)),
         staff=_staff(top.table("staff", {})),
+        card_reader=read_card_reader(top.table("card_reader", {}), folder),
     )
     for table in (top, storage, board, display, passage):
         table.refuse_unknown()
     return configuration
 
 
-class _Table:
-    """One table of the file; remembers what was asked for, so that a misspelt name is found."""
-
-    def __init__(self, untrusted: dict[str, Any], name: str) -> None:
-        self._untrusted, self._name = untrusted, name
-        self._asked: set[str] = set()
-
-    def table(self, name: str, default: dict[str, Any] | None = None) -> _Table:
-        self._asked.add(name)
-        value = self._untrusted.get(name, default)
-        if not isinstance(value, dict):
-            raise ConfigurationRefused(f"the table [{name}] is missing")
-        return _Table(value, name)
-
-    def tables(self, name: str) -> list[_Table]:
-        rows = self._value(name, [])
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise ConfigurationRefused(f"[[{self._name}.{name}]] is a list of tables")
-        return [_Table(row, f"{self._name}.{name}") for row in rows]
-
-    def text(self, name: str, default: str | None = None) -> str:
-        value = self._value(name, default)
-        if not isinstance(value, str) or not value:
-            raise ConfigurationRefused(f"{self._where(name)} is text in quotes")
-        return value
-
-    def path(self, name: str, folder: Path) -> Path:
-        return folder / self.text(name)
-
-    def flag(self, name: str, *, default: bool) -> bool:
-        value = self._value(name, default)
-        if not isinstance(value, bool):
-            raise ConfigurationRefused(f"{self._where(name)} is true or false")
-        return value
-
-    def integer(self, name: str, least: int, most: int, default: int) -> int:
-        value = self._value(name, default)
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise ConfigurationRefused(f"{self._where(name)} is a whole number from {least} to {most}")
-        return value
-
-    def one_of(self, name: str, values: tuple[str, ...], default: str | None = None) -> str:
-        value = self.text(name, default)
-        if value not in values:
-            raise ConfigurationRefused(f"{self._where(name)} is one of {', '.join(values)}")
-        return value
-
-    def raw(self, name: str) -> Any:
-        return self._value(name, None)
-
-    def refuse_unknown(self) -> None:
-        unknown = sorted(set(self._untrusted) - self._asked)
-        if unknown:
-            raise ConfigurationRefused(f"{self._where(unknown[0])} is no setting of a terminal")
-
-    def _value(self, name: str, default: Any) -> Any:
-        self._asked.add(name)
-        value = self._untrusted.get(name, default)
-        if value is None:
-            raise ConfigurationRefused(f"{self._where(name)} is missing")
-        return value
-
-    def _where(self, name: str) -> str:
-        return f"[{self._name}] {name}" if self._name else name
-
-
-def _device(top: _Table) -> DeviceId:
+def _device(top: TomlTable) -> DeviceId:
     try:
         return parse_device_id(top.text("device"))
     except InvalidIdentifier as error:
         raise ConfigurationRefused("device is a lower-case name such as terminal-1") from error
 
 
-def _server_key(trust: _Table) -> VerifyingKey:
+def _server_key(trust: TomlTable) -> VerifyingKey:
     try:
         key = VerifyingKey(base64.b64decode(trust.text("server_signing_key"), validate=True))
     except (binascii.Error, ValueError, MalformedMessage) as error:
@@ -206,7 +144,7 @@ def _server_key(trust: _Table) -> VerifyingKey:
     return key
 
 
-def _camera(table: _Table, folder: Path) -> CameraSource:
+def _camera(table: TomlTable, folder: Path) -> CameraSource:
     kind = table.one_of("kind", ("video", "simulated", "recorded"))
     source: CameraSource
     if kind == "video":
@@ -221,7 +159,7 @@ def _camera(table: _Table, folder: Path) -> CameraSource:
     return source
 
 
-def _staff(table: _Table) -> StaffSettings:
+def _staff(table: TomlTable) -> StaffSettings:
     """Who may vouch for a pupil: each `[[staff.person]]` is written by `canteen-terminal staff`."""
     quota = table.integer("daily_quota", 0, 10_000, 20)
     people = []
@@ -237,7 +175,7 @@ def _staff(table: _Table) -> StaffSettings:
     return StaffSettings(tuple(people), quota)
 
 
-def _loopback(display: _Table) -> str:
+def _loopback(display: TomlTable) -> str:
     """The screen is for the kiosk on this machine: the process with the secrets answers to no network."""
     host = display.text("host", "127.0.0.1")
     try:

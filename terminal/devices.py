@@ -107,6 +107,23 @@ class HandReader(Protocol):
     def close(self) -> None: ...
 
 
+class CardReaderDevice(Protocol):
+    """A card reader beside the board; what it reads arrives by the inbox."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether cards are read now."""
+        ...
+
+    def start(self) -> None:
+        """Begin to read and to report."""
+        ...
+
+    def stop(self) -> None:
+        """Stop reading."""
+        ...
+
+
 class Screen(Protocol):
     """The pupil's screen."""
 
@@ -129,3 +146,7 @@ class Devices:
     journal: PassJournal
     box: OrderBox
     store: TerminalStore
+    card_reader: CardReaderDevice | None = None
+    """None where the board reads the cards."""
+    cards_by_chip_alone: bool = False
+    """Whether anyone can copy a card: said wherever the terminal's state is said."""

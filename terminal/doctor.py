@@ -19,13 +19,14 @@ from starlette.routing import Route
 
 from terminal.checkup import Checkup
 from terminal.configuration import Configuration
+from terminal.devices import Devices
 from terminal.display.language import _, both
 from terminal.health import Check, Verdict, summed_up, told
 
 PATH = "/doctor"
 _ANSWER_S = 6.0
 """The camera may take a second to be silent, the store a moment; a terminal that needs longer does not serve either."""
-_BOARD_WITHIN_S = 1.5
+_DEVICES_WITHIN_S = 1.5
 _LONGEST_ANSWER = 1 << 20
 
 
@@ -88,13 +89,17 @@ def examine_idle(configuration: Configuration) -> dict[str, Any]:
 
     with ExitStack() as closing:
         lane = assemble(configuration, closing, settle=False)
-        lane.devices.board.start()
-        until_s = time.monotonic() + _BOARD_WITHIN_S
-        while not lane.devices.board.online and time.monotonic() < until_s:
+        lane.start()
+        until_s = time.monotonic() + _DEVICES_WITHIN_S
+        while not _all_answer(lane.devices) and time.monotonic() < until_s:
             time.sleep(0.02)
         report = lane.checkup.run_now().as_json()
     stopped = Check("program", Verdict.RISK, _("La borne ne tourne pas"))
     return {**report, "at_risk": ["program", *report["at_risk"]], "checks": [stopped.as_json(), *report["checks"]]}
+
+
+def _all_answer(devices: Devices) -> bool:
+    return devices.board.online and (devices.card_reader is None or devices.card_reader.ready)
 
 
 def said(report: dict[str, Any], language: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from canteen.clock import ClockTrust
 from canteen.errors import CanteenError
-from firmware_bridge.devices import LossReason
+from firmware_bridge.devices import LossReason, ReaderLossReason
 from terminal.devices import Devices, PlatenState
 from terminal.display.language import _, both, said_in
 from terminal.display.view import Words
@@ -262,6 +262,27 @@ def _board(sources: HealthSources, _now: datetime) -> Check:
 SHAKY_LINE = 10
 """Losses and interruptions since the start, beyond which somebody should look at the plugs."""
 
+_READER_LOSSES = {
+    ReaderLossReason.NO_SERVICE: _("Lecteur de cartes : le service pcscd ne répond pas"),
+    ReaderLossReason.NO_READER: _("Lecteur de cartes : il n’est pas branché"),
+    ReaderLossReason.STUCK: _("Lecteur de cartes : il ne répond plus ; le débrancher et le rebrancher"),
+}
+
+
+def _card_reader(sources: HealthSources, _now: datetime) -> Check:
+    reader, loss = sources.devices.card_reader, sources.inbox.card_reader_loss
+    if reader is None:
+        return Check("card-reader", Verdict.WELL, _("Les cartes sont lues par le boîtier"))
+    measured = {"loss": None if loss is None else loss.value, "by_chip_alone": sources.devices.cards_by_chip_alone}
+    if not reader.ready:
+        sentence = _("Lecteur de cartes : pas encore de réponse") if loss is None else _READER_LOSSES[loss]
+        return Check("card-reader", Verdict.RISK, sentence, measured)
+    if sources.devices.cards_by_chip_alone:
+        sentence = _("Lecteur de cartes : il lit, mais par le seul numéro de puce, que chacun peut copier")
+        return Check("card-reader", Verdict.WATCH, sentence, measured)
+    return Check("card-reader", Verdict.WELL, _("Lecteur de cartes : il lit"), measured)
+
+
 _PLATEN = {
     PlatenState.EMPTY: (Verdict.WELL, _("Lecteur de main : le plateau est vide et bien visible")),
     PlatenState.SOMETHING_LIES: (Verdict.WELL, _("Lecteur de main : quelque chose est posé sur le plateau")),
@@ -295,6 +316,7 @@ _CHECKS: tuple[tuple[str, _Look], ...] = (
     ("disk", _disk),
     ("camera", _camera),
     ("board", _board),
+    ("card-reader", _card_reader),
 )
 
 

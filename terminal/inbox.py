@@ -15,12 +15,18 @@ from firmware_bridge.devices import (
     BoardRecovered,
     CancelPressed,
     CardPresented,
+    CardReaderLost,
+    CardReaderRecovered,
+    CardRefusal,
+    CardRefused,
     CorrectionPressed,
     DigitPressed,
     EnterPressed,
     InputInterrupted,
     PassageAbandoned,
     PassageCompleted,
+    PcscReaderEvent,
+    ReaderLossReason,
     TamperDetected,
 )
 from terminal.devices import HandCapture
@@ -32,8 +38,8 @@ SAME_CARD_S = 1.5
 
 _log = logging.getLogger("canteen.terminal.inbox")
 
-Payload = str | CardNumber | HandCapture | Vouching | None
-"""A digit, a card, a hand, a word of staff, or why the board was lost."""
+Payload = str | CardNumber | CardRefusal | HandCapture | Vouching | None
+"""A digit, a card or why it gave no number, a hand, a word of staff, or why the board was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,8 @@ class Inbox:
         self._first: deque[Occurrence] = deque()
         self._last_card: tuple[CardNumber, float] | None = None
         self.board_seen = BoardSeen()
+        self.card_reader_loss: ReaderLossReason | None = None
+        """Why the reader beside the board reads nothing now; None where it does, or where there is none."""
         self.tampered = False
         """Whether the board's cover was opened since the start; staff see it on the screen."""
 
@@ -100,6 +108,18 @@ class Inbox:
                 elif isinstance(event, BoardRecovered):
                     self.board_seen = replace(self.board_seen, loss=None)
                 self.post(_PLAIN[type(event)])
+
+    def on_card_reader_event(self, event: PcscReaderEvent) -> None:
+        """What a reader beside the board reports, on its thread: a card is the same card, whichever way it came."""
+        match event:
+            case CardPresented(card):
+                self._take_card(card)
+            case CardRefused(reason):
+                self.post(Event.CARD_REFUSED, reason)
+            case CardReaderLost(loss):
+                self.card_reader_loss = loss
+            case CardReaderRecovered():
+                self.card_reader_loss = None
 
     def put_first(self, occurrences: list[Occurrence]) -> None:
         """Handle these, in their order, before anything that waits."""

@@ -71,7 +71,7 @@ def print_keys(configuration: Configuration) -> None:
 
 def see_doctor(configuration: Configuration, language: str, *, as_json: bool) -> int:
     """Say how the terminal is, whether it runs or not."""
-    logging.getLogger().setLevel(logging.ERROR)
+    logging.disable(logging.WARNING)  # the findings are the answer
     report = ask_running(configuration.display_host, configuration.display_port) or examine_idle(configuration)
     language = "en" if language == "en" else "fr"
     sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n" if as_json else said(report, language))
@@ -86,8 +86,7 @@ def run(configuration: Configuration) -> None:
         lane = assemble(configuration, closing)
         for asked_to_end in (signal.SIGTERM, signal.SIGINT):
             signal.signal(asked_to_end, lambda *_: lane.inbox.post(Event.STOPPING))
-        lane.devices.board.start()
-        lane.devices.hand_reader.warm_up()  # while the board shakes hands
+        lane.start()
         _log.info("the lane of %s runs", configuration.device)
         lane.runner.run()
         _log.info("the lane of %s ends", configuration.device)

@@ -17,6 +17,7 @@ from canteen.entitlements import EntitlementKind
 from canteen.identifiers import PassId, PupilId
 from canteen.meal_pass import PassMethod
 from canteen.serving_periods import ServiceMoment
+from firmware_bridge.devices import CardRefusal
 from terminal.vouching import Vouching
 
 HAND_TRIES = 3
@@ -50,6 +51,8 @@ class Event(StrEnum):
     ENTER = "enter"
     CANCEL = "cancel"
     CARD = "card"
+    CARD_REFUSED = "card-refused"
+    """A card was presented that gave no number."""
     VOUCHED = "vouched"
     """Staff ask for a pupil to be let through."""
     PASSAGE_COMPLETED = "passage-completed"
@@ -89,6 +92,7 @@ class Action(StrEnum):
     ASK_TO_RETYPE = "ask-to-retype"
     """Digits may have been lost on the line: void what was typed."""
     TAKE_CARD = "take-card"
+    TAKE_REFUSAL = "take-refusal"
     TAKE_VOUCHED = "take-vouched"
     DECIDE = "decide"
     """Reports HAND_NEEDED, ACCESS_GRANTED or ACCESS_DENIED."""
@@ -140,6 +144,7 @@ class PassAttempt:
     typed: str = field(default="", repr=False)
     retype: bool = False
     card: CardNumber | None = field(default=None, repr=False)
+    card_refusal: CardRefusal | None = None
     vouching: Vouching | None = None
     method: PassMethod = PassMethod.HAND
     decided_at: datetime | None = None
@@ -237,7 +242,7 @@ IGNORED: dict[State, frozenset[Event]] = {
     | _HAND
     | _LATE_WORD
     | (_REPORTED - {Event.HAND_NEEDED, Event.ACCESS_GRANTED, Event.ACCESS_DENIED})
-    | {Event.CARD, Event.VOUCHED, Event.INPUT_INTERRUPTED},
+    | {Event.CARD, Event.CARD_REFUSED, Event.VOUCHED, Event.INPUT_INTERRUPTED},
     # A digit too many must not undo a complete code: the correction key does.
     State.AWAITING_HAND: _PASSAGE | _REPORTED | _LATE_WORD | {Event.DIGIT, Event.ENTER, Event.INPUT_INTERRUPTED},
     State.COMPARING: _KEYPAD
@@ -245,7 +250,7 @@ IGNORED: dict[State, frozenset[Event]] = {
     | _HAND
     | _LATE_WORD
     | (_REPORTED - {Event.TRY_AGAIN, Event.ACCESS_GRANTED, Event.ACCESS_DENIED})
-    | {Event.CARD, Event.VOUCHED, Event.INPUT_INTERRUPTED},
+    | {Event.CARD, Event.CARD_REFUSED, Event.VOUCHED, Event.INPUT_INTERRUPTED},
     State.GUIDING: _PASSAGE | _HAND | _REPORTED | _LATE_WORD | {Event.DIGIT, Event.ENTER, Event.INPUT_INTERRUPTED},
     State.PASSAGE_OPEN: _HAND
     | _LATE_WORD
@@ -257,7 +262,7 @@ IGNORED: dict[State, frozenset[Event]] = {
     | _PASSAGE
     | _HAND
     | (_REPORTED - {Event.BACK_IN_SERVICE, Event.ACCESS_GRANTED, Event.ACCESS_DENIED, Event.JOURNAL_FAILED})
-    | {Event.CARD, Event.INPUT_INTERRUPTED, Event.LOCKED},
+    | {Event.CARD, Event.CARD_REFUSED, Event.INPUT_INTERRUPTED, Event.LOCKED},
 }
 """What is let pass, state by state; together with the table every pair is named."""
 
@@ -268,6 +273,8 @@ _TOO_SLOW = row(_S.SHOWING_DENIAL, _A.STOP_WATCHING, _A.GIVE_UP, _A.JOURNAL_DENI
 _TYPE = row(_S.TYPING_CODE, _A.BEGIN, _A.ADD_DIGIT, _A.SHOW)
 _CARD = row(_S.DECIDING, _A.BEGIN, _A.TAKE_CARD, _A.DECIDE)
 _CARD_INSTEAD = row(_S.DECIDING, _A.STOP_WATCHING, _A.BEGIN, _A.TAKE_CARD, _A.DECIDE)
+_REFUSED = row(_S.SHOWING_DENIAL, _A.BEGIN, _A.TAKE_REFUSAL, _A.JOURNAL_DENIAL, _A.SHOW)
+_REFUSED_INSTEAD = row(_S.SHOWING_DENIAL, _A.STOP_WATCHING, _A.BEGIN, _A.TAKE_REFUSAL, _A.JOURNAL_DENIAL, _A.SHOW)
 _VOUCH = row(_S.DECIDING, _A.BEGIN, _A.TAKE_VOUCHED, _A.DECIDE)
 _VOUCH_INSTEAD = row(_S.DECIDING, _A.STOP_WATCHING, _A.BEGIN, _A.TAKE_VOUCHED, _A.DECIDE)
 _REST = row(_S.IDLE, _A.FORGET, _A.SHOW)
@@ -286,6 +293,7 @@ _CHECK = row(_S.OUT_OF_SERVICE, _A.CHECK_HEALTH, _A.SHOW)
 TABLE: dict[tuple[State, Event], Row] = {
     (_S.IDLE,           _E.DIGIT):             _TYPE,
     (_S.IDLE,           _E.CARD):              _CARD,
+    (_S.IDLE,           _E.CARD_REFUSED):      _REFUSED,
     (_S.IDLE,           _E.VOUCHED):           _VOUCH,
     (_S.IDLE,           _E.BOARD_LOST):        _HALT,
     (_S.IDLE,           _E.FAULT):             _HALT,
@@ -299,6 +307,7 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.TYPING_CODE,    _E.CANCEL):            _REST,
     (_S.TYPING_CODE,    _E.DEADLINE):          _REST,
     (_S.TYPING_CODE,    _E.CARD):              _CARD,
+    (_S.TYPING_CODE,    _E.CARD_REFUSED):      _REFUSED,
     (_S.TYPING_CODE,    _E.VOUCHED):           _VOUCH,
     (_S.TYPING_CODE,    _E.BOARD_LOST):        _HALT,
     (_S.TYPING_CODE,    _E.FAULT):             _HALT,
@@ -315,6 +324,7 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.AWAITING_HAND,  _E.HAND_CAPTURED):     row(_S.COMPARING, _A.COMPARE),
     (_S.AWAITING_HAND,  _E.HAND_NOT_READ):     row(_S.COMPARING, _A.COUNT_TRY),
     (_S.AWAITING_HAND,  _E.CARD):              _CARD_INSTEAD,
+    (_S.AWAITING_HAND,  _E.CARD_REFUSED):      _REFUSED_INSTEAD,
     (_S.AWAITING_HAND,  _E.VOUCHED):           _VOUCH_INSTEAD,
     (_S.AWAITING_HAND,  _E.CORRECTION):        _REST_UNSEEN,
     (_S.AWAITING_HAND,  _E.CANCEL):            _REST_UNSEEN,
@@ -333,6 +343,7 @@ TABLE: dict[tuple[State, Event], Row] = {
 
     (_S.GUIDING,        _E.DEADLINE):          row(_S.AWAITING_HAND, _A.WATCH_FOR_HAND, _A.SHOW),
     (_S.GUIDING,        _E.CARD):              _CARD_INSTEAD,
+    (_S.GUIDING,        _E.CARD_REFUSED):      _REFUSED_INSTEAD,
     (_S.GUIDING,        _E.VOUCHED):           _VOUCH_INSTEAD,
     (_S.GUIDING,        _E.CORRECTION):        _REST_UNSEEN,
     (_S.GUIDING,        _E.CANCEL):            _REST_UNSEEN,
@@ -346,6 +357,7 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.PASSAGE_OPEN,   _E.DIGIT):             _KEEP,
     (_S.PASSAGE_OPEN,   _E.CORRECTION):        _KEEP,
     (_S.PASSAGE_OPEN,   _E.CARD):              _KEEP,
+    (_S.PASSAGE_OPEN,   _E.CARD_REFUSED):      _KEEP,
     (_S.PASSAGE_OPEN,   _E.VOUCHED):           _KEEP,
     (_S.PASSAGE_OPEN,   _E.INPUT_INTERRUPTED): row(_S.PASSAGE_OPEN, _A.DROP_KEPT),
     (_S.PASSAGE_OPEN,   _E.JOURNAL_FAILED):    row(_S.SHOWING_DENIAL, _A.SHOW),
@@ -360,6 +372,7 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.CLOSING,        _E.DIGIT):             _KEEP_CLOSING,
     (_S.CLOSING,        _E.CORRECTION):        _KEEP_CLOSING,
     (_S.CLOSING,        _E.CARD):              _KEEP_CLOSING,
+    (_S.CLOSING,        _E.CARD_REFUSED):      _KEEP_CLOSING,
     (_S.CLOSING,        _E.VOUCHED):           _KEEP_CLOSING,
     (_S.CLOSING,        _E.INPUT_INTERRUPTED): row(_S.CLOSING, _A.DROP_KEPT),
     (_S.CLOSING,        _E.DEADLINE):          _HALT_OPEN,
@@ -369,6 +382,7 @@ TABLE: dict[tuple[State, Event], Row] = {
 
     (_S.SHOWING_DENIAL, _E.DIGIT):             _TYPE,
     (_S.SHOWING_DENIAL, _E.CARD):              _CARD,
+    (_S.SHOWING_DENIAL, _E.CARD_REFUSED):      _REFUSED,
     (_S.SHOWING_DENIAL, _E.VOUCHED):           _VOUCH,
     (_S.SHOWING_DENIAL, _E.CORRECTION):        _REST,
     (_S.SHOWING_DENIAL, _E.CANCEL):            _REST,

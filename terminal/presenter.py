@@ -31,6 +31,8 @@ _SIGNALS = {
 }
 
 _BOARD_TEXT_LONGEST = 32
+CARD_READER = "card-reader"
+"""The name of its check."""
 
 
 class Presenter:
@@ -105,7 +107,10 @@ class Presenter:
 
     def _ill(self) -> tuple[str, ...]:
         latest = None if self.checkup is None else self.checkup.latest
-        return () if latest is None else latest.at_risk
+        ill = () if latest is None else latest.at_risk
+        if self._inbox.card_reader_loss is not None and CARD_READER not in ill:
+            return (*ill, CARD_READER)  # at once: pupils are presenting their cards to it
+        return ill
 
     def _read_status(self) -> LineStatus:
         """The foot line; what cannot be read is left as it was, the lane goes on."""
@@ -131,6 +136,7 @@ class Presenter:
             clock_trust=self._records.clock_trust(now).value,
             tampered=self._inbox.tampered,
             ill=self._ill(),
+            cards_read=self._inbox.card_reader_loss is None,
         )
 
 

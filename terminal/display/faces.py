@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from canteen.access_decision import Reason
 from canteen.meal_pass import PassMethod
+from firmware_bridge.devices import CardRefusal
 from hand_geometry.quality import QualityReason
 from terminal.display.language import _
 from terminal.display.view import LineStatus, Tone
@@ -30,6 +31,9 @@ class Face:
 
 
 _IDLE = Face(Tone.READY, "keypad", _("Tape ton code"), _("ou présente ta carte"), _("Code ou carte"))
+_IDLE_WITHOUT_CARDS = Face(
+    Tone.READY, "keypad", _("Tape ton code"), _("Cartes en panne : ton code, ou un adulte"), _("Tape ton code")
+)
 _CLOSED = Face(Tone.READY, "clock", _("C’est fermé pour l’instant"), _("Reviens à l’heure du repas"), _("Fermé"))
 _CLOSED_UNTIL = Face(Tone.READY, "clock", _("C’est fermé pour l’instant"), _("Ça ouvre à {when}"), _("Fermé"))
 _TYPING = Face(Tone.READY, "keypad", _("Tape ton code"), _("Erreur ? Touche ✱"), _("Tape ton code"))
@@ -86,6 +90,22 @@ GUIDANCE: dict[str | None, Face] = {
 _REPOSE = Face(Tone.ASK, "hand", _("Repose ta main"), _("Bien à plat, manche relevée, sans bague"), _("Repose ta main"))
 
 _TO_AN_ADULT = _("Va voir un adulte : il va t’aider")
+
+PRESENT_AGAIN = frozenset({CardRefusal.TORN_AWAY, CardRefusal.UNREADABLE, CardRefusal.SPOILED_SESSION})
+"""The card may be in order: it was taken away too soon, or noise spoiled what it said."""
+
+_CARD_AGAIN = Face(
+    Tone.DENIED, "card", _("Présente ta carte encore"), _("et garde-la posée un instant"), _("Carte : encore")
+)
+_NOT_THE_CARD = Face(
+    Tone.DENIED,
+    "card",
+    _("Ce n’est pas ta carte de cantine"),
+    _("Présente l’autre, ou va voir un adulte"),
+    _("Pas la bonne carte"),
+)
+_CARD_NOT_HERE = Face(Tone.DENIED, "adult", _("Cette carte ne marche pas ici"), _TO_AN_ADULT, _("Va voir un adulte"))
+_NOT_THE_CARD_FOR = frozenset({CardRefusal.NOT_DESFIRE, CardRefusal.RANDOM_UID, CardRefusal.OTHER_SCHOOL})
 
 DENIALS: dict[Reason, Face] = {
     Reason.UNKNOWN_CODE: Face(
@@ -173,7 +193,7 @@ def face_for(state: State, attempt: PassAttempt, *, status: LineStatus, fault: s
     match state:
         case State.IDLE:
             if status.serving_period is not None:
-                return _IDLE
+                return _IDLE if status.cards_read else _IDLE_WITHOUT_CARDS
             return _CLOSED if status.opens_at is None else _CLOSED_UNTIL
         case State.TYPING_CODE:
             return _RETYPE if attempt.retype else _TYPING
@@ -202,8 +222,16 @@ def tries_left(attempt: PassAttempt) -> int:
 
 
 def _denial_face(attempt: PassAttempt) -> Face:
+    if attempt.card_refusal is not None:
+        return replace(_card_face(attempt.card_refusal), staff_note=f"card:{attempt.card_refusal.value}")
     if attempt.abandoned and attempt.reason in (Reason.GRANTED, Reason.FORCED):
         return _ABANDONED
     if attempt.guidance == QualityReason.DEVICE_LOST:
         return _PAUSED_READER
     return DENIALS[attempt.reason or Reason.OUT_OF_SERVICE]
+
+
+def _card_face(refusal: CardRefusal) -> Face:
+    if refusal in PRESENT_AGAIN:
+        return _CARD_AGAIN
+    return _NOT_THE_CARD if refusal in _NOT_THE_CARD_FOR else _CARD_NOT_HERE

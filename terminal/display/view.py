@@ -51,6 +51,7 @@ class LineStatus:
     clock_trust: str = ""
     tampered: bool = False
     ill: tuple[str, ...] = ()
+    cards_read: bool = True
 
 
 @dataclass(frozen=True, slots=True)

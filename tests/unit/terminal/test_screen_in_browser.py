@@ -12,6 +12,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from canteen.access_decision import Reason
 from canteen.meal_pass import PassMethod
+from firmware_bridge.devices import CardRefusal
 from hand_geometry.quality import QualityReason
 from terminal.display.faces import DENIALS
 from terminal.display.server import ScreenServer
@@ -38,6 +39,7 @@ CASES: dict[str, tuple[State, PassAttempt]] = {
         for quality in QualityReason
     },
     "guiding-again": (State.GUIDING, PassAttempt(tries=2)),
+    **{f"card-{refusal.value}": (State.SHOWING_DENIAL, PassAttempt(card_refusal=refusal)) for refusal in CardRefusal},
     **{f"denied-{reason.value}": (State.SHOWING_DENIAL, PassAttempt(reason=reason)) for reason in DENIALS},
 }
 
