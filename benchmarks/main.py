@@ -7,12 +7,14 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from benchmarks.bench_terminal import PASSES_MOST
 from benchmarks.figures import Report, print_report
+from benchmarks.hand_benchmark import HandSettings, run_hand_benchmark
 from benchmarks.language import _
 from benchmarks.pass_benchmark import PassSettings, run_pass_benchmark
 from benchmarks.store_benchmark import StoreSettings, run_store_benchmark
@@ -42,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     store = commands.add_parser("store", help=_benchmarks()["store"])
     store.add_argument("--pupils", type=_pupils, default=StoreSettings().largest, help=_("élèves de la grande école"))
+    hand = commands.add_parser("hand", help=_benchmarks()["hand"])
+    hand.add_argument("--pictures", type=Path, help=_("dossier d'images 1600×1200 à la place de mains synthétiques"))
+    hand.add_argument("--mediapipe", metavar="PYTHON", help=_("un interpréteur Python qui a MediaPipe 0.10.14"))
     sync = commands.add_parser("sync", help=_benchmarks()["sync"])
     sync.add_argument("--passes", type=_passes_sent, default=4_000, help=_("passages de l'arriéré"))
     sync.add_argument("--largest", type=_ledger, default=1_000_000, help=_("passages du grand registre"))
@@ -65,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace, bars: _Bars) -> Report:
     if arguments.name == "sync":
         return run_sync_benchmark(SyncSettings(passes=arguments.passes, largest=arguments.largest), bars)
+    if arguments.name == "hand":
+        return run_hand_benchmark(HandSettings(folder=arguments.pictures, mediapipe=arguments.mediapipe), bars)
     if arguments.name == "store":
         return run_store_benchmark(StoreSettings(largest=arguments.pupils), bars)
     return run_pass_benchmark(PassSettings(arguments.passes, arguments.starts, arguments.idle_seconds), bars)
@@ -75,6 +82,7 @@ def _benchmarks() -> dict[str, str]:
     return {
         "pass": _("du dernier chiffre ou de la carte à l'ouverture confirmée (90 s au plus)"),
         "store": _("le coffre des références : recherche, ouverture, effacement (60 s au plus)"),
+        "hand": _("de l'image à la décision, face au plancher et à MediaPipe (60 s au plus)"),
         "sync": _("du journal au registre durable, et sa lecture (90 s au plus)"),
     }
 
