@@ -39,6 +39,8 @@ class AlarmKind(StrEnum):
     ORDER_REFUSED = "order-refused"
     DEVICE_RESTORED = "device-restored"
     """A device has forgotten orders that it had carried out: an old storage card was put back."""
+    SERVER_RESTORED = "server-restored"
+    """A device has done orders that are not here: an older backup of this server was put back."""
     RECEIPT_MISMATCH = "receipt-mismatch"
     PURGE_DUE_SOON = "purge-due-soon"
     PURGE_OVERDUE = "purge-overdue"

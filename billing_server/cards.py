@@ -66,6 +66,11 @@ class CardDesk:
         rows = session.scalars(select(Card).where(Card.blocked_at.is_(None)).order_by(Card.id))
         return [CardAssigned(PupilId(row.pupil), number) for row in rows if (number := self._number(row)) is not None]
 
+    def blocked_cards(self, session: Session) -> list[CardBlocked]:
+        """What a device is told that may have missed it."""
+        rows = session.scalars(select(Card).where(Card.blocked_at.is_not(None)).order_by(Card.id))
+        return [CardBlocked(number) for row in rows if (number := self._number(row)) is not None]
+
     def block(self, session: Session, card_id: int) -> None:
         """A card was lost or handed back: it opens nothing any more. Raises UnknownCard."""
         locked_devices(session)

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from billing_server.alarms import AlarmKind, raise_alarm
 from billing_server.cards import CardDesk
 from billing_server.errors import DeviceConflict
-from billing_server.models import Device, Holding
-from billing_server.orders import OrderDesk, has_forgotten, locked_device, locked_devices
+from billing_server.models import Device, Holding, OrderRow, Purge, PurgeHolder
+from billing_server.orders import OrderDesk, has_forgotten, locked_device, locked_devices, purge_order
 from billing_server.roster import PupilRegistry
 from billing_server.school import School
 from canteen.clock import Clock
@@ -20,6 +20,9 @@ from canteen.identifiers import DeviceId
 from sync.orders import DeviceEntry, DeviceRole, DevicesOrder, LeaseOrder
 from sync.sealing import SealingKey
 from sync.signing import VerifyingKey
+
+NUMBERS_LOST_MOST = 1_000_000
+"""How far a device's numbers may be ahead of ours; more is no backup but a lie."""
 
 RENEWED_EVERY = timedelta(days=1)
 """A lease of seven days then survives six days without a line, and a dead server is known within one."""
@@ -99,6 +102,9 @@ class DeviceDesk:
         now = self.clock.utc_now()
         device.last_contact = now
         device.said_entries, device.said_at = entries_up_to, now
+        if device.last_order < orders_up_to <= device.last_order + NUMBERS_LOST_MOST:
+            self._catch_up_with(session, device, orders_up_to)
+            return
         if not has_forgotten(session, name, orders_up_to):
             self._doubted.pop(name, None)
             return
@@ -111,6 +117,26 @@ class DeviceDesk:
         session.execute(delete(Holding).where(Holding.device == name))
         self.orders.restore(session, device, orders_up_to)
         self.tell_everything(session, device)
+
+    def _catch_up_with(self, session: Session, device: Device, orders_up_to: int) -> None:
+        """The device has orders that we do not know any more: number on after them, and say all that may be lost.
+
+        What we have made since under numbers that it has used would be taken for done; it is said again.
+        """
+        now = self.clock.utc_now()
+        raise_alarm(session, AlarmKind.SERVER_RESTORED, device.device, now, device=device.device)
+        for order in session.scalars(
+            select(OrderRow).where(OrderRow.device == device.device, OrderRow.answered_at.is_(None))
+        ):
+            order.wire, order.answered_at = None, now
+        device.last_order = orders_up_to
+        self.tell_everything(session, device)
+        for blocked in self.cards.blocked_cards(session):
+            self.orders.issue(session, device, blocked)
+        waiting = select(PurgeHolder).where(PurgeHolder.device == device.device, PurgeHolder.received_at.is_(None))
+        for holder in session.scalars(waiting):
+            purge = session.get_one(Purge, holder.purge)
+            holder.order_number = self.orders.issue(session, device, purge_order(purge))
 
     def renew_leases(self, session: Session) -> None:
         """Give every device whose lease is a day old a fresh one."""

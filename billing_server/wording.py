@@ -108,6 +108,7 @@ ALARMS = {
     AlarmKind.CARD_MOVED: N_("Une carte a changé d’élève"),
     AlarmKind.ORDER_REFUSED: N_("Un ordre a été refusé par l’appareil"),
     AlarmKind.DEVICE_RESTORED: N_("L’appareil a oublié des ordres déjà exécutés : ancienne carte mémoire ?"),
+    AlarmKind.SERVER_RESTORED: N_("L’appareil a reçu des ordres inconnus ici : ancienne sauvegarde du serveur ?"),
     AlarmKind.RECEIPT_MISMATCH: N_("Un reçu d’effacement ne correspond à aucune demande"),
     AlarmKind.PURGE_DUE_SOON: N_("Un effacement arrive à échéance"),
     AlarmKind.PURGE_OVERDUE: N_("Un effacement a dépassé son échéance"),
