@@ -108,11 +108,11 @@ def assemble(settings: Settings, clock: Clock | None = None) -> Services:
     signing_key = SigningKey.load_or_create(settings.keys.signing_key)
     opening_key = OpeningKey.load_or_create(settings.keys.sealing_key)
     vault = Vault.load_or_create(settings.keys.code_key)
-    school = School(settings.school_name, settings.policy.missing_entitlement)
+    school = School(settings.school_name, settings.policy.missing_entitlement, settings.policy.code_length)
     outlet, refusals, pulse = Outlet(), Refusals(clock), Pulse()
 
     orders = OrderDesk(signing_key, clock)
-    pupils = PupilRegistry(vault, orders, clock)
+    pupils = PupilRegistry(vault, orders, clock, settings.policy.code_length)
     cards = CardDesk(vault, orders, opening_key, clock)
     purges = PurgeDesk(orders, cards, clock, settings.policy.purge_deadline, settings.policy.lease)
     consents = ConsentDesk(purges, clock)

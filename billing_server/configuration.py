@@ -11,6 +11,7 @@ from typing import Any
 
 from billing_server.errors import ConfigurationRefused
 from canteen.access_decision import MissingEntitlement
+from canteen.personal_code import CODE_DIGITS_MAX, CODE_DIGITS_MIN
 
 LANGUAGES = ("fr", "en")
 UAI = re.compile(r"[0-9]{7}[A-Z]")
@@ -47,11 +48,14 @@ class Policy:
     Attributes:
         purge_deadline: how long holders have to erase; a week by the old AU-009's retention rule, still the usage.
         lease: how long references may be compared without a word from us.
+        code_length: digits of every personal code, chosen once: a terminal decides at the last one, so all have as
+            many. 5 serve 1,000 pupils with ten valid codes for each one given.
     """
 
     purge_deadline: timedelta = timedelta(days=7)
     lease: timedelta = timedelta(days=7)
     missing_entitlement: MissingEntitlement = MissingEntitlement.DENY
+    code_length: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,7 @@ class _Reader:
                 purge_deadline=timedelta(days=self._whole(policy, "purge_deadline_days", 7, 1, 31)),
                 lease=timedelta(days=self._whole(policy, "lease_days", 7, 1, 31)),
                 missing_entitlement=self._missing_entitlement(policy),
+                code_length=self._whole(policy, "code_length", 5, CODE_DIGITS_MIN, CODE_DIGITS_MAX),
             ),
             school=self._school(self._table("school", required=False)),
             authority=self._authority(),

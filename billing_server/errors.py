@@ -35,6 +35,10 @@ class CodeTaken(BillingError):
     """Another pupil has, or until their purge is complete had, this code."""
 
 
+class CodesExhausted(CodeTaken):
+    """So many of the school's codes are given that a code typed at random would often be somebody's."""
+
+
 class DeviceConflict(BillingError):
     """A device of this name is registered with other keys; nothing was changed."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from billing_server.errors import CodeTaken, UnknownPupil
+from billing_server.errors import CodesExhausted, CodeTaken, UnknownPupil
 from billing_server.models import PupilRow
 from billing_server.orders import OrderDesk, locked_devices
 from billing_server.vault import Vault
@@ -19,13 +19,11 @@ from canteen.consent import ConsentState
 from canteen.credentials import PersonalCode
 from canteen.entitlements import Entitlement
 from canteen.identifiers import PupilId, new_pupil_id
-from canteen.personal_code import CODE_DIGITS_MAX, check_digit
+from canteen.personal_code import check_digit
 from sync.orders import DeviceRole, Roster, RosterPupil, read_entitlement, write_entitlement
 
-_CODES_PER_PUPIL = 10
-"""At least ten valid codes for each one given: a code typed at random should rarely be anyone's."""
-
-_SHORTEST_CODE = 4
+_CODES_PER_PUPIL = 2
+"""At least two valid codes for each one given, or no more are given: ten are what a school should begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +51,30 @@ class PupilRegistry:
     vault: Vault
     orders: OrderDesk
     clock: Clock
+    code_length: int
 
     def add(self, session: Session, new_pupils: Sequence[NewPupil]) -> list[tuple[PupilId, PersonalCode]]:
         """Add pupils and tell every device; their identifiers and codes.
 
         Raises:
-            CodeTaken: a fixed code is, or lately was, somebody's; nothing may be kept then (roll back).
+            CodeTaken: a fixed code is, or lately was, somebody's, or is not as long as the school's; nothing may be
+                kept then (roll back).
+            CodesExhausted: the school's codes are too short for so many pupils.
         """
         locked_devices(session)  # one at a time: two who draw at once could draw the same code
         taken = set(session.scalars(select(PupilRow.code_lookup).where(PupilRow.code_lookup.is_not(None))))
-        length = code_length(len(taken) + len(new_pupils))
+        if (len(taken) + len(new_pupils)) * _CODES_PER_PUPIL > 10 ** (self.code_length - 1):
+            raise CodesExhausted(f"codes of {self.code_length} digits are too short for so many pupils")
         for_devices, added = [], []
         fixed = [pupil.code for pupil in new_pupils if pupil.code is not None]
         for code in fixed:
+            if len(code.digits) != self.code_length:
+                raise CodeTaken(f"the school's codes have {self.code_length} digits")
             if self._lookup(code) in taken:
                 raise CodeTaken("a code is taken")
             taken.add(self._lookup(code))
         for new in new_pupils:
-            code = new.code or self._draw(length, taken)
+            code = new.code or self._draw(taken)
             pupil = new_pupil_id()
             session.add(
                 PupilRow(
@@ -115,9 +119,10 @@ class PupilRegistry:
             return None
         return PersonalCode(self.vault.open(row.code_sealed, f"code:{row.pupil}"))
 
-    def _draw(self, length: int, taken: set[str | None]) -> PersonalCode:
+    def _draw(self, taken: set[str | None]) -> PersonalCode:
+        digits = self.code_length - 1
         while True:
-            prefix = str(secrets.randbelow(10 ** (length - 1))).zfill(length - 1)
+            prefix = str(secrets.randbelow(10**digits)).zfill(digits)
             code = PersonalCode(prefix + check_digit(prefix))
             lookup = self._lookup(code)
             if lookup not in taken:
@@ -140,14 +145,6 @@ class PupilRegistry:
         pupil: PupilId, identity: Identity, code: PersonalCode, entitlements: tuple[Entitlement, ...]
     ) -> RosterPupil:
         return RosterPupil(pupil, identity.first_name, identity.last_name, identity.class_name, code, entitlements)
-
-
-def code_length(pupils: int) -> int:
-    """How many digits codes need for `pupils` in all: 4 up to 100 pupils, 5 up to 1,000, and so on."""
-    length = _SHORTEST_CODE
-    while length < CODE_DIGITS_MAX and pupils * _CODES_PER_PUPIL > 10 ** (length - 1):
-        length += 1
-    return length
 
 
 def known_pupil(session: Session, pupil: str) -> PupilRow:

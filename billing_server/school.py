@@ -27,17 +27,19 @@ class School:
 
     name: str
     missing_entitlement: MissingEntitlement
+    code_length: int
 
     def calendar_order(self, session: Session) -> CalendarOrder:
         """What devices are told, as of now."""
         row = session.get(Setting, _CALENDAR)
         if row is None:
-            return CalendarOrder(self.name, USUAL_CALENDAR, self.missing_entitlement)
+            return CalendarOrder(self.name, USUAL_CALENDAR, self.missing_entitlement, self.code_length)
         stored = json.loads(row.value)
         return CalendarOrder(
             school_name=stored["school_name"],
             calendar=read_calendar(stored["calendar"]),
             missing_entitlement=MissingEntitlement(stored["missing_entitlement"]),
+            code_length=self.code_length,
         )
 
     def calendar(self, session: Session) -> ServingCalendar:

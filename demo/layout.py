@@ -192,6 +192,7 @@ port = {ports.billing}
 purge_deadline_days = 7
 lease_days = 7
 missing_entitlement = "deny"
+code_length = 4
 """
 
 

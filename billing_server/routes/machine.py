@@ -123,7 +123,10 @@ def change_calendar(asked: shapes.CalendarIn, services: TheServices, operator: T
     with services.database.writing() as session:
         present = services.school.calendar_order(session)
         order = CalendarOrder(
-            asked.school_name or present.school_name, calendar, missing or present.missing_entitlement
+            asked.school_name or present.school_name,
+            calendar,
+            missing or present.missing_entitlement,
+            present.code_length,
         )
         store_calendar_order(session, order)
         services.orders.issue_to_all(session, order)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,10 @@ from alembic.script import ScriptDirectory
 
 import billing_server
 from billing_server.database import SCHEMA, Database
-from billing_server.errors import CodeTaken, ConfigurationRefused, VaultBroken
+from billing_server.errors import CodesExhausted, CodeTaken, ConfigurationRefused, VaultBroken
 from billing_server.models import Base, PupilRow
 from billing_server.operators import OperatorBook
-from billing_server.roster import Identity, NewPupil, code_length
+from billing_server.roster import Identity, NewPupil
 from billing_server.vault import Vault
 from canteen.credentials import PersonalCode
 from canteen.personal_code import check_digit
@@ -118,9 +119,16 @@ def test_a_sealed_column_cannot_be_moved_to_another_row() -> None:
     assert "7585" not in repr(vault) + sealed.hex()
 
 
-def test_codes_stay_sparse() -> None:
-    """At least ten valid codes for each one given."""
-    assert [4, 4, 5, 5, 6, 7] == [code_length(n) for n in (1, 100, 101, 1000, 1001, 10_001)]
+def test_codes_stay_sparse_and_of_one_length(small_bench: LedgerBench) -> None:
+    """All of the school's codes have as many digits as the terminals wait for; too many pupils are refused."""
+    pupils = replace(small_bench.services.pupils, code_length=3)
+    someone = NewPupil(Identity("Zoé", "Nom", "5eB"), ())
+    with small_bench.services.database.writing() as session:
+        assert {3} == {len(code.digits) for _, code in pupils.add(session, [someone] * 40)}
+        with pytest.raises(CodesExhausted):
+            pupils.add(session, [someone] * 11)
+        with pytest.raises(CodeTaken):
+            pupils.add(session, [NewPupil(someone.identity, (), PersonalCode("5724"))])
 
 
 def test_codes_are_never_given_twice(small_bench: LedgerBench) -> None:
