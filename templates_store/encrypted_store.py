@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,10 @@ class _PupilToPut:
     code: bytes = field(repr=False)
 
 
+_SIGNED_EVERY = timedelta(minutes=1)
+"""A roster's orders are signed in one breath: the next second opinion a minute later says as much."""
+
+
 def running_time_s() -> float:
     """Seconds this machine has been on, asleep or not; no setting of the clock moves it."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -98,12 +102,6 @@ class EncryptedStore:
         self._keys = self._file.keys
         self._tended_at_s = running_s()
         self._take(self._read_lease())
-        try:
-            if self._lease.end is not None and self._lease.destroyed_because is None:
-                self._end_lease(self._lease)  # a power cut came in between
-        except StoreUnavailable:
-            self.close()
-            raise
 
     def close(self) -> None:
         self._file.close()
@@ -324,17 +322,12 @@ class EncryptedStore:
             self._keep_lease(fresh)
 
     def note_signed_time(self, signed_time: datetime, now: datetime) -> None:
-        """The server signed this instant, and we have verified it ourselves: the second opinion about the clock."""
         with self._file.lock:
-            self._keep_lease(self._lease.signed(signed_time, now))
-            self.tend(now)
+            known = self._lease.signed_time
+            if known is None or self._lease.suspended or signed_time - known >= _SIGNED_EVERY:
+                self._keep_lease(self._lease.signed(signed_time, now))
 
     def tend(self, now: datetime) -> LeaseStanding:
-        """Add up running time and do what the lease asks for: suspend, or destroy the references. Call it every minute.
-
-        Raises:
-            StoreUnavailable: call again; what has to be destroyed still is.
-        """
         with self._file.lock:
             ran_s = max(0.0, self._running_s() - self._tended_at_s)
             lease = self._lease.tended(now, ran_s)

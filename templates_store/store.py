@@ -12,6 +12,7 @@ from canteen.consent import Consent, ConsentState
 from canteen.credentials import CardNumber, PersonalCode
 from canteen.entitlements import Entitlement
 from canteen.identifiers import PupilId
+from templates_store.lease import LeaseStanding
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,12 @@ class TemplateStore(Protocol):
 
     def find_by_code(self, code: PersonalCode) -> PupilRecord | None: ...
 
+    def look_up(
+        self, code: PersonalCode, now: datetime
+    ) -> tuple[PupilRecord, StoredReference | ReferenceAbsence] | None:
+        """The pupil of a code with the reference to compare with: `find_by_code` and `reference` in one question."""
+        ...
+
     def code_of(self, pupil: PupilId) -> PersonalCode | None:
         """The pupil's code, decrypted; the station alone shows it (audited there)."""
         ...
@@ -130,6 +137,21 @@ class TemplateStore(Protocol):
         """Every reference may be compared until then; an earlier `until` than the present one changes nothing."""
         ...
 
+    def note_signed_time(self, signed_time: datetime, now: datetime) -> None:
+        """The server signed this instant, and the caller has verified it: the second opinion about the clock."""
+        ...
+
+    def tend(self, now: datetime) -> LeaseStanding:
+        """Add up running time and do what the lease asks for: suspend, or destroy the references.
+
+        A terminal calls it every minute, once no order waits: a fresh lease among them would go on in time. A station,
+        whose references are the originals, never calls it.
+
+        Raises:
+            StoreUnavailable: call again; what has to be destroyed still is.
+        """
+        ...
+
     @property
     def lease_until(self) -> datetime | None: ...
 
@@ -145,6 +167,11 @@ class TemplateStore(Protocol):
 
     def note_instant(self, instant: datetime) -> None:
         """Raise the high-water mark of time; an earlier instant changes nothing."""
+        ...
+
+    @property
+    def rolled_back(self) -> bool:
+        """Whether an older copy of the store was put back: no reference is compared until a fresh lease."""
         ...
 
     @property

@@ -24,7 +24,7 @@ from canteen.serving_periods import ServiceMoment, ServingCalendar
 from sync.errors import MalformedMessage
 from sync.orders import CalendarOrder, read_order
 from templates_store.errors import StoreUnavailable
-from templates_store.store import PupilRecord, ReferenceAbsence, TemplateStore
+from templates_store.store import PupilRecord, ReferenceAbsence, StoredReference, TemplateStore
 from terminal.served import Served
 from terminal.vouching import Vouching, VouchReason
 
@@ -70,12 +70,13 @@ class Identification:
     def by_code(self, digits: str, now: datetime, trust: ClockTrust) -> Finding:
         """What is known of a typed code, before any hand."""
         try:
-            record = self._store.find_by_code(PersonalCode(digits))
+            found = self._store.look_up(PersonalCode(digits), now)
         except InvalidPersonalCode:
-            record = None
-        if record is None:
+            found = None
+        if found is None:
             return self._decide(CredentialStatus.UNKNOWN_CODE, None, HandStatus.NO_REFERENCE, now, trust)
-        return self._decide(CredentialStatus.KNOWN_CODE, record, self._hand_before(record.pupil, now), now, trust)
+        record, held = found
+        return self._decide(CredentialStatus.KNOWN_CODE, record, _hand_before(held), now, trust)
 
     def by_card(self, card: CardNumber, now: datetime, trust: ClockTrust) -> Finding:
         """What is known of a card."""
@@ -108,12 +109,6 @@ class Identification:
         decision = AccessDecision(granted=not served, reason=Reason.ALREADY_SERVED if served else Reason.FORCED)
         charged_to = None if entitlement is None else entitlement.kind
         return Finding(decision, vouching.pupil, vouching.first_name, moment, charged_to)
-
-    def _hand_before(self, pupil: PupilId, now: datetime) -> HandStatus:
-        held = self._store.reference(pupil, now)
-        if held is ReferenceAbsence.NONE:
-            return HandStatus.NO_REFERENCE
-        return HandStatus.REFERENCE_EXPIRED if held is ReferenceAbsence.LEASE_EXPIRED else HandStatus.NOT_LAID_YET
 
     def _decide(
         self, status: CredentialStatus, record: PupilRecord | None, hand: HandStatus, now: datetime, trust: ClockTrust
@@ -162,3 +157,9 @@ def _moment_about(calendar: ServingCalendar, now: datetime) -> ServiceMoment:
         return ServiceMoment(local.date(), OUT_OF_HOURS)
     nearest = min(today, key=lambda period: min(abs(minute - period.starts_minute), abs(minute - period.ends_minute)))
     return ServiceMoment(local.date(), nearest.name)
+
+
+def _hand_before(held: StoredReference | ReferenceAbsence) -> HandStatus:
+    if held is ReferenceAbsence.NONE:
+        return HandStatus.NO_REFERENCE
+    return HandStatus.REFERENCE_EXPIRED if held is ReferenceAbsence.LEASE_EXPIRED else HandStatus.NOT_LAID_YET

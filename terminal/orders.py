@@ -38,6 +38,7 @@ from sync.sealed_reference import open_reference
 from sync.sealing import OpeningKey
 from sync.signing import VerifyingKey
 from templates_store.errors import CodeTaken, ConsentMissing, StoreUnavailable, UnknownPupil
+from templates_store.lease import LeaseStanding
 from templates_store.store import Erasure, PupilRecord
 from terminal.devices import TerminalStore
 from terminal.identification import CALENDAR_DOCUMENT
@@ -48,6 +49,7 @@ _log = logging.getLogger("canteen.terminal.orders")
 DEVICES_DOCUMENT = "devices"
 _AT_ONCE_S = 0.05
 """Orders are applied between two pupils: this long at most, then the lane looks at its queue again."""
+_TEND_EVERY_S = 60.0
 _PAUSE_S = 5.0
 """After a box, store or journal that does not answer."""
 
@@ -77,7 +79,8 @@ class OrderDesk:
         self._records, self._clock = records, clock
         self._server_key, self._opening_key = server_key, opening_key
         self._calendar_changed, self._devices_changed = calendar_changed, devices_changed
-        self._not_before_s = 0.0
+        self._not_before_s = self._tend_at_s = 0.0
+        self._standing = LeaseStanding.HOLDS
         self._answered = 0
         """The order whose answer is in the journal while the box may still hold it."""
 
@@ -99,6 +102,7 @@ class OrderDesk:
         try:
             while time.monotonic() < stop_at_s:
                 if not self.apply_next():
+                    self._tend_lease(started_s)
                     return False
         except (OrderBoxUnavailable, StoreUnavailable, JournalUnavailable) as error:
             # The order stays in the box: nothing was told to the journal yet.
@@ -106,6 +110,16 @@ class OrderDesk:
             self._not_before_s = started_s + _PAUSE_S
             return False
         return True
+
+    def _tend_lease(self, now_s: float) -> None:
+        """Only when nothing waits: a fresh lease in the box is to be heard before the old one ends."""
+        if now_s < self._tend_at_s:
+            return
+        self._tend_at_s = now_s + _TEND_EVERY_S
+        standing = self._store.tend(self._clock.utc_now())
+        if standing is not self._standing:
+            self._standing = standing
+            _log.warning("the lease: %s", standing.value)
 
     def apply_next(self) -> bool:
         """Apply or refuse the order whose turn it is; False when none waits.
@@ -121,7 +135,9 @@ class OrderDesk:
             order = self._box.next_waiting()
             if order is None:
                 return False
-            facts = self._apply(self._opened(order, number))
+            opened = self._opened(order, number)
+            self._store.note_signed_time(order.issued_at, self._clock.utc_now())
+            facts = self._apply(opened)
         except MalformedMessage:
             self._answer(number, [OrderRefused(number, "malformed")])
         except _Refused as refusal:

@@ -154,9 +154,11 @@ def test_ahead_by_mistake_and_nobody_says_otherwise(machine: Machine) -> None:
 
 
 def test_a_signed_time_after_the_end_confirms_it(machine: Machine) -> None:
-    """Switched off for a month; the first signed word says that it was a month: destroyed at once."""
+    """Off for a month; the first signed word says that it was a month: destroyed once no order waits any more."""
     machine.switch_off_and_on(30 * DAY)
     machine.store.note_signed_time(machine.wall, machine.wall)
+    assert machine.holds_a_reference
+    assert machine.store.tend(machine.wall) is LeaseStanding.DESTROYED
     assert not machine.holds_a_reference
     assert LeaseEnd.SIGNED_TIME is machine.store.lease.destroyed_because
 
@@ -196,12 +198,24 @@ def test_an_order_held_back_for_a_month_gives_no_time(machine: Machine) -> None:
     assert machine.run(0.2) is LeaseStanding.DESTROYED
 
 
+def test_a_fresh_lease_in_the_same_breath_goes_on(machine: Machine) -> None:
+    """Switched off over the holidays; the first orders hold the time and a lease: suspended until then, not wiped."""
+    machine.switch_off_and_on(16 * DAY)
+    assert machine.run(0.2) is LeaseStanding.SUSPENDED
+    machine.store.note_signed_time(machine.wall, machine.wall)
+    machine.store.renew_lease(machine.wall + WEEK)
+    assert machine.store.tend(machine.wall) is LeaseStanding.HOLDS
+    assert machine.compares()
+
+
 def test_a_power_cut_before_the_destruction_is_made_good(machine: Machine) -> None:
-    """Over and not yet destroyed: the next start does it before anything else."""
+    """Over and not yet destroyed: the next start compares nothing, and destroys."""
     machine.run(7 * 24 - 1)
     machine.store._keep_lease(machine.store.lease.tended(machine.wall, 2 * HOUR_S))
     assert machine.holds_a_reference
     machine.switch_off_and_on(timedelta(0))
+    assert not machine.compares()
+    machine.store.tend(machine.wall)
     assert not machine.holds_a_reference
 
 
