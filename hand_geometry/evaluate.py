@@ -26,6 +26,8 @@ from hand_geometry.performance import (
     rejects_at,
     subject_bootstrap,
 )
+from hand_geometry.policy import CURVES_FILE, PUPILS, ThresholdPolicy, expected_rejects, read_curves
+from hand_geometry.posture import Posture
 from hand_geometry.silhouette import Platen
 from hand_geometry.synthetic_hand import encode_png
 from hand_geometry.trials import Outcome, read_trials, run_trials, write_results
@@ -84,6 +86,12 @@ def _arguments() -> argparse.ArgumentParser:
     masks.add_argument("--platen", choices=platens, default=Platen.DARK.value)
     masks.add_argument("--support", action="append", default=[], metavar="PLATEN=FOLDER", help="sets of other people")
     masks.add_argument("--seeds", type=int, default=2, help="how many random halves")
+
+    policy = commands.add_parser("policy", help="what each threshold means in rejects a week")
+    policy.add_argument("--pupils", type=int, default=PUPILS)
+    policy.add_argument("--language", choices=LANGUAGES, default=LANGUAGES[0])
+    policy.add_argument("--measure", action="append", default=[], metavar="PLATEN=FOLDER", help="measure anew first")
+    policy.add_argument("--out", type=Path, default=CURVES_FILE, help="where measured curves are written")
 
     show = commands.add_parser("show", help="draw what was measured over a picture, for a human to check")
     show.add_argument("image", type=Path)
@@ -171,6 +179,19 @@ def _masks(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _policy(arguments: argparse.Namespace) -> int:
+    if arguments.measure:
+        from hand_geometry.policy_curves import measure_curves
+
+        measure_curves(_sets(arguments.measure), arguments.out)
+    for posture, curve in read_curves(CURVES_FILE).items():
+        _say(f"{posture}: {curve['people']} people, {curve['pictures']} pictures, measured on {curve['measured_on']}")
+        for choice in ThresholdPolicy:
+            expected = expected_rejects(choice, posture=Posture(posture), pupils=arguments.pupils)
+            _say(f"  {expected.sentence(arguments.language)}")
+    return EXIT_OK
+
+
 def _growth(arguments: argparse.Namespace) -> int:
     from hand_geometry.growth_simulation import simulate_school_year
 
@@ -221,6 +242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "report": _report,
         "growth": _growth,
         "masks": _masks,
+        "policy": _policy,
     }
     try:
         return actions[arguments.command](arguments)
