@@ -81,38 +81,31 @@ class LunchSchool(School):
 
     def _make_breakable(self) -> None:
         """Journal, store and box of this one life fail while the world says so."""
-        append_all, find_by_code, find_by_card = (
-            self.journal.append_all,
-            self.store.find_by_code,
-            self.store.find_by_card,
-        )
-        next_waiting = self.box.next_waiting
+        append_all, next_waiting = self.journal.append_all, self.box.next_waiting
 
         def append(facts: list[Fact], recorded_at: datetime, clock_trust: ClockTrust) -> list[JournalEntry]:
             if self.now_s < self.disk_full_until_s:
                 raise JournalUnavailable("disk full")
             return append_all(facts, recorded_at, clock_trust)
 
-        def unless_ill(until: Callable[[], float], error: Exception) -> None:
-            if self.now_s < until():
-                raise error
-
-        def by_code(*asked: object) -> object:
-            unless_ill(lambda: self.store_ill_until_s, StoreUnavailable("the store is ill"))
-            return find_by_code(*asked)  # type: ignore[arg-type]  # passed through
-
-        def by_card(*asked: object) -> object:
-            unless_ill(lambda: self.store_ill_until_s, StoreUnavailable("the store is ill"))
-            return find_by_card(*asked)  # type: ignore[arg-type]  # passed through
-
         def waiting() -> object:
-            unless_ill(lambda: self.box_ill_until_s, OrderBoxUnavailable("the box is ill"))
+            if self.now_s < self.box_ill_until_s:
+                raise OrderBoxUnavailable("the box is ill")
             return next_waiting()
 
         self.journal.append_all = append  # type: ignore[method-assign]  # of this one life
-        self.store.find_by_code = by_code  # type: ignore[method-assign, assignment]
-        self.store.find_by_card = by_card  # type: ignore[method-assign, assignment]
+        for name in ("find_by_code", "find_by_card", "look_up", "reference", "pupil"):
+            if hasattr(self.store, name):
+                setattr(self.store, name, self._unless_store_is_ill(getattr(self.store, name)))
         self.box.next_waiting = waiting  # type: ignore[method-assign, assignment]
+
+    def _unless_store_is_ill(self, look: Callable[..., object]) -> Callable[..., object]:
+        def looking(*asked: object) -> object:
+            if self.now_s < self.store_ill_until_s:
+                raise StoreUnavailable("the store is ill")
+            return look(*asked)
+
+        return looking
 
     @property
     def facts(self) -> list[Fact]:

@@ -43,6 +43,7 @@ class TerminalProgram:
     folder: Path
     port: int = field(default_factory=free_port)
     production: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -89,7 +90,7 @@ port = {self.port}
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "terminal.main", "--config", str(self.config)],
                 stderr=log,
-                env={**os.environ, "LANG": "fr_FR.UTF-8"},
+                env={**os.environ, "LANG": "fr_FR.UTF-8", **self.environment},
             )
         if until_ready:
             self.wait_for("idle")

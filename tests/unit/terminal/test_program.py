@@ -263,3 +263,21 @@ def test_doctor_and_a_port_that_is_not_the_terminals(tmp_path: Path) -> None:
         seen = doctor(program)
         assert time.monotonic() - began_s < 10
     assert (2, True) == (seen.returncode, "ne répond pas" in seen.stdout)
+
+
+def test_systemd_hears_of_it(tmp_path: Path) -> None:
+    """Ready once the loop turns (without a board it serves too: it says so), alive then, and ended on purpose."""
+    import socket
+
+    program = TerminalProgram(tmp_path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        program.environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"}
+        program.start(until_ready=False)
+        assert [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"] == [manager.recv(100) for _ in range(3)]
+        assert 0 == program.end()
+        said = manager.recv(100)
+        while said == b"WATCHDOG=1":
+            said = manager.recv(100)
+        assert b"STOPPING=1" == said
