@@ -29,7 +29,6 @@ from sync.pass_journal import PassJournal
 from sync.sealing import OpeningKey
 from sync.signing import SigningKey
 from templates_store.encrypted_store import EncryptedStore
-from templates_store.key_source import FileKeySource
 
 _log = logging.getLogger("canteen.station")
 
@@ -81,7 +80,7 @@ def assemble(configuration: StationConfiguration, clock: Clock | None = None) ->
     try:
         signing_key = SigningKey.load_or_create(storage.signing_key)
         opening_key = OpeningKey.load_or_create(storage.sealing_key)
-        store = EncryptedStore(storage.store, FileKeySource(storage.store_key))
+        store = EncryptedStore(storage.store, storage.store_key)
         journal = PassJournal(storage.journal, device, signing_key)
         box = OrderBox(storage.orders)
         audit = AuditLog(storage.audit)

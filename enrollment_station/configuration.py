@@ -18,6 +18,9 @@ from hand_geometry.acquisition import Platen
 from sync.errors import MalformedMessage
 from sync.sealing import SealingKey
 from sync.signing import VerifyingKey
+from templates_store.errors import KeyUnavailable
+from templates_store.key_choice import chosen_key_source
+from templates_store.key_source import KeySource
 
 _PORT_MOST = 65_535
 
@@ -29,7 +32,7 @@ class Storage:
     journal: Path
     orders: Path
     store: Path
-    store_key: Path
+    store_key: KeySource
     signing_key: Path
     sealing_key: Path
     operators: Path
@@ -101,12 +104,19 @@ def _storage(settings: dict[str, Any], folder: Path) -> Storage:
         journal=file("journal"),
         orders=file("orders"),
         store=file("store"),
-        store_key=file("store_key"),
+        store_key=_key_source(settings, folder),
         signing_key=file("signing_key"),
         sealing_key=file("sealing_key"),
         operators=file("operators"),
         audit=file("audit"),
     )
+
+
+def _key_source(settings: dict[str, Any], folder: Path) -> KeySource:
+    try:
+        return chosen_key_source(_text(settings, "storage.store_key"), folder)
+    except KeyUnavailable as error:
+        raise ConfigurationRefused(f"storage.store_key: {error}") from error
 
 
 def _setting(settings: dict[str, Any], name: str) -> Any:
