@@ -120,7 +120,7 @@ class BenchTerminal:
             EntitlementKind.FORFAIT_5_DAYS, EVERY_DAY, today - timedelta(days=60), today + timedelta(days=300)
         )
         pupils = [*by_hand, *by_card]
-        yield CalendarOrder("Banc d'essai", _ALWAYS_OPEN, MissingEntitlement.DENY)
+        yield CalendarOrder("Banc d'essai", _ALWAYS_OPEN, MissingEntitlement.DENY, CODE_LENGTH)
         yield DevicesOrder((DeviceEntry(STATION, DeviceRole.STATION, station_key.verifying_key, station_seal),))
         yield Roster(
             tuple(
@@ -146,7 +146,6 @@ class BenchTerminal:
         return f"""\
 device = "{TERMINAL}"
 production = false
-code_length = {CODE_LENGTH}
 
 [storage]
 journal = "journal.sqlite"

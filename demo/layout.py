@@ -120,7 +120,6 @@ def terminal_configuration(layout: Layout, ports: Ports, server: ServerKeys) -> 
 device = "{TERMINAL}"
 production = false
 language = "fr"
-code_length = 4
 
 {_storage(home, store=True)}
 [trust]

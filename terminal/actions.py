@@ -52,13 +52,12 @@ class Actions:
         presenter: Presenter,
         vouch_desk: VouchDesk,
         *,
-        code_length: int,
         passage_timeout_s: float,
     ) -> None:
         self._devices, self._inbox = devices, inbox
         self._records, self._identification, self._presenter = records, identification, presenter
         self._vouch_desk = vouch_desk
-        self._code_length, self._passage_timeout_s = code_length, passage_timeout_s
+        self._passage_timeout_s = passage_timeout_s
         self._kept: list[Occurrence] = []
         self._watch = 0
         self._methods: dict[Action, Callable[[PassAttempt, Occurrence], Done | PassAttempt]] = {
@@ -83,7 +82,7 @@ class Actions:
     def _add_digit(self, attempt: PassAttempt, occurrence: Occurrence) -> Done:
         typed = attempt.typed + str(occurrence.payload)
         grown = replace(attempt, typed=typed, retype=False, acted_at_s=occurrence.at_s)
-        return Done(grown, Event.CODE_COMPLETE if len(typed) >= self._code_length else None)
+        return Done(grown, Event.CODE_COMPLETE if len(typed) >= self._identification.code_length else None)
 
     def _drop_digit(self, attempt: PassAttempt, _occurrence: Occurrence) -> Done:
         left = attempt.typed[:-1]

@@ -17,7 +17,6 @@ from sync.pass_journal import PassJournal
 from sync.sealing import OpeningKey
 from sync.signing import SigningKey, VerifyingKey
 from templates_store.encrypted_store import EncryptedStore
-from templates_store.key_source import FileKeySource
 from terminal.actions import Actions
 from terminal.card_settings import card_reading
 from terminal.checkup import Checkup
@@ -74,7 +73,6 @@ class LaneSettings:
     """What the school chooses, and the two keys that orders are opened with."""
 
     language: str
-    code_length: int
     passage_timeout_s: float
     server_key: VerifyingKey
     opening_key: OpeningKey
@@ -97,7 +95,6 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings, *, set
         records,
         identification,
         language=settings.language,
-        code_length=settings.code_length,
         passage_timeout_s=settings.passage_timeout_s,
     )
     vouch_desk = VouchDesk(lambda vouching: inbox.post(Event.VOUCHED, vouching), devices.journal, devices.clock)
@@ -108,7 +105,6 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings, *, set
         identification,
         presenter,
         vouch_desk,
-        code_length=settings.code_length,
         passage_timeout_s=settings.passage_timeout_s,
     )
     neighbours = Neighbours(devices.device, devices.box, devices.store, served, devices.clock)
@@ -173,7 +169,7 @@ def assemble(
     closing.callback(journal.close)
     box = OrderBox(configuration.orders)
     closing.callback(box.close)
-    store = EncryptedStore(configuration.store, FileKeySource(configuration.store_key))
+    store = EncryptedStore(configuration.store, configuration.store_key)
     closing.callback(store.close)
     board = ControlPanelBoard(
         configuration.board_serial,
@@ -206,7 +202,6 @@ def assemble(
     )
     settings = LaneSettings(
         configuration.language,
-        configuration.code_length,
         configuration.passage_timeout_s,
         configuration.server_signing_key,
         OpeningKey.load_or_create(configuration.sealing_key),

@@ -13,9 +13,11 @@ from pathlib import Path
 from canteen.errors import InvalidIdentifier
 from canteen.identifiers import DeviceId, parse_device_id
 from canteen.operator_access import Operator
-from canteen.personal_code import CODE_DIGITS_MAX, CODE_DIGITS_MIN
 from sync.errors import MalformedMessage
 from sync.signing import VerifyingKey
+from templates_store.errors import KeyUnavailable
+from templates_store.key_choice import chosen_key_source
+from templates_store.key_source import KeySource
 from terminal.card_settings import PcscReaderSource, read_card_reader
 from terminal.display.staff import StaffSettings
 from terminal.errors import ConfigurationRefused
@@ -56,11 +58,10 @@ class Configuration:
     device: DeviceId
     production: bool
     language: str
-    code_length: int
     journal: Path
     orders: Path
     store: Path
-    store_key: Path
+    store_key: KeySource
     signing_key: Path
     sealing_key: Path
     server_signing_key: VerifyingKey
@@ -105,11 +106,10 @@ def _read(top: TomlTable, folder: Path) -> Configuration:
         device=_device(top),
         production=top.flag("production", default=True),
         language=top.one_of("language", ("fr", "en"), "fr"),
-        code_length=top.integer("code_length", CODE_DIGITS_MIN, CODE_DIGITS_MAX, 4),
         journal=storage.path("journal", folder),
         orders=storage.path("orders", folder),
         store=storage.path("store", folder),
-        store_key=storage.path("store_key", folder),
+        store_key=_key_source(storage, folder),
         signing_key=storage.path("signing_key", folder),
         sealing_key=storage.path("sealing_key", folder),
         server_signing_key=_server_key(top.table("trust")),
@@ -133,6 +133,13 @@ def _device(top: TomlTable) -> DeviceId:
         return parse_device_id(top.text("device"))
     except InvalidIdentifier as error:
         raise ConfigurationRefused("device is a lower-case name such as terminal-1") from error
+
+
+def _key_source(storage: TomlTable, folder: Path) -> KeySource:
+    try:
+        return chosen_key_source(storage.text("store_key"), folder)
+    except KeyUnavailable as error:
+        raise ConfigurationRefused(f"[storage] store_key: {error}") from error
 
 
 def _server_key(trust: TomlTable) -> VerifyingKey:

@@ -63,6 +63,11 @@ class Identification:
             self._calendar = self._read_calendar()
         return self._calendar
 
+    @property
+    def code_length(self) -> int:
+        """How many digits the school's codes have: with the last one a code is complete."""
+        return self.calendar.code_length
+
     def calendar_changed(self) -> None:
         """An order has replaced it."""
         self._calendar = None

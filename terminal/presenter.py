@@ -46,12 +46,11 @@ class Presenter:
         identification: Identification,
         *,
         language: str,
-        code_length: int,
         passage_timeout_s: float,
     ) -> None:
         self._devices, self._inbox, self._records = devices, inbox, records
         self._identification = identification
-        self._language, self._code_length = language, code_length
+        self._language = language
         self._shows_for_s = {**DEADLINES_S, State.PASSAGE_OPEN: passage_timeout_s}
         self._shown: tuple[State, PassAttempt] = (State.OUT_OF_SERVICE, PassAttempt())
         self._signalled: tuple[Signal, str, PassId | None] | None = None
@@ -96,7 +95,6 @@ class Presenter:
             language=self._language,
             reason=None if attempt.reason is None else attempt.reason.value,
             staff_note=self.fault if state is State.OUT_OF_SERVICE else face.staff_note,
-            code_length=self._code_length,
             digits_typed=len(attempt.typed),
             tries_left=tries_left(attempt) if state in (State.AWAITING_HAND, State.GUIDING) else 0,
             shows_for_s=self._shows_for_s.get(state),
@@ -125,6 +123,7 @@ class Presenter:
             return self._status
         local = ZoneInfo(school.calendar.timezone)
         return LineStatus(
+            code_length=school.code_length,
             connected=link.connected,
             since=None if link.since is None else link.since.isoformat(),
             network=_network_words(link.connected, link.since, now, local),

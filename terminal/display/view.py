@@ -40,6 +40,7 @@ class Words:
 class LineStatus:
     """What staff want to know at a glance; small, at the foot of the screen."""
 
+    code_length: int = 4
     connected: bool = False
     since: str | None = None
     network: Words = Words("", "")
@@ -66,7 +67,6 @@ class ScreenView:
     language: str = "fr"
     reason: str | None = None
     staff_note: str | None = None
-    code_length: int = 4
     digits_typed: int = 0
     tries_left: int = 0
     shows_for_s: float | None = None
@@ -85,7 +85,7 @@ class ScreenView:
             "language": self.language,
             "reason": self.reason,
             "staff_note": self.staff_note,
-            "code_length": self.code_length,
+            "code_length": self.status.code_length,
             "digits_typed": self.digits_typed,
             "tries_left": self.tries_left,
             "shows_for_s": self.shows_for_s,

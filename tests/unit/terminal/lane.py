@@ -267,7 +267,7 @@ class School:
         devices = Devices(
             self.device, self.clock, self.board, self.hands, self.screen, self.journal, self.box, self.store
         )
-        settings = LaneSettings("fr", 4, PASSAGE_S, SERVER_KEY.verifying_key, OPENING_KEY, (self.folder,), self.reserve)
+        settings = LaneSettings("fr", PASSAGE_S, SERVER_KEY.verifying_key, OPENING_KEY, (self.folder,), self.reserve)
         self.lane = assemble_lane(devices, inbox, settings)
         if not self.checkups:
             self.lane.runner._check_when_due = lambda: None

@@ -44,10 +44,9 @@ def test_good(tmp_path: Path) -> None:
     assert tmp_path / "a/journal.sqlite" == read.journal
     assert Path("/etc/canteen/signing.key") == read.signing_key
     assert VideoCameraSource(0) == read.camera
-    assert (True, "fr", 4, 101, "127.0.0.1", 8003, 6.0) == (
+    assert (True, "fr", 101, "127.0.0.1", 8003, 6.0) == (
         read.production,
         read.language,
-        read.code_length,
         read.board_address,
         read.display_host,
         read.display_port,
@@ -74,7 +73,7 @@ def test_good(tmp_path: Path) -> None:
         ("[camera]", "[passage]\ntimeout_s = 90\n[camera]", "[passage] timeout_s"),
         ("[storage]", 'langauge = "en"\n[storage]', "langauge is no setting"),
         ("[trust]", 'jurnal = "x"\n[trust]', "[storage] jurnal is no setting"),
-        ("[storage]", "code_length = 12\n[storage]", "code_length is a whole number from 3 to 8"),
+        ("[storage]", "code_length = 4\n[storage]", "code_length is no setting"),
         ("[storage]", "[storage", "not TOML"),
     ],
 )
