@@ -2,6 +2,7 @@
 "use strict";
 
 const CLOSED_AGAIN_MS = 20000; // a pupil who tapped here by mistake is soon back at their own screen
+const LEFT_ALONE_MS = 120000; // no list of pupils stays on a screen that nobody touches
 const SHOWN_MS = 4000;
 const MANY = 40;
 const LANGUAGE = new URLSearchParams(location.search).get("lang") === "en" ? "en" : "fr";
@@ -128,13 +129,18 @@ async function begin() {
     $("token").addEventListener("input", () => stayAwhile(CLOSED_AGAIN_MS));
     return;
   }
+  stayAwhile(LEFT_ALONE_MS);
+  for (const touch of ["click", "input"]) document.addEventListener(touch, () => stayAwhile(LEFT_ALONE_MS));
   open();
 }
 
 $("search").addEventListener("input", list);
 $("back").addEventListener("click", (event) => {
   event.preventDefault();
-  if (said === null || said.who === null) back();
+  if (!$("reasons").hidden) {
+    $("reasons").hidden = true;
+    open();
+  } else if (said === null || said.who === null) back();
   else ask("/personnel/sortir", {}).then(back, back);
 });
 $("door").addEventListener("submit", async (event) => {

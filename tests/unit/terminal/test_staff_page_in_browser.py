@@ -65,6 +65,9 @@ def test_a_pupil_is_let_through(base: str, page: Page, school: School) -> None:
         assert time.monotonic() - began_s < 10
         page.goto(f"{base}/personnel?lang=en")
         expect(page.locator("#today")).to_contain_text("1 of 1")
+        page.get_by_role("button", name="6A", exact=True).click()
+        page.get_by_role("button", name="Prénom3").click()
+        page.click("#back")
         page.fill("#search", "prenom2")
         page.get_by_role("button", name="Prénom2").click()
         assert school.board.push()
