@@ -18,6 +18,7 @@ from canteen.identifiers import PupilId
 from templates_store.encrypted_store import EncryptedStore
 from templates_store.errors import CodeTaken, ConsentMissing, StoreUnavailable, UnknownPupil
 from templates_store.key_source import FileKeySource
+from templates_store.lease import LeaseStanding
 from templates_store.store import Erasure, PupilRecord, ReferenceAbsence, StoredReference, TemplateStore
 
 NOW = datetime(2026, 11, 23, 11, 45, tzinfo=UTC)
@@ -58,6 +59,35 @@ def test_a_pupil_is_found_by_code_and_comes_back_as_put(store: TemplateStore) ->
     assert ADA_CODE == store.code_of(ADA)
     assert store.code_of(PupilId("p-00000000000000cc")) is None
     assert {ADA_RECORD, ALAN_RECORD} == set(store.pupils())
+
+
+def test_a_look_up_says_what_both_questions_say(store: TemplateStore) -> None:
+    """Pupil and reference in one question, with every reason why there is none."""
+    assert store.look_up(OTHER_CODE, NOW) is None
+    assert (ADA_RECORD, ReferenceAbsence.NONE) == store.look_up(ADA_CODE, NOW)
+    store.put_reference(ADA, 1, CONSENT, b"reference")
+    assert (ADA_RECORD, StoredReference(ADA, 1, CONSENT, b"reference")) == store.look_up(ADA_CODE, NOW)
+    assert (ALAN_RECORD, ReferenceAbsence.NONE) == store.look_up(ALAN_CODE, NOW)
+    assert (ADA_RECORD, ReferenceAbsence.LEASE_EXPIRED) == store.look_up(ADA_CODE, NOW + WEEK)
+    store.put_consent(ADA, ConsentState.OPPOSED, None)
+    assert (ADA_RECORD, ReferenceAbsence.NONE) == store.look_up(ADA_CODE, NOW)
+    store.purge(ADA, Erasure.EVERYTHING)
+    assert store.look_up(ADA_CODE, NOW) is None
+
+
+def test_a_signed_time_after_the_lease_destroys_what_is_held(store: TemplateStore) -> None:
+    """Not at the word itself, since a fresh lease may follow, but when the lease is tended."""
+    store.put_reference(ADA, 1, CONSENT, b"reference")
+    assert store.tend(NOW) is LeaseStanding.HOLDS
+    store.note_signed_time(NOW + 2 * WEEK, NOW + 2 * WEEK)
+    assert 1 == store.reference_revision(ADA)
+    assert store.tend(NOW + 2 * WEEK) is LeaseStanding.DESTROYED
+    assert 0 == store.reference_revision(ADA)
+    assert ADA_CODE == store.code_of(ADA)
+    assert store.put_reference(ADA, 1, CONSENT, b"sealed again")
+    store.renew_lease(NOW + 3 * WEEK)
+    assert isinstance(store.reference(ADA, NOW + 2 * WEEK), StoredReference)
+    assert not store.rolled_back
 
 
 def test_everything_is_there_after_a_restart(make_store: Callable[[], TemplateStore], store: TemplateStore) -> None:

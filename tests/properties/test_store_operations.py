@@ -115,6 +115,8 @@ class StoreAgainstDictionaries(RuleBasedStateMachine):
             assert self.consent.get(n, ConsentState.NONE) == self.store.consent_of(pupil)[0]
             assert self.floor.get(n, 0) == self.store.revision_floor(pupil)
             held = self.store.reference(pupil, NOW)
+            looked_up = self.store.look_up(CODES[n], NOW)
+            assert (None if found is None else (found, held)) == looked_up
             if n in self.reference and self.consent.get(n) not in {ConsentState.OPPOSED, ConsentState.WITHDRAWN}:
                 assert StoredReference(pupil, self.reference[n][0], CONSENT, self.reference[n][1]) == held
             else:
