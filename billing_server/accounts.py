@@ -10,14 +10,16 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from billing_server.models import AccountEntry, MealPassRow
+from billing_server.reconciliation import Standing, standing_passes
 from billing_server.roster import known_pupil
 from canteen.clock import Clock
 from canteen.entitlements import EntitlementKind
 from canteen.identifiers import PupilId
-from canteen.meal_pass import PassOutcome
 
 RULE = "rule"
 """Who notes what no person has asked for."""
+
+_PREPAID = EntitlementKind.EXTERNAL_MEAL.value
 
 
 class AccountKind(StrEnum):
@@ -45,36 +47,29 @@ class AccountDesk:
         total = select(func.coalesce(func.sum(AccountEntry.cents), 0)).where(AccountEntry.pupil == pupil)
         return int(session.scalars(total).one())
 
-    def debit_completed(self, session: Session, passes: Iterable[MealPassRow]) -> None:
-        """Debit each prepaid meal that was eaten, once: a second pass for the same meal finds it debited.
+    def follow(self, session: Session, passes: Iterable[MealPassRow], by: str = RULE) -> None:
+        """Make the account say what the ledger says of the meals of these passes, by further entries.
 
-        The caller holds the lock on the feed of outcomes, so that no two transactions debit one meal.
+        Each prepaid pass that is billed costs one meal, whichever of two came first to us. The caller holds the lock on
+        the feed of outcomes, so that no two transactions write of one meal.
         """
-        eaten = {
-            f"{row.pupil}/{row.day}/{row.period}": row
-            for row in passes
-            if row.charged_to == EntitlementKind.EXTERNAL_MEAL.value and row.outcome == PassOutcome.COMPLETED.value
-        }
-        if not eaten:
-            return
-        known = set(session.scalars(select(AccountEntry.meal).where(AccountEntry.meal.in_(eaten))))
-        for meal, row in eaten.items():
-            if meal not in known:
-                self._note(session, row.pupil, AccountKind.MEAL, -self.meal_cents, RULE, row, meal)
-
-    def settle(self, session: Session, row: MealPassRow, billed: bool, by: str) -> None:
-        """A human says whether this pass is billed: make the account say so too, by one more entry if it does not."""
-        if row.charged_to != EntitlementKind.EXTERNAL_MEAL.value:
-            return
-        of_pass = select(func.coalesce(func.sum(AccountEntry.cents), 0)).where(
-            AccountEntry.device == row.device, AccountEntry.pass_id == row.pass_id
-        )
-        debited = -int(session.scalars(of_pass).one())
-        wanted = self.meal_cents if billed else 0
-        if billed and debited:
-            wanted = debited  # the price of that day stands
-        if wanted != debited:
-            self._note(session, row.pupil, AccountKind.CORRECTION, debited - wanted, by, row)
+        meals = {(row.pupil, row.day, row.period): row for row in passes if row.charged_to == _PREPAID}
+        for (pupil, day, period), row in meals.items():
+            prepaid = [
+                one
+                for one in standing_passes(session, day, pupil)
+                if one.row.period == period and one.row.charged_to == _PREPAID
+            ]
+            of_meal = select(AccountEntry).where(
+                AccountEntry.pupil == pupil, AccountEntry.pass_id.in_([one.row.pass_id for one in prepaid])
+            )
+            noted = session.scalars(of_meal.order_by(AccountEntry.id)).all()
+            price = -noted[0].cents if noted else self.meal_cents  # the price of that day stands
+            wanted = -price * sum(one.standing is Standing.BILLED for one in prepaid)
+            missing = wanted - sum(entry.cents for entry in noted)
+            if missing:
+                kind = AccountKind.CORRECTION if noted else AccountKind.MEAL
+                self._note(session, pupil, kind, missing, by, row, None if noted else f"{pupil}/{day}/{period}")
 
     def _note(
         self,

@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fpdf import FPDF
-from fpdf.enums import XPos, YPos
+if TYPE_CHECKING:
+    from fpdf import FPDF
 
 _MARGIN_MM = 18
 _LINE_MM = 6
@@ -39,6 +39,8 @@ class Paper:
 
 def paper_octets(paper: Paper) -> bytes:
     """The PDF. Its fonts are those every reader has, in Windows-1252: enough for French and for codes."""
+    from fpdf import FPDF  # a second of imports, for a page a day
+
     pdf = FPDF(format="A4")
     pdf.core_fonts_encoding = "cp1252"
     pdf.set_creation_date(paper.made_at)
@@ -57,7 +59,7 @@ def paper_octets(paper: Paper) -> bytes:
         pdf.set_font("Helvetica", size=10)
         pdf.cell(62, _LINE_MM, _printable(name))
         pdf.set_font("Helvetica", style="B", size=10)
-        pdf.multi_cell(0, _LINE_MM, _printable(value), new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+        pdf.multi_cell(0, _LINE_MM, _printable(value), new_x="LMARGIN", new_y="NEXT")
     for title, heading, rows in paper.tables:
         pdf.ln(4)
         _line(pdf, title, 12, bold=True, height_mm=8)
@@ -70,7 +72,7 @@ def paper_octets(paper: Paper) -> bytes:
     pdf.ln(4)
     for sentence in paper.small_print:
         pdf.set_font("Helvetica", size=8)
-        pdf.multi_cell(0, 4, _printable(sentence), new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+        pdf.multi_cell(0, 4, _printable(sentence), new_x="LMARGIN", new_y="NEXT")
     pdf.embed_file(
         bytes=json.dumps(paper.document, ensure_ascii=False, indent=1).encode(),
         basename=paper.attachment,
@@ -83,7 +85,7 @@ def paper_octets(paper: Paper) -> bytes:
 
 def _line(pdf: FPDF, text: str, size: int, *, bold: bool = False, height_mm: float = 6, fill: bool = False) -> None:
     pdf.set_font("Helvetica", style="B" if bold else "", size=size)
-    pdf.multi_cell(0, height_mm, _printable(text), new_x=XPos.LMARGIN, new_y=YPos.NEXT, fill=fill)
+    pdf.multi_cell(0, height_mm, _printable(text), new_x="LMARGIN", new_y="NEXT", fill=fill)
 
 
 def _printable(text: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from billing_server.accounts import AccountDesk
@@ -234,21 +234,23 @@ class Projector:
                 )
             )
             connection.execute(statement, later)
-        self._debit(
-            session, device.device, [pass_id for pass_id, outcome, _ in settled if outcome is PassOutcome.COMPLETED]
-        )
+        told = {*passes.granted, *(pass_id for pass_id, _, _ in settled)}
+        self._follow_accounts(session, device.device, told)
         self._look_for_doubles(session, granted)
 
-    def _debit(self, session: Session, device: str, completed: list[str]) -> None:
-        """Prepaid meals whose passage is complete; the feed of outcomes is locked since its positions were drawn."""
-        if not completed:
+    def _follow_accounts(self, session: Session, device: str, told: set[str]) -> None:
+        """Prepaid meals at the moments that a batch told of; the feeds are locked since their positions were drawn."""
+        if not told:
             return
-        prepaid = select(MealPassRow).where(
-            MealPassRow.device == device,
-            MealPassRow.charged_to == EntitlementKind.EXTERNAL_MEAL.value,
-            MealPassRow.pass_id.in_(value_set(session, completed)),
+        # Not only the passes told of: an earlier forfait that comes late turns a prepaid one into a double.
+        moments = select(MealPassRow.pupil, MealPassRow.day).where(
+            MealPassRow.device == device, MealPassRow.pass_id.in_(value_set(session, told))
         )
-        self.accounts.debit_completed(session, session.scalars(prepaid.execution_options(populate_existing=True)).all())
+        prepaid = select(MealPassRow).where(
+            MealPassRow.charged_to == EntitlementKind.EXTERNAL_MEAL.value,
+            tuple_(MealPassRow.pupil, MealPassRow.day).in_(moments),
+        )
+        self.accounts.follow(session, session.scalars(prepaid.execution_options(populate_existing=True)).all())
 
     def _look_for_doubles(self, session: Session, granted: list[dict[str, Any]]) -> None:
         """An alarm for each pupil whom another terminal has served at the same moment."""

@@ -131,7 +131,7 @@ class DayReconciliation:
 
 def reconcile(session: Session, calendar: ServingCalendar, day: date) -> DayReconciliation:
     """The reconciliation of a school day."""
-    passes = _standing_passes(session, day)
+    passes = standing_passes(session, day)
     by_device: dict[str, list[StandingPass]] = {}
     for one in passes:
         by_device.setdefault(one.row.device, []).append(one)
@@ -219,20 +219,13 @@ def day_statement(reconciliation: DayReconciliation, school: dict[str, str], mad
     }
 
 
-def standing_of(session: Session, row: MealPassRow) -> Standing:
-    """How one pass stands."""
-    return next(
-        one.standing
-        for one in _standing_passes(session, row.day)
-        if (one.row.device, one.row.pass_id) == (row.device, row.pass_id)
-    )
-
-
-def _standing_passes(session: Session, day: date) -> list[StandingPass]:
+def standing_passes(session: Session, day: date, pupil: str | None = None) -> list[StandingPass]:
+    """How the passes of a day (of one pupil, if said) stand, in the order in which they were granted."""
     rows = session.scalars(
         select(MealPassRow)
-        .where(MealPassRow.day == day)
+        .where(MealPassRow.day == day, *([] if pupil is None else [MealPassRow.pupil == pupil]))
         .order_by(MealPassRow.granted_at, MealPassRow.device, MealPassRow.pass_id)
+        .execution_options(populate_existing=True)
     ).all()
     settlements = _settlements(session, day)
     first: dict[tuple[str, str], MealPassRow] = {}

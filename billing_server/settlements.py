@@ -67,7 +67,8 @@ class SettlementDesk:
                 settled_at=self.clock.utc_now(),
             )
         )
-        self.accounts.settle(session, row, decision is Decision.BILLED, by)
+        session.flush()
+        self.accounts.follow(session, [row], by)
         close_alarm(
             session, AlarmKind.DOUBLE_SERVICE, double_about(row.pupil, row.day, row.period), self.clock.utc_now()
         )

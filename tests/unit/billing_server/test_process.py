@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from billing_server.main import main
 from tests.conftest import free_port, wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -110,24 +111,33 @@ def test_what_is_wrong_is_said_in_one_line(configuration: Path) -> None:
     assert "open to others" in done.stderr
 
 
-def test_the_commands_beside_a_server(configuration: Path, tmp_path: Path) -> None:
+def test_the_commands_beside_a_server(configuration: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Keys for clients, codes for devices, files on sticks: each with its exit code and one line on what is wrong."""
-    with_config = ("--config", str(configuration))
-    key = run("client", "département", "--uai", "0751234X", *with_config)
-    assert (0, 1) == (key.returncode, key.stdout.count("\n"))
-    assert 2 == run("client", "département", "--uai", "Paris", *with_config).returncode
-    refused = run("device-code", "terminal-3", "terminal", *with_config)
-    assert (2, True) == (refused.returncode, "[authority]" in refused.stderr)
+
+    def called(*arguments: str) -> tuple[int, str]:
+        mask = os.umask(0o077)
+        try:
+            code = main([*arguments, "--config", str(configuration)])
+        finally:
+            os.umask(mask)
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    code, said = called("client", "département", "--uai", "0751234X")
+    assert (0, 1) == (code, said.count("\n"))
+    assert 2 == called("client", "département", "--uai", "Paris")[0]
+    code, said = called("device-code", "terminal-3", "terminal")
+    assert (2, True) == (code, "[authority]" in said)
     with configuration.open("a", encoding="utf-8") as file:
         file.write('[authority]\nkey = "ca.key"\ncertificate = "ca.pem"\nrevoked = "revoked.pem"\n')
-    code = run("device-code", "terminal-3", "terminal", *with_config)
-    assert (0, 15) == (code.returncode, len(code.stdout))
-    assert 2 == run("device-code", "Terminal 3", "terminal", *with_config).returncode
-    assert 2 == run("revoke", "terminal-3", *with_config).returncode
+    code, said = called("device-code", "terminal-3", "terminal")
+    assert (0, 15) == (code, len(said))
+    assert 2 == called("device-code", "Terminal 3", "terminal")[0]
+    assert 2 == called("revoke", "terminal-3")[0]
     (tmp_path / "up").write_bytes(b"noise\n")
-    taken = run("carry", "import", str(tmp_path / "up"), *with_config)
-    assert (1, True) == (taken.returncode, "0 lines taken, 1 refused" in taken.stdout)
-    given = run("carry", "export", "all", str(tmp_path / "down"), *with_config)
-    assert (0, b"") == (given.returncode, (tmp_path / "down").read_bytes())
-    assert 2 == run("carry", "export", "terminal-9", str(tmp_path / "down"), *with_config).returncode
-    assert 2 == run("carry", "import", str(tmp_path / "none"), *with_config).returncode
+    code, said = called("carry", "import", str(tmp_path / "up"))
+    assert (1, True) == (code, "0 lines taken, 1 refused" in said)
+    assert 0 == called("carry", "export", "all", str(tmp_path / "down"))[0]
+    assert b"" == (tmp_path / "down").read_bytes()
+    assert 2 == called("carry", "export", "terminal-9", str(tmp_path / "down"))[0]
+    assert 2 == called("carry", "import", str(tmp_path / "none"))[0]
