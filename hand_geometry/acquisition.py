@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hand_geometry.capture_device import CaptureDevice
-from hand_geometry.contour import Contour, trace_contour
+from hand_geometry.contour import Contour, moved, trace_contour
 from hand_geometry.image_decoding import decode_image
-from hand_geometry.landmarks import Landmarks, find_landmarks, find_palm
+from hand_geometry.landmarks import Landmarks, Palm, find_landmarks, find_palm
 from hand_geometry.measurements import FEATURE_NAMES, HandShape, features_of, measure
 from hand_geometry.nails import with_whole_fingertips
+from hand_geometry.platen import PlatenCalibration, without_markers
 from hand_geometry.plausibility import implausible
 from hand_geometry.posture import Posture, posture_of
 from hand_geometry.quality import QualityReason
@@ -68,7 +69,11 @@ class FailureToAcquire:
 
 
 def acquire(
-    image: NDArray[np.uint8], platen: Platen = Platen.DARK, *, mirrored: bool | None = None
+    image: NDArray[np.uint8],
+    platen: Platen = Platen.DARK,
+    *,
+    mirrored: bool | None = None,
+    calibration: PlatenCalibration | None = None,
 ) -> Features | FailureToAcquire:
     """Measures the hand in one picture.
 
@@ -76,6 +81,8 @@ def acquire(
         image: (H, W, 3) or (H, W) uint8, BGR or grey, any orientation of the hand.
         platen: What the hand lies on.
         mirrored: Which hand is expected, as in ``Features.mirrored``; None takes either.
+        calibration: What the camera learnt from the platen's sheet; measurements are then in mm, given in px of the
+            nominal camera, so that references hold on every calibrated reader.
     """
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         return FailureToAcquire(QualityReason.UNREADABLE_IMAGE)
@@ -83,11 +90,13 @@ def acquire(
     if shorter < SMALLEST_SIDE_PX or longer > LONGEST_ASPECT * shorter:
         return FailureToAcquire(QualityReason.UNREADABLE_IMAGE)
     picture = at_working_size(image)
-    shape = _features_in(picture, platen, mirrored, 0)
+    if calibration is not None:
+        picture = without_markers(picture, calibration)
+    shape = _features_in(picture, platen, mirrored, 0, calibration)
     for lump_px in SECOND_LOOKS_PX:
         if shape not in WORTH_A_SECOND_LOOK:
             break
-        again = _features_in(picture, platen, mirrored, lump_px)
+        again = _features_in(picture, platen, mirrored, lump_px, calibration)
         shape = shape if isinstance(again, QualityReason) else again
     if isinstance(shape, QualityReason):
         return FailureToAcquire(shape)
@@ -101,10 +110,14 @@ SECOND_LOOKS_PX = (21, 33)
 
 
 def _features_in(
-    picture: NDArray[np.uint8], platen: Platen, mirrored: bool | None, lump_px: int
+    picture: NDArray[np.uint8],
+    platen: Platen,
+    mirrored: bool | None,
+    lump_px: int,
+    calibration: PlatenCalibration | None,
 ) -> Features | QualityReason:
     """The stages from picture to features, one after the other."""
-    seen = shape_in(picture, platen, mirrored, lump_px)
+    seen = shape_in(picture, platen, mirrored, lump_px, calibration)
     return seen if isinstance(seen, QualityReason) else seen.features
 
 
@@ -119,34 +132,56 @@ class Seen:
 
 
 def shape_in(
-    picture: NDArray[np.uint8], platen: Platen, mirrored: bool | None = None, lump_px: int = 0
+    picture: NDArray[np.uint8],
+    platen: Platen,
+    mirrored: bool | None = None,
+    lump_px: int = 0,
+    calibration: PlatenCalibration | None = None,
 ) -> Seen | QualityReason:
     """As ``acquire``, of a picture at the working size and in one look, with what was seen on the way."""
     silhouette = find_silhouette(picture, platen, lump_px=lump_px)
     if not isinstance(silhouette, Silhouette):
         return silhouette
-    contour = trace_contour(silhouette)
-    landmarks = find_landmarks(find_palm(silhouette), contour)
+    contour, palm = trace_contour(silhouette), find_palm(silhouette)
+    landmarks = find_landmarks(palm, contour)
     if not isinstance(landmarks, Landmarks):
         return landmarks
     if platen is Platen.LIGHT:
         silhouette = with_whole_fingertips(picture, silhouette, contour, landmarks)
-        contour = trace_contour(silhouette)
-        landmarks = find_landmarks(find_palm(silhouette), contour)
+        contour, palm = trace_contour(silhouette), find_palm(silhouette)
+        landmarks = find_landmarks(palm, contour)
         if not isinstance(landmarks, Landmarks):
             return landmarks
     if mirrored is not None and landmarks.mirrored is not mirrored:
         return QualityReason.WRONG_HAND
-    hand = measure(contour, landmarks)
+    posture = posture_of(silhouette, contour, landmarks)
+    straight, marks = contour, landmarks
+    if calibration is not None:
+        straight, disc = _on_the_platen(contour, palm, calibration, (picture.shape[1], picture.shape[0]))
+        found = find_landmarks(disc, straight)
+        if not isinstance(found, Landmarks):
+            return found
+        marks = found
+    hand = measure(straight, marks)
     if not isinstance(hand, HandShape):
         return hand
     values = features_of(hand)
-    posture = posture_of(silhouette, contour, landmarks)
     refused = implausible(values)
     if refused is not None:
         return refused
     features = Features(values, FEATURE_NAMES, platen, landmarks.mirrored, posture)
     return Seen(silhouette, contour, hand, features)
+
+
+def _on_the_platen(
+    contour: Contour, palm: Palm, calibration: PlatenCalibration, size_px: tuple[int, int]
+) -> tuple[Contour, Palm]:
+    """Outline and palm as the nominal camera would see them, straight from above."""
+    centre, beside = calibration.to_nominal(
+        np.stack([palm.centre_px, palm.centre_px + np.array([palm.radius_px, 0.0])]), size_px
+    )
+    radius = float(np.hypot(*(beside - centre)))
+    return moved(contour, calibration.to_nominal(contour.points, size_px)), Palm(centre, radius)
 
 
 def capture_hand(

@@ -43,7 +43,7 @@ def trace_contour(silhouette: Silhouette) -> Contour:
     if _signed_area(raw) < 0.0:
         raw = raw[::-1]
     height, width = silhouette.soft.shape
-    points = _smooth(evenly_spaced(raw), SMOOTHING_PX)
+    points = _smooth(_spaced(raw)[0], SMOOTHING_PX)
     x, y = points[:, 0], points[:, 1]
     edge = (x < 1.5) | (y < 1.5) | (x > width - 2.5) | (y > height - 2.5)
     refined = _refine(points, silhouette.soft, silhouette.level)
@@ -58,14 +58,23 @@ def trace_contour(silhouette: Silhouette) -> Contour:
     return Contour(points, hidden, edge)
 
 
+def moved(contour: Contour, points: NDArray[np.float64]) -> Contour:
+    """The contour with its points elsewhere, evenly spaced again; (N, 2) float64, one for each of its own."""
+    spaced, at, length = _spaced(points)
+    before = np.clip(np.searchsorted(length, at, side="right") - 1, 0, len(points) - 1)
+    return Contour(spaced, contour.hidden[before], contour.on_border[before])
+
+
 def _signed_area(points: NDArray[np.float64]) -> float:
     """Twice the area; positive when the line runs clockwise on a screen whose y grows downwards."""
     x, y = points[:, 0], points[:, 1]
     return float(x[:-1] @ y[1:] - x[1:] @ y[:-1] + x[-1] * y[0] - x[0] * y[-1])
 
 
-def evenly_spaced(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same closed line with points ``STEP_PX`` apart."""
+def _spaced(
+    points: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The closed line with points ``STEP_PX`` apart, how far along it they lie, and how far the old ones did."""
     closed = np.concatenate([points, points[:1]])
     steps = np.diff(closed, axis=0)
     length = np.zeros(len(closed))
@@ -75,7 +84,7 @@ def evenly_spaced(points: NDArray[np.float64]) -> NDArray[np.float64]:
     spaced = np.empty((count, 2))
     spaced[:, 0] = np.interp(at, length, closed[:, 0])
     spaced[:, 1] = np.interp(at, length, closed[:, 1])
-    return spaced
+    return spaced, at, length
 
 
 def _smooth(points: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:

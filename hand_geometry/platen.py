@@ -1,0 +1,242 @@
+"""What the camera learns from the platen's sheet: from pixels to mm, whatever its height, tilt and lens; a self-test.
+
+A plane seen through a lens is a homography followed by radial distortion. Both are fitted at once to the corners of all
+markers (Levenberg and Marquardt), so that measurements are in mm and a reference made on one reader holds on another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hand_geometry.platen_sheet import DICTIONARY, MODULES, PlatenSheet, marker_bits
+from hand_geometry.silhouette import NOMINAL_SIDE_PX
+
+# Fewer markers do not hold ten unknowns against the noise of a corner.
+FEWEST_MARKERS = 6
+# The middle of a hand's outline lies this far above the platen: half the thickness of fingers and palm.
+OUTLINE_HEIGHT_MM = 8.0
+# Measurements in mm are given in px of a camera in which an adult's hand fills the picture, as in the sets fitted on.
+NOMINAL_PX_PER_MM = 5.9
+# A corner further from where the fit expects it, in px at 1600, was no corner.
+LARGEST_RESIDUAL_PX = 3.0
+# The self-test's limits: markers that moved by a pixel shift a length by less than the skin does.
+MOVED_PX = 2.5
+COVERED_SHARE = 0.3
+LEAST_CONTRAST = 0.55
+# Share of a marker's bits that show when nothing lies on it.
+VISIBLE_BITS = 0.85
+ITERATIONS = 25
+
+
+class SheetFinding(StrEnum):
+    """What is wrong with the sheet before service."""
+
+    NOT_SEEN = "sheet_not_seen"
+    MOVED = "sheet_moved"
+    DIRTY = "sheet_dirty"
+    COVERED = "sheet_covered"
+
+
+@dataclass(frozen=True)
+class SheetFault:
+    """One finding and where it is: x and y in 0..1 of the picture."""
+
+    finding: SheetFinding
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, eq=False)
+class PlatenCalibration:
+    """From pixels to mm on the platen.
+
+    Attributes:
+        size_px: Width and height of the pictures it was made from; others are scaled to it.
+        homography: (3, 3) float64, from mm on the sheet to lens coordinates: half diagonals from the picture's centre.
+        k1, k2: Radial distortion in those coordinates.
+        corners_px: (n, 4, 2) float64, where the markers were seen; NaN where one was not.
+        contrast: (n,) float64, grey levels between white and black of each marker.
+        residual_px: Root mean square of what the fit leaves.
+        camera_height_mm: Lens over platen, where it is known; the outline of a hand lies a little above the sheet.
+    """
+
+    size_px: tuple[int, int]
+    homography: NDArray[np.float64] = field(repr=False)
+    k1: float
+    k2: float
+    corners_px: NDArray[np.float64] = field(repr=False)
+    contrast: NDArray[np.float64] = field(repr=False)
+    residual_px: float
+    camera_height_mm: float | None = None
+
+    @property
+    def px_per_mm(self) -> float:
+        """Scale in the middle of the picture."""
+        middle = np.array(self.size_px) / 2.0
+        step = np.array([[-4.0, 0.0], [4.0, 0.0]])
+        one, other = self.to_mm(middle + step, self.size_px)
+        return 8.0 / float(np.hypot(*(one - other)))
+
+    def to_mm(self, points_px: NDArray[np.float64], size_px: tuple[int, int]) -> NDArray[np.float64]:
+        """(n, 2) px in a picture of (width, height) to mm on the sheet."""
+        width, height = size_px
+        half = 0.5 * float(np.hypot(width, height))
+        bent = (points_px - (np.array([width, height]) - 1.0) / 2.0) / half
+        flat = bent
+        # The distortion has no closed inverse; ten steps leave less than a thousandth of a pixel.
+        for _ in range(10):
+            square = (flat**2).sum(axis=1, keepdims=True)
+            flat = bent / np.maximum(1.0 + self.k1 * square + self.k2 * square**2, 0.2)
+        points = _through(np.asarray(np.linalg.inv(self.homography), dtype=np.float64), flat)
+        lift = 1.0 if self.camera_height_mm is None else 1.0 - OUTLINE_HEIGHT_MM / self.camera_height_mm
+        return points * lift
+
+    def to_nominal(self, points_px: NDArray[np.float64], size_px: tuple[int, int]) -> NDArray[np.float64]:
+        """(n, 2) px in a picture of that size to px at that size as the nominal camera would see them."""
+        return self.to_mm(points_px, size_px) * (NOMINAL_PX_PER_MM * max(size_px) / NOMINAL_SIDE_PX)
+
+
+def calibrate(
+    frames: Sequence[NDArray[np.uint8]], sheet: PlatenSheet, *, camera_height_mm: float | None = None
+) -> PlatenCalibration | SheetFault:
+    """Fits the calibration to pictures of the empty sheet, all from the same camera; corners are averaged over them."""
+    seen = [_markers(frame, len(sheet.markers)) for frame in frames]
+    if not seen or len({frame.shape[:2] for frame in frames}) != 1:
+        return SheetFault(SheetFinding.NOT_SEEN, 0.5, 0.5)
+    with np.errstate(invalid="ignore"):
+        stacked = np.stack([corners for corners, _ in seen])
+        known = ~np.isnan(stacked).any(axis=(2, 3))
+        counts = known.sum(axis=0)
+        corners = np.where(np.isnan(stacked), 0.0, stacked).sum(axis=0) / np.maximum(counts, 1)[:, None, None]
+        contrast = np.stack([levels for _, levels in seen]).max(axis=0)
+    corners[counts == 0] = np.nan
+    found = counts > 0
+    height, width = frames[0].shape[:2]
+    if int(found.sum()) < FEWEST_MARKERS:
+        return SheetFault(SheetFinding.NOT_SEEN, 0.5, 0.5)
+    half = 0.5 * float(np.hypot(width, height))
+    lens = (corners[found].reshape(-1, 2) - (np.array([width, height]) - 1.0) / 2.0) / half
+    fitted, residual = _fit(sheet.markers[found].reshape(-1, 2), lens)
+    if residual * half * NOMINAL_SIDE_PX / max(width, height) > LARGEST_RESIDUAL_PX:
+        return SheetFault(SheetFinding.NOT_SEEN, 0.5, 0.5)
+    homography = np.asarray(np.append(fitted[:8], 1.0).reshape(3, 3), dtype=np.float64)
+    k1, k2 = float(fitted[8]), float(fitted[9])
+    return PlatenCalibration((width, height), homography, k1, k2, corners, contrast, residual * half, camera_height_mm)
+
+
+def check_sheet(frame: NDArray[np.uint8], calibration: PlatenCalibration) -> list[SheetFault]:
+    """Holds the empty platen against what was seen at calibration: moved, dirty or covered, each with its place."""
+    height, width = frame.shape[:2]
+    expected = calibration.corners_px * (width / calibration.size_px[0])
+    corners, contrast = _markers(frame, len(expected))
+    known = ~np.isnan(expected).any(axis=(1, 2))
+    seen = known & ~np.isnan(corners).any(axis=(1, 2))
+    centres = np.where(known[:, None], expected.mean(axis=1), 0.0) / np.array([width, height])
+    if not seen.any():
+        return [SheetFault(SheetFinding.NOT_SEEN, 0.5, 0.5)]
+    faults: list[SheetFault] = []
+    missing = known & ~seen
+    if missing.sum() > COVERED_SHARE * known.sum():
+        faults.append(_fault(SheetFinding.COVERED, centres[missing]))
+    elif missing.any():
+        faults.append(_fault(SheetFinding.DIRTY, centres[missing]))
+    shifts = np.hypot(*(corners[seen] - expected[seen]).mean(axis=1).T) * NOMINAL_SIDE_PX / max(width, height)
+    if float(np.median(shifts)) > MOVED_PX:
+        faults.append(_fault(SheetFinding.MOVED, centres[seen]))
+    pale = np.flatnonzero(seen)[contrast[seen] < LEAST_CONTRAST * calibration.contrast[seen]]
+    if len(pale):
+        faults.append(_fault(SheetFinding.DIRTY, centres[pale]))
+    return faults
+
+
+def without_markers(image: NDArray[np.uint8], calibration: PlatenCalibration) -> NDArray[np.uint8]:
+    """A copy of the working picture in which the markers that no hand covers are as dark as the sheet."""
+    scale = image.shape[1] / calibration.size_px[0]
+    numbers = np.flatnonzero(~np.isnan(calibration.corners_px).any(axis=(1, 2)))
+    corners = calibration.corners_px[numbers] * scale
+    # A covered marker does not show its bits: what covers it must not be painted over.
+    origin, across, down = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 3] - corners[:, 0]
+    rows, columns = (np.mgrid[0:MODULES, 0:MODULES].reshape(2, -1) + 0.5) / MODULES
+    at = origin[:, None] + columns[:, None] * across[:, None] + rows[:, None] * down[:, None]
+    levels = image[:, :, 1][
+        np.clip(np.rint(at[:, :, 1]).astype(np.intp), 0, image.shape[0] - 1),
+        np.clip(np.rint(at[:, :, 0]).astype(np.intp), 0, image.shape[1] - 1),
+    ]
+    black = np.stack([marker_bits(int(number)).ravel() for number in numbers])
+    middle = (levels.min(axis=1, keepdims=True).astype(np.float64) + levels.max(axis=1, keepdims=True)) / 2.0
+    bare = ((levels < middle) == black).mean(axis=1) >= VISIBLE_BITS
+    centre = corners.mean(axis=1, keepdims=True)
+    # The rim is a third of half the marker; a little more hides its blur.
+    cleaned = image.copy()
+    for square in np.rint(centre + 1.5 * (corners - centre)).astype(np.int32)[bare]:
+        cv2.fillConvexPoly(cleaned, square, (16.0, 16.0, 16.0))
+    return np.asarray(cleaned, dtype=np.uint8)
+
+
+def _fault(finding: SheetFinding, places: NDArray[np.float64]) -> SheetFault:
+    x, y = np.clip(places.mean(axis=0), 0.0, 1.0)
+    return SheetFault(finding, float(x), float(y))
+
+
+def _markers(frame: NDArray[np.uint8], count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(count, 4, 2) corners in px, NaN where a marker is not seen, and (count,) contrasts."""
+    corners = np.full((count, 4, 2), np.nan)
+    contrast = np.zeros(count)
+    grey = np.asarray(frame if frame.ndim == 2 else cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
+    parameters = cv2.aruco.DetectorParameters()
+    parameters.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
+    detector = cv2.aruco.ArucoDetector(cv2.aruco.getPredefinedDictionary(DICTIONARY), parameters)
+    squares, numbers, _ = detector.detectMarkers(grey)
+    # OpenCV gives None for none, which its types do not say.
+    for square, number in zip(squares, [] if not squares else np.asarray(numbers, np.int64).ravel(), strict=True):
+        if number < count:
+            corners[number] = np.asarray(square).reshape(4, 2)
+            x, y, wide, tall = cv2.boundingRect(np.asarray(square).reshape(4, 2).astype(np.int32))
+            levels = grey[max(0, y - 4) : y + tall + 4, max(0, x - 4) : x + wide + 4]
+            contrast[number] = float(np.quantile(levels, 0.9) - np.quantile(levels, 0.1)) if levels.size else 0.0
+    return corners, contrast
+
+
+def _through(homography: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    mapped = points @ homography[:, :2].T + homography[:, 2]
+    depth = mapped[:, 2:]
+    return np.asarray(mapped[:, :2] / np.where(np.abs(depth) < 1e-9, 1e-9, depth), dtype=np.float64)
+
+
+def _seen_through(parameters: NDArray[np.float64], points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where points of the sheet are seen in lens coordinates: eight numbers of a homography, k1 and k2."""
+    flat = _through(np.append(parameters[:8], 1.0).reshape(3, 3), points_mm)
+    square = (flat**2).sum(axis=1, keepdims=True)
+    return np.asarray(flat * (1.0 + parameters[8] * square + parameters[9] * square**2), dtype=np.float64)
+
+
+def _fit(points_mm: NDArray[np.float64], lens: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """The ten numbers, and the root mean square of what they leave, in lens coordinates."""
+    first: NDArray[np.float64] | None = cv2.findHomography(points_mm, lens, 0)[0]  # type: ignore[assignment]  # or None
+    if first is None:
+        return np.zeros(10), float("inf")
+    # Columns in mm are brought to the size of the others, or the damping would favour some.
+    scale = np.array([1e-2, 1e-2, 1.0, 1e-2, 1e-2, 1.0, 1e-3, 1e-3, 0.1, 0.1])
+    at = np.append((first / first[2, 2]).ravel()[:8], [0.0, 0.0])
+    damping = 1e-4
+
+    def left(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (_seen_through(parameters, points_mm) - lens).ravel()
+
+    residual = left(at)
+    for _ in range(ITERATIONS):
+        slopes = np.stack([(left(at + 1e-5 * step) - residual) / 1e-5 for step in np.diag(scale)], axis=1)
+        normal = slopes.T @ slopes
+        step = np.linalg.solve(normal + damping * np.diag(np.diag(normal) + 1e-12), -slopes.T @ residual)
+        tried = left(at + step * scale)
+        if float(tried @ tried) < float(residual @ residual):
+            at, residual, damping = at + step * scale, tried, damping / 5.0
+        else:
+            damping *= 10.0
+    return at, float(np.sqrt(2.0 * np.mean(residual**2)))

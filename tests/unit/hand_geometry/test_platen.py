@@ -1,0 +1,149 @@
+"""The sheet on the platen: printed, found again by the camera, held against itself before service."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+
+from hand_geometry.acquisition import FailureToAcquire, Features, acquire
+from hand_geometry.comparison import DEFAULT_THRESHOLD, compare
+from hand_geometry.platen import PlatenCalibration, SheetFault, SheetFinding, calibrate, check_sheet
+from hand_geometry.platen_sheet import PAPERS, draw_sheet, main, platen_sheet, sheet_pdf
+from hand_geometry.reference import Reference, make_reference
+
+
+def _cameras() -> ModuleType:
+    """The simulated cameras beside this file, which is in no package."""
+    path = Path(__file__).with_name("two_cameras.py")
+    specification = importlib.util.spec_from_file_location("two_cameras", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules["two_cameras"] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+cameras = _cameras()
+LENSES = {"low": cameras.LOW_AND_STRAIGHT, "high": cameras.HIGH_AND_WIDE}
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_pdf_has_the_paper_size_and_is_well_formed(paper: str, tmp_path: Path) -> None:
+    """Pins the page in points, and that every object stands where the cross-reference table says."""
+    out = tmp_path / "sheet.pdf"
+    assert 0 == main(["sheet", "--paper", paper, "--out", str(out)])
+    pdf = out.read_bytes()
+    assert pdf == sheet_pdf(platen_sheet(paper))
+    size = PAPERS[paper]
+    box = f"/MediaBox [0 0 {size.width_mm * 72 / 25.4:.3f} {size.height_mm * 72 / 25.4:.3f}]"
+    assert box.encode() in pdf
+    for number, offset in enumerate(re.findall(rb"(\d{10}) 00000 n", pdf), start=1):
+        assert pdf[int(offset) :].startswith(b"%d 0 obj" % number)
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+    """Pins the exit code where the sheet cannot be written."""
+    assert 1 == main(["sheet", "--out", str(tmp_path / "no" / "sheet.pdf")])
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_marker_of_a_straight_picture_is_found(paper: str) -> None:
+    """Pins that the drawn sheet is the described one: scale to a thousandth, no distortion."""
+    sheet = platen_sheet(paper)
+    seen = calibrate([draw_sheet(sheet, 5.0)], sheet)
+    assert isinstance(seen, PlatenCalibration)
+    assert not np.isnan(seen.corners_px).any()
+    assert 0.005 > abs(seen.px_per_mm - 5.0)
+    assert 0.01 > abs(seen.k1)
+
+
+@pytest.mark.parametrize("name", LENSES)
+def test_lens_tilt_and_scale_are_found(name: str) -> None:
+    """Pins the lens within a hundredth and every place on the sheet within a fifth of a mm."""
+    lens = LENSES[name]
+    calibration = cameras.calibration_of(lens)
+    assert 0.01 > abs(calibration.k1 - lens.k1)
+    assert 0.01 > abs(calibration.k2 - lens.k2)
+    true_mm = lens.plane_mm(0.0, cameras.sheet())
+    rows, columns = (grid.ravel() for grid in np.mgrid[150:1100:190, 150:1500:190])
+    points = np.stack([columns, rows], axis=1).astype(np.float64)
+    measured = replace(calibration, camera_height_mm=None).to_mm(points, (1600, 1200))
+    assert 0.2 > float(np.abs(measured - true_mm[rows, columns]).max())
+
+
+def test_a_reference_holds_on_the_other_camera() -> None:
+    """Pins that people enrolled under one camera are known under the other, and measured alike."""
+    one, other = cameras.LOW_AND_STRAIGHT, cameras.HIGH_AND_WIDE
+    for identity in (2, 3, 5):
+        samples = []
+        for sample in range(3):
+            seen = acquire(cameras.hand_seen(one, identity, sample), calibration=cameras.calibration_of(one))
+            assert isinstance(seen, Features)
+            samples.append(seen)
+        reference = make_reference(samples)
+        assert isinstance(reference, Reference)
+        probe = acquire(cameras.hand_seen(other, identity, 0), calibration=cameras.calibration_of(other))
+        assert isinstance(probe, Features)
+        assert 0.03 > float(np.median(np.abs(probe.values - samples[0].values)))
+        assert compare(reference, probe).value <= DEFAULT_THRESHOLD.value
+
+
+def test_sizes_in_mm_are_lost_without_calibration() -> None:
+    """Pins what calibration is for: the same hand is a tenth smaller to the higher camera."""
+    image = cameras.hand_seen(cameras.HIGH_AND_WIDE, 3, 0)
+    plain, measured = acquire(image), acquire(image, calibration=cameras.calibration_of(cameras.HIGH_AND_WIDE))
+    assert isinstance(plain, Features)
+    assert isinstance(measured, Features)
+    at = plain.names.index("middle_length_0")
+    assert 0.08 < measured.values[at] - plain.values[at]
+
+
+def findings(faults: list[SheetFault]) -> set[SheetFinding]:
+    return {fault.finding for fault in faults}
+
+
+def test_self_test_finds_what_is_wrong() -> None:
+    """Pins the four findings and that a clean sheet has none; places lie where the fault is."""
+    lens = cameras.LOW_AND_STRAIGHT
+    clean, calibration = cameras.empty_platen_seen(lens), cameras.calibration_of(lens)
+    assert [] == check_sheet(clean, calibration)
+    moved = np.roll(clean, 6, axis=0)
+    assert {SheetFinding.MOVED} == findings(check_sheet(moved, calibration))
+    covered = clean.copy()
+    covered[:, 800:] = 70
+    found = check_sheet(covered, calibration)
+    assert SheetFinding.COVERED in findings(found)
+    assert 0.5 < found[0].x
+    dirty = clean.copy()
+    x, y = calibration.corners_px[2].mean(axis=0)
+    cv2.circle(dirty, (round(x), round(y)), 60, (90, 100, 110), cv2.FILLED)
+    found = check_sheet(dirty, calibration)
+    assert {SheetFinding.DIRTY} == findings(found)
+    assert 0.05 > abs(found[0].x - x / 1600)
+    assert {SheetFinding.NOT_SEEN} == findings(check_sheet(np.zeros_like(clean), calibration))
+
+
+def test_without_a_sheet_there_is_no_calibration() -> None:
+    """Pins that an empty platen, no picture or pictures of several sizes calibrate nothing."""
+    nothing = np.zeros((1200, 1600, 3), np.uint8)
+    sheet = platen_sheet("a4")
+    for frames in ([], [nothing], [nothing, np.zeros((600, 800, 3), np.uint8)]):
+        fault = calibrate(frames, sheet)
+        assert isinstance(fault, SheetFault)
+        assert SheetFinding.NOT_SEEN is fault.finding
+
+
+def test_an_empty_sheet_is_no_hand() -> None:
+    """Pins that the white of the markers is never taken for a hand."""
+    lens = cameras.LOW_AND_STRAIGHT
+    seen = acquire(cameras.empty_platen_seen(lens), calibration=cameras.calibration_of(lens))
+    assert isinstance(seen, FailureToAcquire)
