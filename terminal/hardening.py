@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import os
-import resource
+
+from templates_store.memory import protect_memory
 
 _log = logging.getLogger("canteen.terminal.hardening")
 
-_PR_SET_DUMPABLE = 4
-
 
 def harden_process() -> None:
-    """No core dumps, and no reading of this memory by other programs of the same user."""
-    try:
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    except (OSError, ValueError) as error:  # the unit forbids the call, having set the limit itself
-        _log.info("the core dump limit is the unit's: %s", error)
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
-        _log.warning("memory stays readable to this user's other programs: %s", os.strerror(ctypes.get_errno()))
+    """No core dumps, no reading of this memory by other programs of the same user, no swapping where it may be had."""
+    protection = protect_memory()
+    if not protection.no_core_dumps:
+        _log.warning("a crash may leave this memory in a core dump")
+    if not protection.not_readable_by_others:
+        _log.warning("memory stays readable to this user's other programs")

@@ -147,6 +147,9 @@ def _cryptography(_sources: HealthSources, _now: datetime) -> Check:
 def _store(sources: HealthSources, _now: datetime) -> Check:
     pupils = sum(1 for _pupil in sources.devices.store.pupils())
     measured = {"pupils": pupils}
+    if sources.devices.store.rolled_back:
+        sentence = _("Une ancienne copie du coffre a été remise : aucune main comparée avant un mot du serveur")
+        return Check("store", Verdict.RISK, sentence, measured)
     if pupils == 0:
         return Check("store", Verdict.RISK, _("Aucun élève connu : la liste n’est pas encore venue"), measured)
     return Check("store", Verdict.WELL, _("{pupils} élèves connus"), measured)
