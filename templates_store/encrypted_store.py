@@ -6,23 +6,22 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from canteen.consent import Consent, ConsentState
 from canteen.credentials import CardNumber, PersonalCode
 from canteen.errors import CanteenError
 from canteen.identifiers import PupilId
-from templates_store.errors import CodeTaken, ConsentMissing, StoreUnavailable, UnknownPupil
+from templates_store.errors import ConsentMissing, StoreUnavailable, UnknownPupil
 from templates_store.key_source import KeySource
 from templates_store.lease import Lease, LeaseStanding
 from templates_store.lease_columns import read_lease, write_lease
-from templates_store.models import CardRow, ConsentRow, DocumentRow, PupilKeyRow, PupilRow, ReferenceRow
+from templates_store.models import CardRow, ConsentRow, DocumentRow, PupilRow, ReferenceRow
 from templates_store.pupil_keys import pupil_key
 from templates_store.purge import (
     absentees,
@@ -41,14 +40,14 @@ from templates_store.records import (
     PUPIL_RECORDS,
     REFERENCE,
     TO_GRANT,
-    entitlements_text,
     instant_text,
     pupil_of,
     read_consent,
     read_entitlements,
     read_pupil,
 )
-from templates_store.sealing import code_bound, keyed_digest, new_key, reference_bound, seal, unseal
+from templates_store.roster import put_roster
+from templates_store.sealing import code_bound, keyed_digest, reference_bound, seal, unseal
 from templates_store.self_test import run_self_test
 from templates_store.standing import Standing, standings
 from templates_store.store import (
@@ -67,13 +66,6 @@ _REFUSING = frozenset({ConsentState.OPPOSED.value, ConsentState.WITHDRAWN.value}
 
 _TEND_EVERY_S = 60.0
 """Running time is written down this often: a power cut costs its count a minute, a write a minute costs nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class _PupilToPut:
-    pupil: PupilId
-    columns: dict[str, Any] = field(repr=False)
-    code: bytes = field(repr=False)
 
 
 _SIGNED_EVERY = timedelta(minutes=1)
@@ -123,7 +115,7 @@ class EncryptedStore:
                     gone = absentees(connection, by_pupil.keys())
             if not gone:
                 with self._file.writing() as connection:
-                    self._put_roster(connection, by_pupil, lookups)
+                    put_roster(connection, self._file.epoch, by_pupil, lookups)
                 return []
             self._file.new_epoch(lambda connection: self._replace_roster(connection, gone, by_pupil, lookups))
         return gone
@@ -408,61 +400,7 @@ class EncryptedStore:
         lookups: Mapping[PupilId, bytes],
     ) -> None:
         purge_everything_of(connection, self._keys, self._file.epoch, gone)
-        self._put_roster(connection, by_pupil, lookups)
-
-    def _put_roster(
-        self,
-        connection: Connection,
-        by_pupil: Mapping[PupilId, tuple[PupilRecord, PersonalCode]],
-        lookups: Mapping[PupilId, bytes],
-    ) -> None:
-        held = {row.pupil: row.code_lookup for row in connection.execute(select(PupilRow.pupil, PupilRow.code_lookup))}
-        taken = {lookup for pupil, lookup in held.items() if pupil not in by_pupil}
-        if len(set(lookups.values())) < len(lookups) or taken & set(lookups.values()):
-            raise CodeTaken("two pupils with one code")
-        # Codes may change hands within one roster: let go of all of them before any is given again.
-        changed = [{"whose": p} for p, lookup in lookups.items() if held.get(p, lookup) != lookup]
-        if changed:
-            connection.exec_driver_sql("UPDATE pupil SET code_lookup = NULL WHERE pupil = :whose", changed)
-        rows = {pupil: self._pupil_row(record, code) for pupil, (record, code) in by_pupil.items()}
-        self._change_pupils(connection, [row for pupil, row in rows.items() if pupil in held])
-        self._add_pupils(connection, [row for pupil, row in rows.items() if pupil not in held])
-
-    def _pupil_row(self, record: PupilRecord, code: PersonalCode) -> _PupilToPut:
-        columns = {
-            "first_name": record.first_name,
-            "last_name": record.last_name,
-            "class_name": record.class_name,
-            "entitlements": entitlements_text(record.entitlements),
-            "code_lookup": self._code_lookup(code),
-        }
-        return _PupilToPut(record.pupil, columns, code.digits.encode())
-
-    def _change_pupils(self, connection: Connection, changed: Sequence[_PupilToPut]) -> None:
-        for one in changed:
-            key = pupil_key(connection, self._file.epoch, one.pupil)
-            sealed_code = seal(key, one.code, code_bound(one.pupil))
-            row = update(PupilRow).where(PupilRow.pupil == one.pupil)
-            connection.execute(row.values(sealed_code=sealed_code, **one.columns))
-
-    def _add_pupils(self, connection: Connection, added: Sequence[_PupilToPut]) -> None:
-        if not added:
-            return
-        keys = {one.pupil: new_key() for one in added}
-        # The key's row points at the pupil's: first the pupils.
-        connection.execute(
-            insert(PupilRow),
-            [
-                {
-                    "pupil": one.pupil,
-                    "sealed_code": seal(keys[one.pupil], one.code, code_bound(one.pupil)),
-                    **one.columns,
-                }
-                for one in added
-            ],
-        )
-        wrapped = [{"pupil": p, "wrapped_key": self._file.epoch.wrap(p, key)} for p, key in keys.items()]
-        connection.execute(insert(PupilKeyRow), wrapped)
+        put_roster(connection, self._file.epoch, by_pupil, lookups)
 
     def _read_lease(self) -> Lease:
         with self._file.reading() as connection:
