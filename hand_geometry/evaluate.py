@@ -93,6 +93,14 @@ def _arguments() -> argparse.ArgumentParser:
     policy.add_argument("--measure", action="append", default=[], metavar="PLATEN=FOLDER", help="measure anew first")
     policy.add_argument("--out", type=Path, default=CURVES_FILE, help="where measured curves are written")
 
+    synthetic = commands.add_parser("synthetic", help="how far synthetic people's measurements are from a real set's")
+    synthetic.add_argument("sets", metavar="PLATEN=FOLDER", nargs=1)
+    synthetic.add_argument("--people", type=int, default=40)
+    synthetic.add_argument("--fit", action="store_true", help="draw people after this set from now on")
+
+    attacks = commands.add_parser("attacks", help="simulated presentation attacks, by kind")
+    attacks.add_argument("--people", type=int, default=20)
+
     show = commands.add_parser("show", help="draw what was measured over a picture, for a human to check")
     show.add_argument("image", type=Path)
     show.add_argument("--out", type=Path, required=True, help="PNG to write; it shows the hand: keep it as private")
@@ -192,6 +200,37 @@ def _policy(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _synthetic(arguments: argparse.Namespace) -> int:
+    from hand_geometry.sample_distances import chance_level, distances, fit_spread, measured_people, person_means
+    from hand_geometry.synthetic_people import draw_person
+
+    real = _sets(arguments.sets)[0].labelled()
+    if arguments.fit:
+        fit_spread(real)
+    values, failed = measured_people(draw_person, arguments.people)
+    if not len(values):
+        raise TrialsError("no synthetic person could be measured")
+    _say(f"{len(real.people)} real people, {len(values)} synthetic ones measured, {failed} not measured")
+    _say(
+        f"Kolmogorov-Smirnov distances; under {chance_level(len(real.people), len(values)):.2f} is chance; no accuracy"
+    )
+    for one in distances(person_means(real), values):
+        _say(
+            f"{one.group:8s} median {one.median:.2f}  largest {one.largest:.2f}  beyond chance {one.beyond_chance:.0%}"
+        )
+    return EXIT_OK
+
+
+def _attacks(arguments: argparse.Namespace) -> int:
+    from hand_geometry.presentation_attacks import simulate_attacks
+
+    _say("simulated from synthetic people; what is made of real things may do better or worse")
+    _say("kind                  presented  measured  accepted at 0.1 %")
+    for one in simulate_attacks(arguments.people):
+        _say(f"{one.kind.value:20s}  {one.presented:9d}  {one.measured:8d}  {one.accepted:8d} ({one.rate:.0%})")
+    return EXIT_OK
+
+
 def _growth(arguments: argparse.Namespace) -> int:
     from hand_geometry.growth_simulation import simulate_school_year
 
@@ -242,6 +281,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "report": _report,
         "growth": _growth,
         "masks": _masks,
+        "synthetic": _synthetic,
+        "attacks": _attacks,
         "policy": _policy,
     }
     try:

@@ -2,7 +2,8 @@
 
 Lengths and widths are drawn with the means and spreads of adults in ANSUR II (Gordon et al., 2014: hand length 193 and
 181 mm, breadth 88 and 78 mm) and the finger proportions of students who measured themselves. The same seed gives the
-same picture.
+same picture. They are drawn further apart than people are, so that a demonstration never confuses two; people as they
+differ are in ``synthetic_people``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ WRIST_PX = (1480.0, 650.0)
 # their visible lengths, half-widths along them, and the angle at which they rest between the pegs.
 _BASES_MM = np.array([[40.0, 33.0], [97.0, 31.5], [103.0, 10.0], [98.0, -11.5], [86.0, -32.0]])
 _LENGTHS_MM = np.array([80.0, 73.0, 83.0, 78.0, 59.0])
-_ANGLES_DEG = np.array([39.0, 8.5, 0.5, -7.5, -19.0])
+ANGLES_DEG = np.array([39.0, 8.5, 0.5, -7.5, -19.0])
 # Half-widths in mm at even steps from base to tip; the joints stand out a little, and each finger has its own form.
 _HALF_WIDTHS_MM = np.array(
     [
@@ -44,7 +45,7 @@ _PALM_MM = np.array(
 _LEAST_GAP_MM = 4.5
 _PEG_COLOURS_BGR = ((190, 90, 30), (30, 210, 220), (190, 90, 30), (110, 150, 20), (190, 90, 30))
 # Skin from pale to dark, in BGR; nothing in the measuring may depend on it.
-_SKINS_BGR = np.array([[160.0, 180.0, 225.0], [120.0, 150.0, 205.0], [95.0, 125.0, 185.0], [60.0, 85.0, 140.0]])
+SKINS_BGR = np.array([[160.0, 180.0, 225.0], [120.0, 150.0, 205.0], [95.0, 125.0, 185.0], [60.0, 85.0, 140.0]])
 CLOTH_BGR = (20.0, 19.0, 18.0)
 
 
@@ -70,8 +71,8 @@ def _person(identity: int) -> _Hand:
     # Length and breadth of adult hands correlate by 0.58.
     breadth = mean_breadth / 83.0 * float(np.exp(0.049 * (0.58 * common + 0.81 * draw.standard_normal())))
     mix = draw.random()
-    at = mix * (len(_SKINS_BGR) - 1)
-    skin = _SKINS_BGR[int(at)] * (1 - at % 1) + _SKINS_BGR[min(int(at) + 1, 3)] * (at % 1)
+    at = mix * (len(SKINS_BGR) - 1)
+    skin = SKINS_BGR[int(at)] * (1 - at % 1) + SKINS_BGR[min(int(at) + 1, 3)] * (at % 1)
     return _Hand(
         scale=scale,
         breadth=breadth,
@@ -96,26 +97,28 @@ def synthetic_hand(identity: int, sample: int, *, noise: bool = True) -> NDArray
     draw = np.random.default_rng([20_27, identity, sample])
     turn = np.deg2rad(draw.normal(0.0, 2.5))
     shift = draw.normal(0.0, 12.0, 2)
-    spread = np.deg2rad(_ANGLES_DEG + draw.normal(0.0, [2.5, 1.0, 0.8, 1.0, 1.4]))
+    spread = np.deg2rad(ANGLES_DEG + draw.normal(0.0, [2.5, 1.0, 0.8, 1.0, 1.4]))
     # Soft flesh: the same finger is pressed a little flatter or less so.
     pressed = np.exp(draw.normal(0.0, 0.006, 5))
 
     along = person.scale
     across = person.breadth
     stretch = np.array([along, across])
-    pieces = [_smooth_outline(_PALM_MM * stretch)]
+    pieces = [smooth_outline(_PALM_MM * stretch)]
     half_widths = _HALF_WIDTHS_MM * across * person.profiles * (person.widths * pressed)[:, None]
     bases = _apart(_BASES_MM * stretch + person.bases, half_widths[:, 0])
     joints: list[NDArray[np.float64]] = []
     for finger in range(5):
         length = _LENGTHS_MM[finger] * along * person.lengths[finger]
-        outline, creases = _finger(bases[finger], spread[finger], length, half_widths[finger], person.bends[finger])
+        outline, creases = finger_outline(
+            bases[finger], spread[finger], length, half_widths[finger], person.bends[finger]
+        )
         pieces.append(outline)
         joints += creases
-    to_px = _Placement(turn, shift)
-    coverage = _cover([to_px(piece) for piece in pieces])
-    pegs = [to_px(point) for point in _pegs(bases, spread, along)]
-    return _paint(coverage, [to_px(line) for line in joints], pegs, person.skin, draw, noise=noise)
+    to_px = Placement(turn, shift)
+    coverage = cover([to_px(piece) for piece in pieces])
+    pegs = [to_px(point) for point in pegs_beside(bases, spread, along)]
+    return paint(coverage, [to_px(line) for line in joints], pegs, person.skin, draw, noise=noise)
 
 
 def _apart(bases: NDArray[np.float64], half_widths: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -128,7 +131,7 @@ def _apart(bases: NDArray[np.float64], half_widths: NDArray[np.float64]) -> NDAr
     return moved
 
 
-def _finger(
+def finger_outline(
     base: NDArray[np.float64], angle: float, length: float, half_widths: NDArray[np.float64], bend: float
 ) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
     """Outline of one finger in mm and the creases over its joints; it starts inside the palm so that the two join."""
@@ -158,7 +161,7 @@ def _gentle(at: NDArray[np.float64], values: NDArray[np.float64], wanted: NDArra
     return np.asarray(np.polynomial.polynomial.polyval(wanted, coefficients), dtype=np.float64)
 
 
-def _smooth_outline(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+def smooth_outline(corners: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rounds a polygon by cutting its corners three times (G. Chaikin, 1974)."""
     points = corners
     for _ in range(3):
@@ -167,7 +170,7 @@ def _smooth_outline(corners: NDArray[np.float64]) -> NDArray[np.float64]:
     return points
 
 
-class _Placement:
+class Placement:
     """From the hand's own mm to px: the fingers point left and the thumb up."""
 
     def __init__(self, turn: float, shift_px: NDArray[np.float64]) -> None:
@@ -179,7 +182,7 @@ class _Placement:
         return np.asarray(points_mm @ self._matrix.T + self._offset, dtype=np.float64)
 
 
-def _cover(polygons: list[NDArray[np.float64]]) -> NDArray[np.float32]:
+def cover(polygons: list[NDArray[np.float64]]) -> NDArray[np.float32]:
     """How much of each pixel is hand, (H, W) in 0..1; blurring and cutting again rounds the webs of the fingers."""
     drawn = np.zeros((HEIGHT_PX, WIDTH_PX), dtype=np.uint8)
     for polygon in polygons:
@@ -188,7 +191,7 @@ def _cover(polygons: list[NDArray[np.float64]]) -> NDArray[np.float32]:
     return np.asarray(np.clip((soft - np.float32(127.5)) * np.float32(12.0 / 255.0) + np.float32(0.5), 0.0, 1.0))
 
 
-def _pegs(bases: NDArray[np.float64], angles: NDArray[np.float64], scale: float) -> list[NDArray[np.float64]]:
+def pegs_beside(bases: NDArray[np.float64], angles: NDArray[np.float64], scale: float) -> list[NDArray[np.float64]]:
     """Pegs stand where neighbouring fingers part, one beside the thumb and one beside the index."""
     axes = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     thumb = bases[0] + axes[0] * 62.0 * scale - np.array([-axes[0][1], axes[0][0]]) * 13.0
@@ -197,7 +200,7 @@ def _pegs(bases: NDArray[np.float64], angles: NDArray[np.float64], scale: float)
     return [thumb, index, *between]
 
 
-def _paint(
+def paint(
     coverage: NDArray[np.float32],
     creases: list[NDArray[np.float64]],
     pegs: list[NDArray[np.float64]],
