@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +18,7 @@ from hand_geometry.nails import with_whole_fingertips
 from hand_geometry.platen import PlatenCalibration, without_markers
 from hand_geometry.plausibility import implausible
 from hand_geometry.posture import Posture, posture_of
-from hand_geometry.quality import QualityReason
+from hand_geometry.quality import PlacedFinding, QualityReason
 from hand_geometry.silhouette import Platen, Silhouette, at_working_size, find_silhouette
 
 __all__ = ["FailureToAcquire", "Features", "Platen", "acquire", "capture_hand", "decode_image"]
@@ -27,18 +26,6 @@ __all__ = ["FailureToAcquire", "Features", "Platen", "acquire", "capture_hand", 
 # A picture too small or too narrow to hold a hand that could be measured.
 SMALLEST_SIDE_PX = 160
 LONGEST_ASPECT = 3.0
-# Frames are compared at this size: a finger is 6 pixels wide, noise is averaged away.
-GLANCE_SIZE = (160, 120)
-# Mean difference in grey levels between two glances at a hand at rest; sensor noise gives 0.2, a hand drifting by 1 mm
-# gives 1.
-STILL_DIFFERENCE = 0.6
-# A device without a picture for this long is lost; a camera skips a frame now and then.
-LOST_AFTER_S = 1.0
-# What is wrong with a hand is said once it has lain so for a moment: fingers are often closed while the hand comes to
-# rest.
-REASON_HOLDS_S = 0.7
-# A simulated device answers at once; a camera's own frame rate is slower than this.
-PAUSE_S = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +50,15 @@ class Features:
 
 @dataclass(frozen=True)
 class FailureToAcquire:
-    """No features, and why (ISO/IEC 19795-1: failure to acquire)."""
+    """No features, and why (ISO/IEC 19795-1: failure to acquire).
+
+    Attributes:
+        reason: Why.
+        places: What a screen can point at; ``findings.find_findings`` says more of a picture.
+    """
 
     reason: QualityReason
+    places: tuple[PlacedFinding, ...] = field(default=(), compare=False)
 
 
 def acquire(
@@ -192,9 +185,10 @@ def capture_hand(
     cancelled: Callable[[], bool],
     platen: Platen = Platen.DARK,
     mirrored: bool | None = None,
+    calibration: PlatenCalibration | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Features | FailureToAcquire:
-    """Polls the device until a hand lies still and could be measured, or says why not.
+    """Waits until a hand lies still, measures several frames and keeps the best, or says why not.
 
     Args:
         device: Where frames come from.
@@ -203,42 +197,19 @@ def capture_hand(
         cancelled: Asked between frames; True ends the wait with CANCELLED.
         platen: What the hand lies on.
         mirrored: Which hand is expected; None takes either.
+        calibration: As in ``acquire``.
         pause: Sleeps; tests give one that moves their clock.
     """
-    started_s = monotonic()
-    last_picture_s = started_s
-    before: NDArray[np.uint8] | None = None
-    reason, reason_since_s = QualityReason.NO_HAND, started_s
-    while not cancelled():
-        frame = device.capture()
-        now_s = monotonic()
-        if frame is None:
-            if now_s - last_picture_s >= LOST_AFTER_S:
-                return FailureToAcquire(QualityReason.DEVICE_LOST)
-        else:
-            last_picture_s = now_s
-            glance = _glance(frame.image)
-            still = before is not None and _difference(before, glance) <= STILL_DIFFERENCE
-            before = glance
-            if still:
-                acquired = acquire(frame.image, platen, mirrored=mirrored)
-                if isinstance(acquired, Features):
-                    return acquired
-                if acquired.reason is not reason:
-                    reason, reason_since_s = acquired.reason, now_s
-                elif reason is not QualityReason.NO_HAND and now_s - reason_since_s >= REASON_HOLDS_S:
-                    return acquired
-        if now_s - started_s >= timeout_s:
-            return FailureToAcquire(reason)
-        pause(PAUSE_S)
-    return FailureToAcquire(QualityReason.CANCELLED)
+    # Measuring and waiting are two files; programs know this one door.
+    from hand_geometry.capture import capture_best
 
-
-def _glance(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    small = cv2.resize(image, GLANCE_SIZE, interpolation=cv2.INTER_AREA)
-    grey = small if small.ndim == 2 else cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
-    return np.asarray(grey, dtype=np.uint8)
-
-
-def _difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    return float(np.mean(cv2.absdiff(one, other)))
+    return capture_best(
+        device,
+        timeout_s=timeout_s,
+        monotonic=monotonic,
+        cancelled=cancelled,
+        platen=platen,
+        mirrored=mirrored,
+        calibration=calibration,
+        pause=pause,
+    )

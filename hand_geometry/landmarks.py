@@ -84,7 +84,7 @@ def find_landmarks(disc: Palm, contour: Contour) -> Landmarks | QualityReason:
     points = contour.points
     offset = points - palm
     distance = np.sqrt(offset[:, 0] ** 2 + offset[:, 1] ** 2)
-    candidates = _peaks(distance, LEAST_PROMINENCE * radius)
+    candidates = peaks(distance, LEAST_PROMINENCE * radius)
     tips: list[tuple[float, int]] = []
     cut = False
     for index, prominence in candidates:
@@ -123,7 +123,7 @@ def _around(index: int, reach: int, count: int) -> NDArray[np.intp]:
     return np.arange(index - reach, index + reach + 1) % count
 
 
-def _peaks(values: NDArray[np.float64], prominence: float) -> list[tuple[int, float]]:
+def peaks(values: NDArray[np.float64], prominence: float) -> list[tuple[int, float]]:
     """Maxima of a closed line that stand out by ``prominence`` from the lower ground on both sides."""
     start = int(np.argmin(values))
     line = np.concatenate([values[start:], values[: start + 1]])

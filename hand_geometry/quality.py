@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -20,3 +21,28 @@ class QualityReason(StrEnum):
     IMPLAUSIBLE_MEASUREMENT = "implausible_measurement"
     DEVICE_LOST = "device_lost"
     CANCELLED = "cancelled"
+
+
+class Finding(StrEnum):
+    """What a pupil or a caretaker can act on, seen at one place in the picture."""
+
+    FINGERS_TOUCHING = "fingers_touching"
+    FINGER_MISSING = "finger_missing"
+    HAND_TOO_FAR_IN = "hand_too_far_in"
+    HAND_TOO_FAR_OUT = "hand_too_far_out"
+    WRONG_HAND = "wrong_hand"
+    SLEEVE = "sleeve"
+    RING = "ring"
+    BLURRED = "blurred"
+    GLARE = "glare"
+    DIRTY_PLATEN = "dirty_platen"
+    HAND_LEAVING = "hand_leaving"
+
+
+@dataclass(frozen=True)
+class PlacedFinding:
+    """A finding and where the screen points: x to the right and y downwards, both in 0..1 of the picture."""
+
+    finding: Finding
+    x: float
+    y: float

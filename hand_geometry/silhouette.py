@@ -100,7 +100,7 @@ def find_silhouette(image: NDArray[np.uint8], platen: Platen, *, lump_px: int = 
     if platen is Platen.LIGHT:
         binary = with_nails(binary)
     if lump_px and platen in (Platen.DARK, Platen.BACKLIT):
-        binary = np.asarray(cv2.subtract(binary, _crevices(soft, level)), dtype=np.uint8)
+        binary = np.asarray(cv2.subtract(binary, crevices(soft, level)), dtype=np.uint8)
     if lump_px:
         binary = without_border_clutter(binary)
     outline = _largest_piece(binary, foreign, max(lump_px, LARGEST_SPECK_PX))
@@ -145,7 +145,7 @@ WIDEST_CREVICE_PX = 13
 CREVICE_SHARE = 0.4
 
 
-def _crevices(soft: NDArray[np.uint8], level: float) -> NDArray[np.uint8]:
+def crevices(soft: NDArray[np.uint8], level: float) -> NDArray[np.uint8]:
     """Marks thin dark lines inside the hand, too deep for the lines of a palm: the shadow between two fingers."""
     side = WIDEST_CREVICE_PX | 1
     depth = cv2.morphologyEx(soft, cv2.MORPH_BLACKHAT, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))

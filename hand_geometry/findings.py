@@ -1,0 +1,212 @@
+"""What is wrong with a placement, and where: for the screen to point at. Asked only when there is time or trouble.
+
+It looks again at stages that ``acquire`` has been through, so that the way to a decision carries nothing of it.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hand_geometry.contour import Contour, trace_contour
+from hand_geometry.foreign_colours import foreign_colours
+from hand_geometry.landmarks import (
+    CLOSED_REACH,
+    FINGER_ARC,
+    LEAST_PROMINENCE,
+    TIP_REACH,
+    WIDEST_FINGER,
+    Landmarks,
+    Palm,
+    find_landmarks,
+    find_palm,
+    peaks,
+)
+from hand_geometry.quality import Finding, PlacedFinding, QualityReason
+from hand_geometry.silhouette import COARSE, Platen, Silhouette, at_working_size, crevices, find_silhouette
+
+# Glare is white in all channels over more than this share of the hand.
+GLARE_LEVEL, GLARE_SHARE = 250, 0.004
+# A sharp border rises within three pixels by more than this share of what it rises within nine.
+SHARP_SHARE = 0.5
+# Dust and smears on an empty platen, in px of the working size: smaller is grain, larger may be a hand coming.
+LEAST_DIRT_PX2, LARGEST_DIRT_PX2 = 60.0, 8000.0
+# A sleeve is wider than the wrist, which is narrower than the palm's disc; both taken behind the palm, in its radii.
+WRIST_AT, SLEEVE_WIDTH = 1.6, 2.15
+# A ring shows at least this much of its own colour, in px of the coarse grid.
+LEAST_RING_PX2 = 10
+# The palm's disc nearer to the wrist's border than this share of its radius: the hand lies too far out.
+TOO_FAR_OUT = 1.05
+
+
+def find_findings(
+    image: NDArray[np.uint8], platen: Platen = Platen.DARK, *, mirrored: bool | None = None
+) -> tuple[PlacedFinding, ...]:
+    """Everything that can be said of a picture as in ``acquire``, the worst first; empty where nothing is wrong."""
+    picture = at_working_size(image)
+    silhouette = find_silhouette(picture, platen)
+    if isinstance(silhouette, QualityReason):
+        return _dirt(picture, platen)
+    contour, palm = trace_contour(silhouette), find_palm(silhouette)
+    landmarks = find_landmarks(palm, contour)
+    found: list[tuple[Finding, NDArray[np.float64]]] = []
+    found += _too_far(contour, palm, silhouette)
+    if isinstance(landmarks, Landmarks):
+        if mirrored is not None and landmarks.mirrored is not mirrored:
+            found.append((Finding.WRONG_HAND, palm.centre_px))
+    elif not found:
+        found += _fingers(silhouette, contour, palm)
+    found += _sleeve(silhouette, contour, palm)
+    if platen is Platen.DARK:
+        found += _ring(picture, silhouette, palm)
+    found += _blur(silhouette, contour)
+    found += _glare(picture, silhouette)
+    height, width = silhouette.soft.shape
+    return tuple(_placed(finding, at, width, height) for finding, at in found)
+
+
+def _placed(finding: Finding, at_px: NDArray[np.float64], width: int, height: int) -> PlacedFinding:
+    x, y = np.clip(at_px / np.array([width, height]), 0.0, 1.0)
+    return PlacedFinding(finding, float(x), float(y))
+
+
+def _dirt(picture: NDArray[np.uint8], platen: Platen) -> tuple[PlacedFinding, ...]:
+    """Spots on a dark platen without a hand."""
+    if platen is not Platen.DARK:
+        return ()
+    grey = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), (5, 5), 1.0)
+    spots = cv2.threshold(grey, float(np.median(grey)) + 30.0, 255, cv2.THRESH_BINARY)[1]
+    pieces, _ = cv2.findContours(spots, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    sized = [(cv2.contourArea(piece), piece) for piece in pieces]
+    dirty = [(area, piece) for area, piece in sized if LEAST_DIRT_PX2 <= area <= LARGEST_DIRT_PX2]
+    if not dirty:
+        return ()
+    piece = max(dirty, key=lambda one: one[0])[1].reshape(-1, 2)
+    return (_placed(Finding.DIRTY_PLATEN, piece.mean(axis=0), grey.shape[1], grey.shape[0]),)
+
+
+def _too_far(contour: Contour, palm: Palm, silhouette: Silhouette) -> list[tuple[Finding, NDArray[np.float64]]]:
+    """Fingers over the border away from the wrist: too far in; the palm itself over the wrist's border: too far out."""
+    points = contour.points[contour.on_border]
+    if not len(points):
+        return []
+    height, width = silhouette.soft.shape
+    distances = np.stack([points[:, 0], width - 1 - points[:, 0], points[:, 1], height - 1 - points[:, 1]], axis=1)
+    side = distances.argmin(axis=1)
+    counts = np.bincount(side, minlength=4)
+    wrist = int(counts.argmax())
+    over = [border for border in range(4) if border != wrist and counts[border] >= 5]
+    found = [(Finding.HAND_TOO_FAR_IN, np.asarray(points[side == one].mean(axis=0), np.float64)) for one in over]
+    x, y = palm.centre_px
+    to_wrist = (x, width - 1 - x, y, height - 1 - y)[wrist]
+    if to_wrist < TOO_FAR_OUT * palm.radius_px:
+        found.append((Finding.HAND_TOO_FAR_OUT, np.asarray(points[side == wrist].mean(axis=0), np.float64)))
+    return found
+
+
+def _fingers(silhouette: Silhouette, contour: Contour, palm: Palm) -> list[tuple[Finding, NDArray[np.float64]]]:
+    """Where two fingers touch, or where one should be."""
+    offset = contour.points - palm.centre_px
+    distance = np.sqrt((offset**2).sum(axis=1))
+    if float(distance[~contour.on_border].max(initial=0.0)) < CLOSED_REACH * palm.radius_px:
+        return []
+    count, arc = len(distance), round(FINGER_ARC * palm.radius_px)
+    tips: list[int] = []
+    for index, _ in peaks(distance, LEAST_PROMINENCE * palm.radius_px):
+        if distance[index] < TIP_REACH * palm.radius_px or contour.on_border[index]:
+            continue
+        one, other = contour.points[(index - arc) % count], contour.points[(index + arc) % count]
+        if float(np.hypot(*(one - other))) > WIDEST_FINGER * palm.radius_px:
+            # Wider than a finger: the place between the two is nearer to the palm than its tip.
+            middle = palm.centre_px + 0.8 * (contour.points[index] - palm.centre_px)
+            return [(Finding.FINGERS_TOUCHING, middle)]
+        tips.append(index)
+    dark = cv2.bitwise_and(crevices(silhouette.soft, silhouette.level), silhouette.mask())
+    rows, columns = np.nonzero(dark)
+    beyond = np.hypot(columns - palm.centre_px[0], rows - palm.centre_px[1]) > TIP_REACH * palm.radius_px
+    if int(beyond.sum()) > palm.radius_px:
+        return [(Finding.FINGERS_TOUCHING, np.array([columns[beyond].mean(), rows[beyond].mean()]))]
+    if len(tips) != 4:
+        return [(Finding.FINGERS_TOUCHING, palm.centre_px)] if len(tips) >= 5 else []
+    return [(Finding.FINGER_MISSING, _gap(np.array(tips), contour, palm))]
+
+
+def _gap(tips: NDArray[np.intp], contour: Contour, palm: Palm) -> NDArray[np.float64]:
+    """The middle of the widest angle between neighbouring fingers, the wrist's side left out."""
+    toward = contour.points[tips] - palm.centre_px
+    axis = toward.mean(axis=0)
+    angles = np.sort(np.arctan2(axis[0] * toward[:, 1] - axis[1] * toward[:, 0], toward @ axis))
+    widest = int(np.argmax(np.diff(angles)))
+    middle = 0.5 * (angles[widest] + angles[widest + 1]) + np.arctan2(axis[1], axis[0])
+    return np.asarray(palm.centre_px + 1.6 * palm.radius_px * np.array([np.cos(middle), np.sin(middle)]), np.float64)
+
+
+def _sleeve(silhouette: Silhouette, contour: Contour, palm: Palm) -> list[tuple[Finding, NDArray[np.float64]]]:
+    """Something behind the palm that is wider than a wrist, or of a foreign colour."""
+    border = contour.points[contour.on_border]
+    if not len(border):
+        return []
+    back = border.mean(axis=0) - palm.centre_px
+    back = back / max(float(np.hypot(back[0], back[1])), 1e-9)
+    relative = contour.points - palm.centre_px
+    along, across = relative @ back, relative @ np.array([-back[1], back[0]])
+    at = np.abs(along - WRIST_AT * palm.radius_px) < 0.15 * palm.radius_px
+    place = np.asarray(palm.centre_px + WRIST_AT * palm.radius_px * back, dtype=np.float64)
+    if at.sum() >= 2 and float(np.ptp(across[at])) > SLEEVE_WIDTH * palm.radius_px:
+        return [(Finding.SLEEVE, place)]
+    if silhouette.foreign is not None:
+        rows, columns = np.nonzero(silhouette.foreign)
+        offset = np.stack([columns, rows], axis=1) * COARSE - palm.centre_px
+        behind = (offset @ back > palm.radius_px) & (np.abs(offset @ np.array([-back[1], back[0]])) < palm.radius_px)
+        if int(behind.sum()) * COARSE**2 > 0.1 * palm.radius_px**2:
+            return [(Finding.SLEEVE, np.asarray(offset[behind].mean(axis=0) + palm.centre_px, np.float64))]
+    return []
+
+
+def _ring(picture: NDArray[np.uint8], silhouette: Silhouette, palm: Palm) -> list[tuple[Finding, NDArray[np.float64]]]:
+    """Something thin of a foreign colour within the fingers."""
+    mask = silhouette.mask(COARSE)
+    small = cv2.resize(picture, (mask.shape[1], mask.shape[0]), interpolation=cv2.INTER_AREA)
+    thin = foreign_colours(np.asarray(small, np.uint8), silhouette.level, 1)
+    within = cv2.bitwise_and(thin, cv2.erode(mask, np.ones((5, 5), np.uint8)))
+    count, _, stats, centres = cv2.connectedComponentsWithStats(within)
+    found = []
+    for at in range(1, count):
+        centre = np.asarray(centres[at], dtype=np.float64) * COARSE
+        far = float(np.hypot(*(centre - palm.centre_px))) > TIP_REACH * palm.radius_px
+        if far and stats[at, cv2.CC_STAT_AREA] >= LEAST_RING_PX2:
+            found.append((int(stats[at, cv2.CC_STAT_AREA]), centre))
+    return [(Finding.RING, max(found, key=lambda one: one[0])[1])] if found else []
+
+
+def _blur(silhouette: Silhouette, contour: Contour) -> list[tuple[Finding, NDArray[np.float64]]]:
+    """The border's steepness all round; blurred where half of it rises too slowly."""
+    points = contour.points
+    tangent = np.roll(points, -3, axis=0) - np.roll(points, 3, axis=0)
+    tangent /= np.maximum(np.hypot(tangent[:, 0], tangent[:, 1]), 1e-9)[:, None]
+    outward = np.stack([tangent[:, 1], -tangent[:, 0]], axis=1)
+    at = points[None] + np.array([-4.5, -1.5, 1.5, 4.5])[:, None, None] * outward[None]
+    sampled = cv2.remap(
+        silhouette.soft, at[..., 0].astype(np.float32), at[..., 1].astype(np.float32), cv2.INTER_LINEAR
+    ).astype(np.float64)
+    usable = ~contour.hidden & ~contour.on_border
+    whole, near = (sampled[0] - sampled[3])[usable], (sampled[1] - sampled[2])[usable]
+    if not len(whole):
+        return []
+    share = near / np.maximum(whole, 1.0)
+    if float(np.median(share)) >= SHARP_SHARE:
+        return []
+    worst = share <= np.quantile(share, 0.25)
+    return [(Finding.BLURRED, np.asarray(points[usable][worst].mean(axis=0), dtype=np.float64))]
+
+
+def _glare(picture: NDArray[np.uint8], silhouette: Silhouette) -> list[tuple[Finding, NDArray[np.float64]]]:
+    """White patches on the hand."""
+    blue, green, red = cv2.split(picture)
+    mask = silhouette.mask()
+    white = cv2.threshold(cv2.min(cv2.min(blue, green), red), GLARE_LEVEL - 1, 255, cv2.THRESH_BINARY)[1]
+    rows, columns = np.nonzero(cv2.bitwise_and(white, mask))
+    if len(rows) <= GLARE_SHARE * cv2.countNonZero(mask):
+        return []
+    return [(Finding.GLARE, np.array([columns.mean(), rows.mean()]))]

@@ -1,0 +1,105 @@
+"""A hand is measured when it lies still: several frames, the best of them, soon after it came to rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hand_geometry.acquisition import FailureToAcquire, Features, acquire, capture_hand
+from hand_geometry.capture_device import Frame
+from hand_geometry.quality import Finding, QualityReason
+from hand_geometry.simulated_camera import empty_platen
+from hand_geometry.synthetic_hand import synthetic_hand
+
+FRAME_S = 1.0 / 15.0
+
+
+class Stream:
+    """A camera of fifteen pictures a second on a clock of its own."""
+
+    def __init__(self, pictures: Iterator[NDArray[np.uint8]]) -> None:
+        self.now_s = 50.0
+        self.shown = 0
+        self._pictures = pictures
+
+    def capture(self) -> Frame | None:
+        self.now_s += FRAME_S
+        picture = next(self._pictures, None)
+        self.shown += picture is not None
+        return None if picture is None else Frame(picture, self.now_s)
+
+    def close(self) -> None:
+        self._pictures = iter(())
+
+    def wait(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+def captured(stream: Stream, timeout_s: float = 3.0) -> Features | FailureToAcquire:
+    return capture_hand(
+        stream, timeout_s=timeout_s, monotonic=lambda: stream.now_s, cancelled=lambda: False, pause=stream.wait
+    )
+
+
+def noisy(image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    grain = np.random.default_rng(seed).normal(0.0, 2.0, (*image.shape[:2], 1))
+    return np.asarray(np.clip(image + grain, 0, 255), dtype=np.uint8)
+
+
+def laid_after(empty: int) -> Iterator[NDArray[np.uint8]]:
+    hand = synthetic_hand(3, 0, noise=False)
+    for at in range(empty):
+        yield noisy(empty_platen(), at)
+    for step in (400, 200, 80):
+        yield np.roll(hand, step, axis=1)
+    for at in range(40):
+        yield noisy(hand, 100 + at)
+
+
+def test_best_of_several_within_300_ms_of_rest() -> None:
+    """Pins that three frames are measured and that the answer comes within 300 ms of the first frame at rest."""
+    stream = Stream(laid_after(4))
+    assert isinstance(captured(stream), Features)
+    # The hand lies from frame 8 on; its second frame is the first at which that can be known.
+    assert 8 + 3 == stream.shown
+    assert 0.3 > (stream.shown - 8) * FRAME_S
+
+
+def test_a_blurred_frame_is_not_kept() -> None:
+    """Pins that of the frames at rest a blurred one is left out."""
+    hand = synthetic_hand(3, 0, noise=False)
+    blurred = np.asarray(cv2.GaussianBlur(hand, (0, 0), 2.5), dtype=np.uint8)
+    stream = Stream(iter([noisy(hand, 1), noisy(blurred, 2), noisy(hand, 3), noisy(hand, 4)]))
+    kept, sharp, soft = captured(stream), acquire(noisy(hand, 3)), acquire(noisy(blurred, 2))
+    assert isinstance(kept, Features)
+    assert isinstance(sharp, Features)
+    assert isinstance(soft, Features)
+    assert float(np.abs(kept.values - sharp.values).sum()) < float(np.abs(kept.values - soft.values).sum())
+
+
+def test_a_hand_that_leaves_early_is_measured_all_the_same() -> None:
+    """Pins that one frame at rest is enough when the hand goes."""
+    hand = synthetic_hand(3, 0, noise=False)
+    stream = Stream(iter([noisy(hand, 1), noisy(hand, 2), noisy(empty_platen(), 3)]))
+    assert isinstance(captured(stream), Features)
+
+
+def test_a_hand_that_never_rests_is_said_to_leave() -> None:
+    """Pins that a hand pulled back is told from an empty platen, and where it was."""
+    hand = synthetic_hand(3, 0, noise=False)
+    frames = [np.roll(hand, step, axis=1) for step in (0, 200)] + [noisy(empty_platen(), at) for at in range(60)]
+    seen = captured(Stream(iter(frames)))
+    assert FailureToAcquire(QualityReason.NO_HAND) == seen
+    assert isinstance(seen, FailureToAcquire)
+    assert [Finding.HAND_LEAVING] == [place.finding for place in seen.places]
+    assert 0.2 < seen.places[0].x < 1.0
+
+
+def test_an_empty_platen_is_no_hand() -> None:
+    """Pins that nothing is said to leave where nothing was."""
+    seen = captured(Stream(noisy(empty_platen(), at) for at in range(60)))
+    assert isinstance(seen, FailureToAcquire)
+    assert (QualityReason.NO_HAND, ()) == (seen.reason, seen.places)
