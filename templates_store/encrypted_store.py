@@ -265,11 +265,11 @@ class EncryptedStore:
             row = self._file.row(PUPIL_AND_REFERENCE_BY_CODE, (lookup,))
             if row is None:
                 return None
-            pupil, first_name, last_name, class_name, entitlements, revision, *proof_and_seals = row
+            pupil, first_name, last_name, class_name, entitlements, revision, version, by, at, sealed, key, state = row
             record = PupilRecord(pupil, first_name, last_name, class_name, read_entitlements(entitlements))
             if revision is None:
                 return record, ReferenceAbsence.NONE
-            return record, self._opened(pupil, now, revision, *proof_and_seals)
+            return record, self._opened(pupil, now, revision, version, by, at, sealed, key, state)
 
     def _opened(
         self,
