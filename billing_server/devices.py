@@ -92,6 +92,8 @@ class DeviceDesk:
         self.orders.issue(session, device, self.pupils.whole_roster(session, role))
         for assigned in self.cards.active_cards(session):
             self.orders.issue(session, device, assigned)
+        for blocked in self.cards.blocked_cards(session):
+            self.orders.issue(session, device, blocked)
         self._renew(session, device)
 
     def take_hello(self, session: Session, name: DeviceId, orders_up_to: int, entries_up_to: int = 0) -> None:
@@ -131,8 +133,6 @@ class DeviceDesk:
             order.wire, order.answered_at = None, now
         device.last_order = orders_up_to
         self.tell_everything(session, device)
-        for blocked in self.cards.blocked_cards(session):
-            self.orders.issue(session, device, blocked)
         waiting = select(PurgeHolder).where(PurgeHolder.device == device.device, PurgeHolder.received_at.is_(None))
         for holder in session.scalars(waiting):
             purge = session.get_one(Purge, holder.purge)
@@ -142,7 +142,9 @@ class DeviceDesk:
         """Give every device whose lease is a day old a fresh one."""
         now = self.clock.utc_now()
         for device in locked_devices(session):
-            if device.lease_issued_at is None or now - device.lease_issued_at >= RENEWED_EVERY:
+            issued_at = device.lease_issued_at
+            # A lease from the future was issued by a clock that has been put right since.
+            if issued_at is None or issued_at > now or now - issued_at >= RENEWED_EVERY:
                 self._renew(session, device)
 
     def _renew(self, session: Session, device: Device) -> None:

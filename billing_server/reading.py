@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, false, func, select
 from sqlalchemy.orm import Session
 
 from billing_server.models import Alarm, Denial, Device, Entry, Journal, MealPassRow, OrderRow
@@ -41,7 +41,10 @@ def denials_after(session: Session, position: int, limit: int, day: date | None 
 
 def _only(day: date | None, period: str | None) -> list[ColumnElement[bool]]:
     wanted: list[ColumnElement[bool]] = [] if day is None else [MealPassRow.day == day]
-    return wanted if period is None else [*wanted, MealPassRow.period == period]
+    if period is None:
+        return wanted
+    # PostgreSQL takes no NUL in a text; no period of ours has one.
+    return [*wanted, false() if "\x00" in period else MealPassRow.period == period]
 
 
 def latest_of_day(session: Session, day: date, limit: int) -> list[MealPassRow | Denial]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterable
 from datetime import date
 
@@ -32,6 +33,10 @@ NAME_MISSING = N_("nom, prénom ou classe manquants ou trop longs")
 REGIME_UNKNOWN = N_("régime inconnu : 4, 5, ou la date du repas d’un externe")
 TWICE = N_("cet élève figure deux fois dans le fichier")
 HERE_ALREADY = N_("cet élève est déjà inscrit")
+NAMESAKE = N_(
+    "un élève du même nom est déjà inscrit dans une autre classe : s’il a changé de classe, retirez la ligne ;"
+    " si c’est un homonyme, ajoutez son second prénom"
+)
 
 
 def parse_roster(untrusted_file: bytes, today: date, known: Iterable[Identity]) -> list[NewPupil]:
@@ -43,7 +48,9 @@ def parse_roster(untrusted_file: bytes, today: date, known: Iterable[Identity]) 
         ImportRefused: with every row that is wrong; row 0 is the file itself.
     """
     rows = _rows(untrusted_file)
-    seen: dict[Identity, str] = dict.fromkeys(known, HERE_ALREADY)
+    seen: dict[tuple[str, str], tuple[str, str]] = {
+        _name(one): (_folded(one.class_name), HERE_ALREADY) for one in known
+    }
     pupils, errors = [], []
     for number, row in enumerate(rows, start=1):
         identity = Identity(row["first_name"], row["last_name"], row["class"])
@@ -52,14 +59,25 @@ def parse_roster(untrusted_file: bytes, today: date, known: Iterable[Identity]) 
             errors.append(RowError(number, NAME_MISSING))
         elif entitlement is None:
             errors.append(RowError(number, REGIME_UNKNOWN))
-        elif identity in seen:
-            errors.append(RowError(number, seen[identity]))
+        elif (before := seen.get(_name(identity))) is not None:
+            same_class = before[0] == _folded(identity.class_name)
+            errors.append(RowError(number, before[1] if same_class else NAMESAKE))
         else:
-            seen[identity] = TWICE
+            seen[_name(identity)] = (_folded(identity.class_name), TWICE)
             pupils.append(NewPupil(identity, (entitlement,)))
     if errors:
         raise ImportRefused(errors)
     return pupils
+
+
+def _name(identity: Identity) -> tuple[str, str]:
+    """A child's name as a person compares it: another child's account must not come from capitals or accents."""
+    return _folded(identity.last_name), _folded(identity.first_name)
+
+
+def _folded(text: str) -> str:
+    """Without case, without the difference of composed and decomposed accents, with single spaces."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def school_year(today: date) -> tuple[date, date]:

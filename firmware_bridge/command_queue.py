@@ -87,9 +87,16 @@ class CommandQueue:
         return None
 
     def put_back(self) -> None:
-        """The session ended under what is in flight: unlocking or locking twice is harmless, losing it is not."""
+        """The session ended under what is in flight: locking twice is harmless, losing it is not.
+
+        An unlock is never sent twice: the first may have been carried out with only its reply lost, somebody may have
+        walked already, and a second one would let the next person walk on the same grant. Its outcome is not known.
+        """
         command, self._in_flight = self._in_flight, None
         if command is None:
+            return
+        if isinstance(command, TurnstileCommand) and command.unlocks:
+            command.finished.set()
             return
         with self._lock:
             if isinstance(command, TurnstileCommand):

@@ -94,7 +94,9 @@ class Downlink:
             order.verify(self._server)
             if order.device != self._device:
                 raise MalformedMessage("an order for another device")
+        known_up_to = self._box.received_up_to
         self._box.put(orders)
         if orders:
-            self._box.note_contact(self._clock.utc_now(), max(order.issued_at for order in orders))
+            newest = max(orders, key=lambda order: order.number)
+            self._box.note_contact(self._clock.utc_now(), newest.issued_at, newest_order=newest.number > known_up_to)
             self._gap = max(order.number for order in orders) > self._box.received_up_to

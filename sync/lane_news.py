@@ -28,6 +28,8 @@ TOLD_AGAIN = timedelta(hours=20)
 """At a new connection: one day's services, so that a neighbour that was cut off knows who has eaten."""
 
 KEPT = timedelta(days=2)
+AHEAD = timedelta(days=1)
+"""A pass dated later than this is no neighbour's: a wrong clock says hours, a forger says years."""
 
 _BATCH = 200
 _ENTRIES_AT_ONCE = 2000
@@ -75,5 +77,5 @@ class LaneNews:
 
 
 def _recent(entries: list[JournalEntry], clock: Clock) -> list[JournalEntry]:
-    earliest = clock.utc_now() - KEPT
-    return [entry for entry in entries if entry.recorded_at >= earliest]
+    now = clock.utc_now()
+    return [entry for entry in entries if now - KEPT <= entry.recorded_at <= now + AHEAD]

@@ -40,6 +40,13 @@ INSERT OR IGNORE INTO state VALUES (1, 0, 0, NULL, NULL, NULL);
 """
 
 
+_NEIGHBOURS_KEPT = 8000
+"""Of one neighbour: two days of 2,000 passes with their outcomes."""
+
+_NEIGHBOURS_ENTRY_BYTES = 2000
+"""A pass with its signature is 700 bytes; what is larger is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class LinkState:
     """How the line to the server is.
@@ -128,21 +135,39 @@ class OrderBox:
                 (int(connected), instant_text(now), int(connected)),
             )
 
-    def note_contact(self, now: datetime, signed_time: datetime) -> None:
-        """A message signed by the server came in, dated `signed_time`."""
+    def note_contact(self, now: datetime, signed_time: datetime, *, newest_order: bool = False) -> None:
+        """A message signed by the server came in, dated `signed_time`.
+
+        The date of the newest order counts as it is, also backwards: a server whose clock was ahead once puts it right
+        with the next one, and orders cannot be played again. An acknowledgement can: it only moves the date forward.
+        """
         with self._transaction():
             self._connection.execute(
-                "UPDATE state SET last_contact = ?, signed_time = max(coalesce(signed_time, ''), ?)",
-                (instant_text(now), instant_text(signed_time)),
+                "UPDATE state SET last_contact = ?,"
+                " signed_time = CASE WHEN ? THEN ? ELSE max(coalesce(signed_time, ''), ?) END",
+                (instant_text(now), newest_order, instant_text(signed_time), instant_text(signed_time)),
             )
 
     def put_neighbours(self, entries: list[JournalEntry]) -> None:
-        """Keep passes that neighbouring terminals told of, for this terminal to verify and to remember."""
+        """Keep passes that neighbouring terminals told of, for this terminal to verify and to remember.
+
+        Of each neighbour so many and no more: nobody may fill this terminal's disk under a neighbour's name.
+        """
         with self._transaction():
             self._connection.executemany(
                 "INSERT OR IGNORE INTO neighbour (device, digest, recorded_at, wire) VALUES (?, ?, ?, ?)",
-                [(e.device, e.digest, instant_text(e.recorded_at), write_entry(e)) for e in entries],
+                [
+                    (e.device, e.digest, instant_text(e.recorded_at), wire)
+                    for e in entries
+                    if len(wire := write_entry(e)) <= _NEIGHBOURS_ENTRY_BYTES
+                ],
             )
+            for device in {entry.device for entry in entries}:
+                self._connection.execute(
+                    "DELETE FROM neighbour WHERE device = ? AND arrival <= (SELECT arrival FROM neighbour"
+                    " WHERE device = ? ORDER BY arrival DESC LIMIT 1 OFFSET ?)",
+                    (device, device, _NEIGHBOURS_KEPT),
+                )
 
     def neighbours_after(self, arrival: int, limit: int = 500) -> list[tuple[int, JournalEntry]]:
         """Neighbours' entries in the order of their arrival, after the one numbered `arrival`; not yet verified.

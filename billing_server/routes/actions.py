@@ -14,6 +14,7 @@ from billing_server import audit, presenting
 from billing_server.audit import Action
 from billing_server.errors import ImportRefused, UnknownCard
 from billing_server.models import Alarm, Card, PupilRow
+from billing_server.orders import locked_devices
 from billing_server.roster_import import parse_roster
 from billing_server.routes.asking import TheOperator, TheServices
 from billing_server.routes.pages import render, text_for
@@ -97,6 +98,7 @@ def import_roster(
         text = text_for(request, services, session)
     try:
         with services.database.writing() as session:
+            locked_devices(session)  # before looking who is there: a double click must not add everybody twice
             present = session.scalars(select(PupilRow).where(PupilRow.departed_at.is_(None)))
             known = [services.pupils.identity(row) for row in present]
             today = services.school.calendar(session).local_day(services.clock.utc_now())

@@ -158,10 +158,7 @@ After = Annotated[int, Query(ge=0, le=_INT_MOST, description="The last position 
 Limit = Annotated[int, Query(ge=1, le=5000)]
 Day = Annotated[date | None, Query(description="Only this school day.")]
 Period = Annotated[
-    str | None,
-    Query(
-        min_length=1, max_length=100, pattern="^[^\\x00]*$", description="Only this serving period, for example midi."
-    ),
+    str | None, Query(min_length=1, max_length=100, description="Only this serving period, for example midi.")
 ]
 Format = Annotated[Literal["json", "csv", "jsonl"], Query(alias="format")]
 

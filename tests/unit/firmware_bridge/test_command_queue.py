@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from osdp import Command, CompletionStatus
 
 from firmware_bridge.command_queue import CommandQueue, TurnstileCommand
@@ -42,10 +44,10 @@ def test_only_the_latest_signal_counts() -> None:
     assert texts == ["Oui"]
 
 
-def test_a_command_of_a_broken_session_is_sent_again_until_its_deadline() -> None:
-    """And never afterwards: it would open for someone else."""
+def test_a_lock_of_a_broken_session_is_sent_again_until_its_deadline() -> None:
+    """Twice is harmless, and a gate left open is not."""
     queue = CommandQueue()
-    command = _unlock(deadline_s=5.0)
+    command = replace(_unlock(deadline_s=5.0), unlocks=False)
     queue.put(command)
     queue.take()
     queue.put_back()
@@ -53,6 +55,16 @@ def test_a_command_of_a_broken_session_is_sent_again_until_its_deadline() -> Non
     assert queue.take() is command
     queue.put_back()
     queue.expire(5.0)
+    assert (queue.take(), command.finished.is_set(), command.outcome) == (None, True, CommandOutcome.BOARD_LOST)
+
+
+def test_an_unlock_is_never_sent_twice() -> None:
+    """The first may have opened with only its reply lost: a second would let two people in on one grant."""
+    queue = CommandQueue()
+    command = _unlock(deadline_s=5.0)
+    queue.put(command)
+    queue.take()
+    queue.put_back()
     assert (queue.take(), command.finished.is_set(), command.outcome) == (None, True, CommandOutcome.BOARD_LOST)
 
 

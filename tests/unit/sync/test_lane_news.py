@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -126,5 +127,27 @@ def test_a_neighbour_speaks_for_itself_only(tmp_path: Path, broker: RunningBroke
     assert right.heard() == set()
     news.hear(topic_lane("terminal-1"), batch)
     assert len(right.heard()) == 1
+    left.switch.stop()
+    right.switch.stop()
+
+
+def test_nobody_fills_the_disk_under_a_neighbours_name(tmp_path: Path, broker: RunningBroker) -> None:
+    """Of one neighbour a bounded number is kept, the newest, and nothing of a day that has not come."""
+    left, right = Lane(tmp_path, "terminal-1", broker), Lane(tmp_path, "terminal-2", broker)
+    left.serve()
+    (entry,) = left.journal.entries_after(0)
+    now = datetime.now(UTC)
+    forged = [replace(entry, sequence=n, signature=b"s" * 64) for n in range(1, 9001)]
+    right.box.put_neighbours(forged)
+    kept = right.box.neighbours_after(0, 20_000)
+    assert 8000 == len(kept)
+    assert 9000 == kept[-1][1].sequence
+    right.box.put_neighbours([replace(entry, device=DeviceId("terminal-3"), body={**entry.body, "x": "y" * 5000})])
+    assert {"terminal-1"} == {one.device for _, one in right.box.neighbours_after(0, 20_000)}
+    transport = MqttTransport(broker.settings("terminal-2"), "terminal-2", lambda *_: None, lambda: None, lambda: None)
+    news = LaneNews(right.journal, right.box, transport, right.device, SystemClock())
+    tomorrow = replace(entry, device=DeviceId("terminal-4"), recorded_at=now + timedelta(days=300))
+    news.hear(topic_lane("terminal-4"), write_batch([tomorrow]))
+    assert {"terminal-1"} == {one.device for _, one in right.box.neighbours_after(0, 20_000)}
     left.switch.stop()
     right.switch.stop()
