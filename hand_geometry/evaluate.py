@@ -100,6 +100,7 @@ def _arguments() -> argparse.ArgumentParser:
 
     attacks = commands.add_parser("attacks", help="simulated presentation attacks, by kind")
     attacks.add_argument("--people", type=int, default=20)
+    attacks.add_argument("--folder", type=Path, help="a set on a dark ground instead of synthetic people")
 
     show = commands.add_parser("show", help="draw what was measured over a picture, for a human to check")
     show.add_argument("image", type=Path)
@@ -222,11 +223,12 @@ def _synthetic(arguments: argparse.Namespace) -> int:
 
 
 def _attacks(arguments: argparse.Namespace) -> int:
-    from hand_geometry.presentation_attacks import simulate_attacks
+    from hand_geometry.presentation_attacks import attack_set, simulate_attacks
 
-    _say("simulated from synthetic people; what is made of real things may do better or worse")
+    _say("built from pictures; what is made of real things may do better or worse")
     _say("kind                  presented  measured  accepted at 0.1 %")
-    for one in simulate_attacks(arguments.people):
+    found = attack_set(arguments.folder, arguments.people) if arguments.folder else simulate_attacks(arguments.people)
+    for one in found:
         _say(f"{one.kind.value:20s}  {one.presented:9d}  {one.measured:8d}  {one.accepted:8d} ({one.rate:.0%})")
     return EXIT_OK
 

@@ -6,8 +6,11 @@ These rates say so by kind. A cast of plaster or silicone cannot be built from a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,6 +18,9 @@ from numpy.typing import NDArray
 
 from hand_geometry.acquisition import Features, acquire
 from hand_geometry.comparison import DEFAULT_THRESHOLD, Threshold, compare, decide
+from hand_geometry.errors import TrialsError
+from hand_geometry.image_decoding import decode_image
+from hand_geometry.image_set import read_index
 from hand_geometry.reference import Reference, make_reference
 from hand_geometry.silhouette import Platen, Silhouette, at_working_size, find_silhouette
 from hand_geometry.synthetic_people import draw_person, picture_of
@@ -110,21 +116,49 @@ def held_above(image: NDArray[np.uint8], magnified: float) -> NDArray[np.uint8]:
 
 
 def simulate_attacks(people: int = 20, *, threshold: Threshold = DEFAULT_THRESHOLD) -> list[AttackRate]:
-    """Each person enrolled on three placements, then attacked in every way by things made of a later picture."""
-    pictures = [picture_of(draw_person(one), PLACEMENTS) for one in range(people)]
+    """Synthetic people, each enrolled on three placements and attacked with things made of a fourth."""
+    pictures = [partial(_placements, identity) for identity in range(people)]
+    return attack_people(pictures, threshold=threshold)
+
+
+def attack_set(folder: Path, people: int, *, threshold: Threshold = DEFAULT_THRESHOLD) -> list[AttackRate]:
+    """The same with a folder's pictures on a dark ground: of people with more than three, the first ones enroll."""
+    paths: dict[str, list[Path]] = {}
+    for image in read_index(folder):
+        paths.setdefault(image.subject, []).append(image.path)
+    able = [own[: PLACEMENTS + 1] for own in paths.values() if len(own) > PLACEMENTS][:people]
+    return attack_people([partial(_read, own) for own in able], threshold=threshold)
+
+
+def attack_people(
+    pictures: Sequence[Callable[[], list[NDArray[np.uint8]]]], *, threshold: Threshold = DEFAULT_THRESHOLD
+) -> list[AttackRate]:
+    """Every way against every person; each entry gives a person's enrolment pictures and, last, the one copied."""
     results: dict[AttackKind, list[bool | None]] = {kind: [] for kind in AttackKind}
-    for owner in range(people):
-        samples = [acquire(picture_of(draw_person(owner), sample)) for sample in range(PLACEMENTS)]
+    for at, placements in enumerate(pictures):
+        *enrolment, own = placements()
+        other = pictures[(at + 1) % len(pictures)]()[-1]
+        samples = [acquire(one) for one in enrolment]
         reference = make_reference([one for one in samples if isinstance(one, Features)])
         if not isinstance(reference, Reference):
             continue
-        own, other = pictures[owner], pictures[(owner + 1) % people]
         for kind, presented in _presentations(own, other):
             results[kind].append(None if presented is None else _accepted(reference, presented, threshold))
     return [
         AttackRate(kind, len(tries), sum(one is not None for one in tries), sum(one is True for one in tries))
         for kind, tries in results.items()
     ]
+
+
+def _placements(identity: int) -> list[NDArray[np.uint8]]:
+    return [picture_of(draw_person(identity), sample) for sample in range(PLACEMENTS + 1)]
+
+
+def _read(paths: Sequence[Path]) -> list[NDArray[np.uint8]]:
+    found = [decode_image(path.read_bytes()) if path.is_file() else None for path in paths]
+    if any(one is None for one in found):
+        raise TrialsError(f"{paths[0].parent}: a picture in it cannot be read")
+    return [one for one in found if one is not None]
 
 
 def _presentations(
