@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hand_geometry.acquisition import FailureToAcquire, Features, acquire
 from hand_geometry.capture_device import CaptureDevice
+from hand_geometry.findings import find_findings
 from hand_geometry.platen import PlatenCalibration
 from hand_geometry.quality import Finding, PlacedFinding, QualityReason
 from hand_geometry.silhouette import Platen
@@ -43,8 +44,8 @@ class _Watch:
     """What has been seen so far in one wait for a hand."""
 
     measured: Callable[[NDArray[np.uint8]], Features | FailureToAcquire]
+    wrong: Callable[[NDArray[np.uint8]], tuple[PlacedFinding, ...]]
     monotonic: Callable[[], float]
-    started_s: float
     before: NDArray[np.uint8] | None = None
     rest_since_s: float | None = None
     features: list[Features] = field(default_factory=list)
@@ -80,7 +81,7 @@ class _Watch:
             if acquired.reason is not self.reason:
                 self.reason, self.reason_since_s = acquired.reason, now_s
             elif self.reason is not QualityReason.NO_HAND and now_s - self.reason_since_s >= REASON_HOLDS_S:
-                return acquired
+                return FailureToAcquire(acquired.reason, self.wrong(image))
         # The very same picture again says nothing new: a recording, a simulation, or a frozen camera.
         enough = not new or len(self.features) >= FRAMES_AT_REST or self.monotonic() - since_s >= REST_S
         return self.best() if self.features and enough else None
@@ -112,8 +113,11 @@ def capture_best(
     def measured(image: NDArray[np.uint8]) -> Features | FailureToAcquire:
         return acquire(image, platen, mirrored=mirrored, calibration=calibration)
 
+    def wrong(image: NDArray[np.uint8]) -> tuple[PlacedFinding, ...]:
+        return find_findings(image, platen, mirrored=mirrored)
+
     started_s = last_picture_s = monotonic()
-    watch = _Watch(measured, monotonic, started_s)
+    watch = _Watch(measured, wrong, monotonic)
     while not cancelled():
         frame = device.capture()
         now_s = monotonic()

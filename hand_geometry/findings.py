@@ -13,10 +13,8 @@ from hand_geometry.contour import Contour, trace_contour
 from hand_geometry.foreign_colours import foreign_colours
 from hand_geometry.landmarks import (
     CLOSED_REACH,
-    FINGER_ARC,
     LEAST_PROMINENCE,
     TIP_REACH,
-    WIDEST_FINGER,
     Landmarks,
     Palm,
     find_landmarks,
@@ -34,8 +32,16 @@ SHARP_SHARE = 0.5
 LEAST_DIRT_PX2, LARGEST_DIRT_PX2 = 60.0, 8000.0
 # A sleeve is wider than the wrist, which is narrower than the palm's disc; both taken behind the palm, in its radii.
 WRIST_AT, SLEEVE_WIDTH = 1.6, 2.15
-# A ring shows at least this much of its own colour, in px of the coarse grid.
-LEAST_RING_PX2 = 10
+# Two fingers that touch are wider than one by more than this.
+TWO_FINGERS = 1.5
+# Fingers are crossed at so many radii from the palm's centre.
+CROSSED_AT = 1.5
+# As the first of ``acquire``'s second looks.
+SECOND_LOOK_PX = 21
+# A ring goes across most of a finger, in radii of the palm, and is longer than wide by this; a peg is neither.
+LEAST_RING_LENGTH, LEAST_RING_ASPECT, RING_INSIDE = 0.22, 1.8, 0.7
+# Angles seen from the palm, in radians: of the thumb from its neighbour, and between index and little finger.
+THUMB_APART, THUMB_FAR_APART, INDEX_TO_LITTLE = 0.4, 1.2, 0.85
 # The palm's disc nearer to the wrist's border than this share of its radius: the hand lies too far out.
 TOO_FAR_OUT = 1.05
 
@@ -111,17 +117,16 @@ def _fingers(silhouette: Silhouette, contour: Contour, palm: Palm) -> list[tuple
     distance = np.sqrt((offset**2).sum(axis=1))
     if float(distance[~contour.on_border].max(initial=0.0)) < CLOSED_REACH * palm.radius_px:
         return []
-    count, arc = len(distance), round(FINGER_ARC * palm.radius_px)
-    tips: list[int] = []
-    for index, _ in peaks(distance, LEAST_PROMINENCE * palm.radius_px):
-        if distance[index] < TIP_REACH * palm.radius_px or contour.on_border[index]:
-            continue
-        one, other = contour.points[(index - arc) % count], contour.points[(index + arc) % count]
-        if float(np.hypot(*(one - other))) > WIDEST_FINGER * palm.radius_px:
-            # Wider than a finger: the place between the two is nearer to the palm than its tip.
-            middle = palm.centre_px + 0.8 * (contour.points[index] - palm.centre_px)
-            return [(Finding.FINGERS_TOUCHING, middle)]
-        tips.append(index)
+    tips = [
+        index
+        for index, _ in peaks(distance, LEAST_PROMINENCE * palm.radius_px)
+        if distance[index] >= TIP_REACH * palm.radius_px and not contour.on_border[index]
+    ]
+    if not tips:
+        return []
+    block = _widest_crossing(silhouette, palm, contour.points[tips].mean(axis=0) - palm.centre_px)
+    if block is not None:
+        return [(Finding.FINGERS_TOUCHING, block)]
     dark = cv2.bitwise_and(crevices(silhouette.soft, silhouette.level), silhouette.mask())
     rows, columns = np.nonzero(dark)
     beyond = np.hypot(columns - palm.centre_px[0], rows - palm.centre_px[1]) > TIP_REACH * palm.radius_px
@@ -132,24 +137,74 @@ def _fingers(silhouette: Silhouette, contour: Contour, palm: Palm) -> list[tuple
     return [(Finding.FINGER_MISSING, _gap(np.array(tips), contour, palm))]
 
 
+def _widest_crossing(silhouette: Silhouette, palm: Palm, fingers: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Where a circle round the palm crosses something as wide as two fingers; None where it crosses none."""
+    angles = np.linspace(0.0, 2.0 * np.pi, 720, endpoint=False)
+    mask = silhouette.mask()
+    on = palm.centre_px + CROSSED_AT * palm.radius_px * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    columns, rows = np.rint(on).astype(np.intp).T
+    inside = (columns >= 0) & (rows >= 0) & (columns < mask.shape[1]) & (rows < mask.shape[0])
+    hand = np.zeros(len(angles), dtype=np.bool_)
+    hand[inside] = mask[rows[inside], columns[inside]] > 0
+    if hand.all() or not hand.any():
+        return None
+    start = int(np.argmin(hand))
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], np.roll(hand, -start), [False]]).astype(np.int8)))
+    ahead = fingers / max(float(np.hypot(fingers[0], fingers[1])), 1e-9)
+    crossings = []
+    for first, last in zip(edges[::2], edges[1::2], strict=True):
+        middle = float(angles[int((first + last) // 2 + start) % len(angles)])
+        direction = np.array([np.cos(middle), np.sin(middle)])
+        # The wrist lies behind the palm.
+        if float(direction @ ahead) > -0.3 and last - first > 4:
+            crossings.append((int(last - first), direction))
+    if len(crossings) < 2:
+        return None
+    widest = max(crossings, key=lambda one: one[0])
+    if widest[0] <= TWO_FINGERS * float(np.median([wide for wide, _ in crossings])):
+        return None
+    return np.asarray(palm.centre_px + CROSSED_AT * palm.radius_px * widest[1], dtype=np.float64)
+
+
 def _gap(tips: NDArray[np.intp], contour: Contour, palm: Palm) -> NDArray[np.float64]:
-    """The middle of the widest angle between neighbouring fingers, the wrist's side left out."""
+    """Where the fifth finger should be: in the wider gap between fingers, or at the end that has none."""
     toward = contour.points[tips] - palm.centre_px
     axis = toward.mean(axis=0)
-    angles = np.sort(np.arctan2(axis[0] * toward[:, 1] - axis[1] * toward[:, 0], toward @ axis))
-    widest = int(np.argmax(np.diff(angles)))
-    middle = 0.5 * (angles[widest] + angles[widest + 1]) + np.arctan2(axis[1], axis[0])
-    return np.asarray(palm.centre_px + 1.6 * palm.radius_px * np.array([np.cos(middle), np.sin(middle)]), np.float64)
+    turn = float(np.arctan2(axis[1], axis[0]))
+    angles = np.arctan2(axis[0] * toward[:, 1] - axis[1] * toward[:, 0], toward @ axis)
+    order = np.argsort(angles)
+    angles, height = angles[order], (toward @ axis)[order]
+    # The thumb is the lower of both ends.
+    if height[0] > height[-1]:
+        angles = -angles[::-1]
+        mirror = -1.0
+    else:
+        mirror = 1.0
+    gaps = np.diff(angles)
+    if gaps[0] < THUMB_APART:
+        missing = angles[0] - THUMB_APART
+    elif gaps[0] > THUMB_FAR_APART:
+        missing = angles[1] - 0.5 * (gaps[1] + gaps[2])
+    elif gaps[1] + gaps[2] > INDEX_TO_LITTLE:
+        at = 1 + int(np.argmax(gaps[1:]))
+        missing = 0.5 * (angles[at] + angles[at + 1])
+    else:
+        missing = angles[3] + 0.5 * (gaps[1] + gaps[2])
+    angle = turn + mirror * float(missing)
+    return np.asarray(palm.centre_px + 1.6 * palm.radius_px * np.array([np.cos(angle), np.sin(angle)]), np.float64)
 
 
 def _sleeve(silhouette: Silhouette, contour: Contour, palm: Palm) -> list[tuple[Finding, NDArray[np.float64]]]:
     """Something behind the palm that is wider than a wrist, or of a foreign colour."""
     border = contour.points[contour.on_border]
-    if not len(border):
-        return []
-    back = border.mean(axis=0) - palm.centre_px
-    back = back / max(float(np.hypot(back[0], back[1])), 1e-9)
     relative = contour.points - palm.centre_px
+    if len(border):
+        back = border.mean(axis=0) - palm.centre_px
+    else:
+        # A sleeve of another colour ends the hand inside the picture: away from the fingers.
+        far = np.hypot(relative[:, 0], relative[:, 1]) > 1.5 * palm.radius_px
+        back = -relative[far].mean(axis=0) if far.any() else np.array([1.0, 0.0])
+    back = back / max(float(np.hypot(back[0], back[1])), 1e-9)
     along, across = relative @ back, relative @ np.array([-back[1], back[0]])
     at = np.abs(along - WRIST_AT * palm.radius_px) < 0.15 * palm.radius_px
     place = np.asarray(palm.centre_px + WRIST_AT * palm.radius_px * back, dtype=np.float64)
@@ -166,17 +221,24 @@ def _sleeve(silhouette: Silhouette, contour: Contour, palm: Palm) -> list[tuple[
 
 def _ring(picture: NDArray[np.uint8], silhouette: Silhouette, palm: Palm) -> list[tuple[Finding, NDArray[np.float64]]]:
     """Something thin of a foreign colour within the fingers."""
-    mask = silhouette.mask(COARSE)
+    # A broad ring cuts its finger off at the first look; at the second it belongs to it.
+    again = find_silhouette(picture, Platen.DARK, lump_px=SECOND_LOOK_PX)
+    mask = (again if isinstance(again, Silhouette) else silhouette).mask(COARSE)
     small = cv2.resize(picture, (mask.shape[1], mask.shape[0]), interpolation=cv2.INTER_AREA)
     thin = foreign_colours(np.asarray(small, np.uint8), silhouette.level, 1)
-    within = cv2.bitwise_and(thin, cv2.erode(mask, np.ones((5, 5), np.uint8)))
-    count, _, stats, centres = cv2.connectedComponentsWithStats(within)
+    pieces, _ = cv2.findContours(thin, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     found = []
-    for at in range(1, count):
-        centre = np.asarray(centres[at], dtype=np.float64) * COARSE
+    for piece in pieces:
+        (x, y), sides, _ = cv2.minAreaRect(piece)
+        centre = np.array([x, y]) * COARSE
         far = float(np.hypot(*(centre - palm.centre_px))) > TIP_REACH * palm.radius_px
-        if far and stats[at, cv2.CC_STAT_AREA] >= LEAST_RING_PX2:
-            found.append((int(stats[at, cv2.CC_STAT_AREA]), centre))
+        long, short = COARSE * (max(sides) + 1.0), COARSE * (min(sides) + 1.0)
+        if not far or long <= LEAST_RING_LENGTH * palm.radius_px or long <= LEAST_RING_ASPECT * short:
+            continue
+        # A peg beside a finger lies mostly outside the hand.
+        columns, rows = piece.reshape(-1, 2).T
+        if float((mask[rows, columns] > 0).mean()) >= RING_INSIDE:
+            found.append((long, centre))
     return [(Finding.RING, max(found, key=lambda one: one[0])[1])] if found else []
 
 

@@ -103,3 +103,16 @@ def test_an_empty_platen_is_no_hand() -> None:
     seen = captured(Stream(noisy(empty_platen(), at) for at in range(60)))
     assert isinstance(seen, FailureToAcquire)
     assert (QualityReason.NO_HAND, ()) == (seen.reason, seen.places)
+
+
+def test_a_hand_cut_off_is_said_with_its_place() -> None:
+    """Pins that the screen can point at where the fingers leave the picture."""
+    hand = synthetic_hand(6, 0, noise=False)
+    deep = np.full_like(hand, 18)
+    deep[:, :1250] = hand[:, 350:]
+    deep[300:1000, 1200:] = deep[300:1000, 1199:1200]
+    seen = captured(Stream(noisy(deep, at) for at in range(40)))
+    assert FailureToAcquire(QualityReason.HAND_CUT_OFF) == seen
+    assert isinstance(seen, FailureToAcquire)
+    assert Finding.HAND_TOO_FAR_IN is seen.places[0].finding
+    assert 0.05 > seen.places[0].x
