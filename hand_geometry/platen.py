@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hand_geometry.platen_sheet import DICTIONARY, MODULES, PlatenSheet, marker_bits
-from hand_geometry.silhouette import NOMINAL_SIDE_PX
+from hand_geometry.platen_sheet import DICTIONARY, PlatenSheet
+from hand_geometry.silhouette import NOMINAL_SIDE_PX, at_working_size
 
 # Fewer markers do not hold ten unknowns against the noise of a corner.
 FEWEST_MARKERS = 6
@@ -29,8 +29,8 @@ LARGEST_RESIDUAL_PX = 3.0
 MOVED_PX = 2.5
 COVERED_SHARE = 0.3
 LEAST_CONTRAST = 0.55
-# Share of a marker's bits that show when nothing lies on it.
-VISIBLE_BITS = 0.85
+# Grey levels within which a pixel still shows the bare sheet: skin differs from white by more in blue.
+BARE_DIFFERENCE = 45
 ITERATIONS = 25
 
 
@@ -62,6 +62,7 @@ class PlatenCalibration:
         k1, k2: Radial distortion in those coordinates.
         corners_px: (n, 4, 2) float64, where the markers were seen; NaN where one was not.
         contrast: (n,) float64, grey levels between white and black of each marker.
+        empty: (H, W, 3) uint8, the bare sheet at the working size; it shows no hand.
         residual_px: Root mean square of what the fit leaves.
         camera_height_mm: Lens over platen, where it is known; the outline of a hand lies a little above the sheet.
     """
@@ -72,6 +73,7 @@ class PlatenCalibration:
     k2: float
     corners_px: NDArray[np.float64] = field(repr=False)
     contrast: NDArray[np.float64] = field(repr=False)
+    empty: NDArray[np.uint8] = field(repr=False)
     residual_px: float
     camera_height_mm: float | None = None
 
@@ -127,7 +129,17 @@ def calibrate(
         return SheetFault(SheetFinding.NOT_SEEN, 0.5, 0.5)
     homography = np.asarray(np.append(fitted[:8], 1.0).reshape(3, 3), dtype=np.float64)
     k1, k2 = float(fitted[8]), float(fitted[9])
-    return PlatenCalibration((width, height), homography, k1, k2, corners, contrast, residual * half, camera_height_mm)
+    return PlatenCalibration(
+        (width, height),
+        homography,
+        k1,
+        k2,
+        corners,
+        contrast,
+        at_working_size(frames[-1]),
+        residual * half,
+        camera_height_mm,
+    )
 
 
 def check_sheet(frame: NDArray[np.uint8], calibration: PlatenCalibration) -> list[SheetFault]:
@@ -156,27 +168,22 @@ def check_sheet(frame: NDArray[np.uint8], calibration: PlatenCalibration) -> lis
 
 
 def without_markers(image: NDArray[np.uint8], calibration: PlatenCalibration) -> NDArray[np.uint8]:
-    """A copy of the working picture in which the markers that no hand covers are as dark as the sheet."""
-    scale = image.shape[1] / calibration.size_px[0]
-    numbers = np.flatnonzero(~np.isnan(calibration.corners_px).any(axis=(1, 2)))
-    corners = calibration.corners_px[numbers] * scale
-    # A covered marker does not show its bits: what covers it must not be painted over.
-    origin, across, down = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 3] - corners[:, 0]
-    rows, columns = (np.mgrid[0:MODULES, 0:MODULES].reshape(2, -1) + 0.5) / MODULES
-    at = origin[:, None] + columns[:, None] * across[:, None] + rows[:, None] * down[:, None]
-    levels = image[:, :, 1][
-        np.clip(np.rint(at[:, :, 1]).astype(np.intp), 0, image.shape[0] - 1),
-        np.clip(np.rint(at[:, :, 0]).astype(np.intp), 0, image.shape[1] - 1),
-    ]
-    black = np.stack([marker_bits(int(number)).ravel() for number in numbers])
-    middle = (levels.min(axis=1, keepdims=True).astype(np.float64) + levels.max(axis=1, keepdims=True)) / 2.0
-    bare = ((levels < middle) == black).mean(axis=1) >= VISIBLE_BITS
+    """A copy of the working picture in which the markers, where no hand covers them, are as dark as the sheet."""
+    empty = calibration.empty
+    if empty.shape != image.shape:
+        empty = np.asarray(cv2.resize(empty, image.shape[1::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    corners = calibration.corners_px * (image.shape[1] / calibration.size_px[0])
+    corners = corners[~np.isnan(corners).any(axis=(1, 2))]
     centre = corners.mean(axis=1, keepdims=True)
-    # The rim is a third of half the marker; a little more hides its blur.
     cleaned = image.copy()
-    for square in np.rint(centre + 1.5 * (corners - centre)).astype(np.int32)[bare]:
-        cv2.fillConvexPoly(cleaned, square, (16.0, 16.0, 16.0))
-    return np.asarray(cleaned, dtype=np.uint8)
+    # The rim is a third of half the marker; a little more hides its blur.
+    for square in np.rint(centre + 1.5 * (corners - centre)).astype(np.int32):
+        left, top, wide, tall = cv2.boundingRect(square)
+        box = np.s_[max(0, top) : top + tall, max(0, left) : left + wide]
+        # What lies on a marker, even on its rim alone, looks unlike the bare sheet and stays.
+        bare = cv2.absdiff(image[box], empty[box]).max(axis=2) < BARE_DIFFERENCE
+        cleaned[box][bare] = 16
+    return cleaned
 
 
 def _fault(finding: SheetFinding, places: NDArray[np.float64]) -> SheetFault:
