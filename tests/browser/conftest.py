@@ -41,9 +41,9 @@ def canteen() -> Iterator[Canteen]:
         lane.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[BrowserType]:
-    """Debian's Chromium, to be launched."""
+    """Debian's Chromium, to be launched. For one module: there is one synchronous Playwright in a process at a time."""
     if CHROMIUM is None:
         pytest.skip("chromium is not installed (Debian package chromium)")
     with sync_playwright() as playwright:
