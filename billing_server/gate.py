@@ -6,9 +6,6 @@ a change by cookie must come from our own pages (Origin), which a foreign page c
 
 from __future__ import annotations
 
-from http.cookies import CookieError, SimpleCookie
-from urllib.parse import urlsplit
-
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from billing_server.clients import Client, ClientBook
 from billing_server.errors import ConfigurationRefused
 from billing_server.operators import OperatorBook
-from canteen.operator_access import Operator
+from canteen.operator_access import Operator, bearer_token, cookie_token, is_from_our_pages
 
 COOKIE = "canteen_billing"
 """Its own name: cookies do not tell ports apart, and the station may be on the same machine."""
@@ -70,16 +67,18 @@ class Gate:
         path: str = scope["path"]
         refusal: ASGIApp | None = None
         if path.startswith(_PULL_PREFIX):
-            client = self._find_client(_bearer(headers))
+            client = self._find_client(bearer_token(headers.get("authorization", "")))
             if client is None:
                 refusal = JSONResponse({"error": "unauthorized"}, 401, headers={"WWW-Authenticate": "Bearer"})
             scope.setdefault("state", {})["client"] = client
         elif path not in _OPEN_PATHS and not path.startswith(_OPEN_PREFIX):
-            bearer = _bearer(headers)
-            operator = self._find(bearer or _cookie(headers))
+            bearer = bearer_token(headers.get("authorization", ""))
+            operator = self._find(bearer or cookie_token(headers.get("cookie", ""), COOKIE))
             if operator is None:
                 refusal = _problem(401, "unauthorized") if path.startswith("/api/") else self._refuse
-            elif scope["method"] not in _READING and not _from_our_pages(headers, has_bearer=bearer is not None):
+            elif scope["method"] not in _READING and not is_from_our_pages(
+                headers.get("origin"), headers.get("host"), has_bearer=bearer is not None
+            ):
                 refusal = _problem(403, "wrong origin")
             scope.setdefault("state", {})["operator"] = operator
         if refusal is None and not _length_allowed(headers, _most(path)):
@@ -136,26 +135,6 @@ class Gate:
 
 def _problem(status: int, what: str) -> Response:
     return JSONResponse({"error": what}, status)
-
-
-def _bearer(headers: Headers) -> str | None:
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
-
-
-def _cookie(headers: Headers) -> str | None:
-    try:
-        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return None
-    return None if morsel is None else morsel.value
-
-
-def _from_our_pages(headers: Headers, *, has_bearer: bool) -> bool:
-    origin = headers.get("origin")
-    if origin is None:
-        return has_bearer
-    return urlsplit(origin).netloc == headers.get("host")
 
 
 def _most(path: str) -> int:

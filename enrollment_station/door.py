@@ -6,14 +6,11 @@ foreign page cannot forge.
 
 from __future__ import annotations
 
-from http.cookies import CookieError, SimpleCookie
-from urllib.parse import urlsplit
-
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from canteen.operator_access import Operator
+from canteen.operator_access import Operator, bearer_token, cookie_token, is_from_our_pages
 from enrollment_station.errors import ConfigurationRefused
 from enrollment_station.operators import OperatorBook
 
@@ -60,11 +57,13 @@ class Door:
         if path in _OPEN_PATHS or path.startswith(_OPEN_PREFIX):
             return self._app
         headers = Headers(scope=scope)
-        bearer = _bearer(headers)
-        operator = self._find(bearer or _cookie(headers))
+        bearer = bearer_token(headers.get("authorization", ""))
+        operator = self._find(bearer or cookie_token(headers.get("cookie", ""), COOKIE))
         if operator is None:
             return _refusal(401, "unauthorized") if path.startswith("/api/") else self._refuse
-        if scope["method"] not in _READING and not _from_our_pages(headers, has_bearer=bearer is not None):
+        if scope["method"] not in _READING and not is_from_our_pages(
+            headers.get("origin"), headers.get("host"), has_bearer=bearer is not None
+        ):
             return _refusal(403, "wrong-origin")
         scope.setdefault("state", {})["operator"] = operator
         return self._app
@@ -80,29 +79,6 @@ class Door:
 
 def _refusal(status: int, what: str) -> JSONResponse:
     return JSONResponse({"error": what}, status)
-
-
-def _bearer(headers: Headers) -> str | None:
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
-
-
-def _cookie(headers: Headers) -> str | None:
-    try:
-        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return None
-    return None if morsel is None else morsel.value
-
-
-def _from_our_pages(headers: Headers, *, has_bearer: bool) -> bool:
-    origin = headers.get("origin")
-    if origin is None:
-        return has_bearer
-    try:
-        return urlsplit(origin).netloc == headers.get("host")
-    except ValueError:
-        return False
 
 
 def _with_headers(send: Send, path: str) -> Send:
