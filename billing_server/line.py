@@ -141,7 +141,7 @@ class Line:
     def wake(self, devices: set[str]) -> None:
         """These devices have new orders."""
         for device in sorted(devices):
-            self._outgoing.offer(lambda device=device: self._downlink.send_new(device))  # type: ignore[misc]
+            self._outgoing.offer(lambda device=device: self._downlink.send_new(device))  # type: ignore[misc]  # mypy: lambda default
 
     def _take(self, messages: list[tuple[str, bytes]]) -> None:
         """Messages in the order in which they came; batches of one device that follow each other go together."""

@@ -33,7 +33,8 @@ def read_private_file(path: Path, size: int) -> bytes:
         PrivateFileRefused: the file is missing, a link, of another size, owned by another, or wider than 0600.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # O_NONBLOCK: a pipe put in the file's place must be refused below, not waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise PrivateFileRefused(path, f"cannot be opened ({error.strerror})") from error
     try:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import stat
 from pathlib import Path
 
+from canteen.private_file import PrivateFileRefused, create_private_file, read_private_file
 from firmware_bridge.errors import ChannelKeyRefused
 
 KEY_BYTES = 16
@@ -21,16 +20,9 @@ def read_channel_key(path: Path) -> bytes:
         ChannelKeyRefused: no such file, someone else's, readable by others, not 16 bytes, or a publicly known key.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise ChannelKeyRefused(f"{path}: {error.strerror}") from error
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077 or status.st_uid not in (0, os.geteuid()):
-            raise ChannelKeyRefused(f"{path}: must be a regular file of mode 0600 of this user")
-        key = os.read(descriptor, KEY_BYTES + 1)
-    finally:
-        os.close(descriptor)
+        key = read_private_file(path, KEY_BYTES)
+    except PrivateFileRefused as error:
+        raise ChannelKeyRefused(str(error)) from error
     check_channel_key(key)
     return key
 
@@ -41,11 +33,7 @@ def create_channel_key(path: Path) -> None:
     Raises:
         FileExistsError: there is a key already.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(KEY_BYTES))
-        file.flush()
-        os.fsync(file.fileno())
+    create_private_file(path, secrets.token_bytes(KEY_BYTES))
 
 
 def check_channel_key(key: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,7 @@ def test_a_link_a_folder_a_missing_or_a_short_file_is_refused(tmp_path: Path) ->
     """Nothing but a plain file of the right size."""
     create_private_file(tmp_path / "k", bytes(31))
     (tmp_path / "link").symlink_to(tmp_path / "k")
-    for path, size in [("k", 32), ("k", 30), ("link", 31), ("missing", 32), (".", 32)]:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    for path, size in [("k", 32), ("k", 30), ("link", 31), ("missing", 32), (".", 32), ("pipe", 32)]:
         with pytest.raises(PrivateFileRefused):
             read_private_file(tmp_path / path, size)
