@@ -25,3 +25,7 @@ class FittedNumbersError(HandGeometryError):
 
 class TrialsError(HandGeometryError):
     """A file of trials or an index of images cannot be used."""
+
+
+class CalibrationFormatError(HandGeometryError):
+    """Bytes are not a calibration, or of a version this program does not know: look at the sheet again."""
