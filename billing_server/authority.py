@@ -56,7 +56,7 @@ class Authority:
     def issue(self, name: str, untrusted_request: str, hosts: Sequence[str] = ()) -> Issued:
         """A certificate for the key in a PEM request, in the name of `name` whatever the request says.
 
-        It is a client's, or with `hosts` (names and addresses) a broker's.
+        It is a client's, or with `hosts` (names and addresses) a broker's, which is a client too where it bridges.
 
         Raises:
             NotARequest: not a PKCS#10 request, not signed by its own key, or not a P-256 key.
@@ -72,14 +72,12 @@ class Authority:
         if not signed_by_its_key or not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
             raise NotARequest("a certificate request for a P-256 key is needed")
         own_key, own = self._load()
+        usages = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if hosts else [])]
         builder = (
             self._builder(_name(name), own.subject, DEVICE_LASTS)
             .public_key(key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(
-                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH if hosts else ExtendedKeyUsageOID.CLIENT_AUTH]),
-                critical=False,
-            )
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         )
         if hosts:
             certificate_hosts = x509.SubjectAlternativeName([_host(host) for host in hosts])

@@ -72,6 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     code.add_argument("role", choices=("terminal", "station"))
     revoked = command("revoke", _revoke, "send a device away: no more orders, no certificate")
     revoked.add_argument("device")
+    broker = command("broker-certificate", _certify_broker, "a certificate for a broker of the school: prints it")
+    broker.add_argument("name", help="its name, for example lane-broker")
+    broker.add_argument("request", type=Path, metavar="FILE", help="its certificate request (PEM)")
+    broker.add_argument("host", nargs="+", help="names and addresses under which it is reached")
     carry = command("carry", _carry, "messages in files, where the network is away")
     carry.add_argument("direction", choices=("import", "export"))
     carry.add_argument(
@@ -116,6 +120,17 @@ def _make_code(arguments: argparse.Namespace) -> int:
         code = _provisioning(services).make_code(session, device, DeviceRole(arguments.role), OPERATOR)
         audit.note(session, OPERATOR, audit.Action.MADE_DEVICE_CODE, services.clock.utc_now(), device)
     _say(code)
+    return EXIT_FINE
+
+
+def _certify_broker(arguments: argparse.Namespace) -> int:
+    with _services(arguments) as services:
+        authority = _provisioning(services).authority
+        try:
+            request = arguments.request.read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CannotServe(f"{arguments.request}: cannot be read as a certificate request") from error
+        _say(authority.issue(arguments.name, request, arguments.host).pem)
     return EXIT_FINE
 
 

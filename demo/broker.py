@@ -12,6 +12,8 @@ from demo.pki import CertificateAuthority
 BROKER_NAME = "broker"
 SERVER_NAME = "billing"
 """The common name of the billing server's certificate; the ACL below knows it."""
+LANE_BROKER_NAME = "lane-broker"
+"""The common name of the certificate of a broker that a terminal runs (docs/lanes.md)."""
 
 _ACL = f"""\
 # A device tells below its own name and listens below its own name; what neighbours tell each other all may hear.
@@ -23,6 +25,10 @@ pattern read canteen/+/lane/#
 user {SERVER_NAME}
 topic read canteen/+/up/#
 topic write canteen/+/down/#
+
+# The bridge of a broker that a terminal runs: what terminals tell each other, which each of them has signed.
+user {LANE_BROKER_NAME}
+topic readwrite canteen/+/lane/passes
 """
 
 

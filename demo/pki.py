@@ -48,9 +48,11 @@ class CertificateAuthority:
             return files
         files.key.unlink(missing_ok=True)
         key = ec.generate_private_key(ec.SECP256R1())
-        usage = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
+        usage = [ExtendedKeyUsageOID.CLIENT_AUTH]
+        if server:
+            usage.insert(0, ExtendedKeyUsageOID.SERVER_AUTH)  # and a client's: a broker bridges to another one
         builder = self._builder(_name(common_name), key.public_key()).add_extension(
-            x509.ExtendedKeyUsage([usage]), critical=False
+            x509.ExtendedKeyUsage(usage), critical=False
         )
         if server:
             builder = builder.add_extension(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from canteen.clock import Clock
 from canteen.identifiers import DeviceId
 from sync.downlink import Downlink
-from sync.errors import JournalUnavailable, MalformedMessage, OrderBoxUnavailable
+from sync.errors import JournalUnavailable, OrderBoxUnavailable
 from sync.lane_news import LaneNews
 from sync.messages import topic_down, topic_lane
 from sync.order_box import OrderBox
@@ -39,7 +39,9 @@ class SyncAgent:
         server: VerifyingKey,
         make_transport: TransportFactory,
         clock: Clock,
+        make_lane_transport: TransportFactory | None = None,
     ) -> None:
+        """`make_lane_transport` reaches a broker that a terminal runs, for what neighbours tell each other."""
         self._box, self._clock = box, clock
         self._downlink = Downlink(journal, box, device, server, clock)
         self._greet = threading.Event()
@@ -48,11 +50,18 @@ class SyncAgent:
         self._transport.subscribe(topic_lane("+"))
         self._uplink = Uplink(journal, self._transport, device, clock)
         self._news = LaneNews(journal, box, self._transport, device, clock)
+        self._lane = self._lane_news = None
+        if make_lane_transport is not None:
+            self._lane = make_lane_transport(self._heard_in_lane, self._lane_came, lambda: None)
+            self._lane.subscribe(topic_lane("+"))
+            self._lane_news = LaneNews(journal, box, self._lane, device, clock)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
         self._box.note_link(connected=False, now=self._clock.utc_now())
         self._transport.start()
+        if self._lane is not None:
+            self._lane.start()
         try:
             while not stop.is_set():
                 try:
@@ -64,27 +73,37 @@ class SyncAgent:
                 stop.wait(_LOOK_EVERY_S)
         finally:
             self._transport.stop()
+            if self._lane is not None:
+                self._lane.stop()
             self._note_link(connected=False)
 
     def _step(self) -> None:
         if self._greet.is_set():
             self._greet.clear()
             self._uplink.restart()
-            self._news.restart()
+            self._news.came()
             self._downlink.say_hello(self._transport)
+        self._news.step()
+        if self._lane_news is not None:
+            self._lane_news.step()
         if self._transport.connected:
-            self._news.step()
             self._uplink.step()
             self._downlink.step(self._transport)
 
     def _heard(self, untrusted_topic: str, untrusted_payload: bytes) -> None:
-        if not untrusted_topic.endswith("/lane/passes"):
+        if untrusted_topic.endswith("/lane/passes"):
+            self._news.heard(untrusted_topic, untrusted_payload)
+        else:
             self._downlink.handle(untrusted_topic, untrusted_payload)
-            return
-        try:
-            self._news.hear(untrusted_topic, untrusted_payload)
-        except MalformedMessage as refusal:
-            _log.warning("refused a neighbour's message of %d bytes: %s", len(untrusted_payload), refusal)
+
+    def _heard_in_lane(self, untrusted_topic: str, untrusted_payload: bytes) -> None:
+        if self._lane_news is not None:
+            self._lane_news.heard(untrusted_topic, untrusted_payload)
+
+    def _lane_came(self) -> None:
+        _log.info("connected to the lanes' broker")
+        if self._lane_news is not None:
+            self._lane_news.came()
 
     def _came(self) -> None:
         self._note_link(connected=True)

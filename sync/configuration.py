@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class SyncConfiguration:
     server_seal: SealingKey | None
     """For files on a stick; without it only the network goes up."""
     broker: BrokerSettings
+    lane_broker: BrokerSettings | None = None
+    """The broker that a terminal runs, for what neighbours tell each other when the school's is gone."""
 
 
 def load_configuration(path: Path) -> SyncConfiguration:
@@ -52,6 +54,7 @@ def load_configuration(path: Path) -> SyncConfiguration:
             server=VerifyingKey(base64.b64decode(_setting(settings, "trust.server_signing_key", str), validate=True)),
             server_seal=_server_seal(settings),
             broker=read_broker(settings),
+            lane_broker=_lane_broker(settings),
         )
     except InvalidIdentifier as error:
         raise ConfigurationRefused(f"{path}: device: {error}") from error
@@ -65,6 +68,17 @@ def _server_seal(settings: dict[str, Any]) -> SealingKey | None:
     if "server_sealing_key" not in settings.get("trust", {}):
         return None
     return SealingKey(base64.b64decode(_setting(settings, "trust.server_sealing_key", str), validate=True))
+
+
+def _lane_broker(settings: dict[str, Any]) -> BrokerSettings | None:
+    """`[lane_broker]` names host and port; who we are and whom we believe is as in `[broker]`."""
+    if "lane_broker" not in settings:
+        return None
+    return replace(
+        read_broker(settings),
+        host=_setting(settings, "lane_broker.host", str),
+        port=_setting(settings, "lane_broker.port", int),
+    )
 
 
 def read_broker(settings: dict[str, Any]) -> BrokerSettings:

@@ -2,12 +2,14 @@
 
 So that a code is not served twice in a service while the server is gone. It needs nothing but a broker that is still
 there. Each terminal checks its neighbour's signature itself; sync only carries. What is told again (at every
-connection, the passes of the last hours) changes nothing.
+connection, the passes of the last hours) changes nothing, and so does what is heard twice: over the school's broker
+and over one that a terminal runs (docs/lanes.md).
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from datetime import timedelta
 
 from canteen.clock import Clock
@@ -36,7 +38,7 @@ _ENTRIES_AT_ONCE = 2000
 
 
 class LaneNews:
-    """Tells the neighbours and listens to them."""
+    """Tells the neighbours over one broker, and listens to them there."""
 
     def __init__(
         self, journal: JournalReader, box: OrderBox, transport: Transport, device: DeviceId, clock: Clock
@@ -44,16 +46,26 @@ class LaneNews:
         self._journal, self._box, self._transport = journal, box, transport
         self._device, self._clock = device, clock
         self._told_up_to = journal.last_sequence
+        self._came = threading.Event()
 
-    def restart(self) -> None:
-        """A new connection: tell the day's passes again, and forget what neighbours told before yesterday."""
+    def came(self) -> None:
+        """There is a new connection (any thread may say so): the next step begins with the day's passes."""
+        self._came.set()
+
+    def _restart(self) -> None:
+        """Tell the day's passes again, and forget what neighbours told before yesterday."""
         now = self._clock.utc_now()
         self._box.forget_neighbours_before(now - KEPT)
         entries = self._journal.entries_since(now - TOLD_AGAIN)[-_ENTRIES_AT_ONCE:]
         self._told_up_to = entries[0].sequence - 1 if entries else self._journal.last_sequence
 
     def step(self) -> None:
-        """Tell what is new."""
+        """Tell what is new, while there is a connection."""
+        if not self._transport.connected:
+            return
+        if self._came.is_set():
+            self._came.clear()
+            self._restart()
         entries = self._journal.entries_after(self._told_up_to, _BATCH)
         if not entries:
             return
@@ -65,9 +77,18 @@ class LaneNews:
             return
         self._told_up_to = entries[-1].sequence
 
+    def heard(self, untrusted_topic: str, untrusted_payload: bytes) -> None:
+        """Keep a neighbour's passes for the terminal; what is none is refused with a line in the log."""
+        try:
+            self.hear(untrusted_topic, untrusted_payload)
+        except MalformedMessage as refusal:
+            _log.warning("refused a neighbour's message of %d bytes: %s", len(untrusted_payload), refusal)
+
     def hear(self, untrusted_topic: str, untrusted_payload: bytes) -> None:
-        """Keep a neighbour's passes for the terminal. Raises MalformedMessage."""
-        neighbour, _, _ = read_topic(untrusted_topic)
+        """As `heard`. Raises MalformedMessage."""
+        neighbour, direction, _ = read_topic(untrusted_topic)
+        if direction != "lane":
+            raise MalformedMessage("not a topic of the lanes")
         if neighbour == self._device:
             return
         entries = read_batch(untrusted_payload)

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from canteen.clock import SystemClock
+from canteen.identifiers import DeviceId
 from sync.agent import SyncAgent, TransportFactory
 from sync.carried_file import journal_lines, read_carried_down, write_carried_file
 from sync.configuration import ConfigurationRefused, SyncConfiguration, load_configuration
 from sync.downlink import Downlink
 from sync.errors import SyncError
-from sync.mqtt_transport import MqttTransport
+from sync.mqtt_transport import BrokerSettings, MqttTransport
 from sync.order_box import OrderBox
 from sync.pass_journal import JournalReader
 from sync.transport import MessageHandler, StateHandler, Transport
@@ -41,7 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "import":
             return _import(configuration, journal, box, arguments.file)
         agent = SyncAgent(
-            journal, box, configuration.device, configuration.server, _over_mqtt(configuration), SystemClock()
+            journal,
+            box,
+            configuration.device,
+            configuration.server,
+            _over_mqtt(configuration.broker, configuration.device),
+            SystemClock(),
+            None if configuration.lane_broker is None else _over_mqtt(configuration.lane_broker, configuration.device),
         )
     except (SyncError, OSError, ssl.SSLError) as error:
         print(f"canteen-sync: {error}", file=sys.stderr)  # noqa: T201 - for the person who starts it
@@ -74,9 +81,9 @@ def _import(configuration: SyncConfiguration, journal: JournalReader, box: Order
     return 1 if count.refused else 0
 
 
-def _over_mqtt(configuration: SyncConfiguration) -> TransportFactory:
+def _over_mqtt(broker: BrokerSettings, device: DeviceId) -> TransportFactory:
     def make(on_message: MessageHandler, on_connected: StateHandler, on_lost: StateHandler) -> Transport:
-        return MqttTransport(configuration.broker, configuration.device, on_message, on_connected, on_lost)
+        return MqttTransport(broker, device, on_message, on_connected, on_lost)
 
     return make
 

@@ -26,8 +26,10 @@ def installed(unit: Path, folder: Path) -> Path:
 
 
 def test_there_is_one_unit_a_process() -> None:
-    """Terminal, sync, station, billing."""
-    assert ["billing", "station", "sync", "terminal"] == [unit.stem.removeprefix("canteen-") for unit in UNITS]
+    """Terminal, sync, station, billing, and the broker that a terminal may run."""
+    assert ["billing", "lane-broker", "station", "sync", "terminal"] == [
+        unit.stem.removeprefix("canteen-") for unit in UNITS
+    ]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)

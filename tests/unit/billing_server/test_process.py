@@ -14,6 +14,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from billing_server.main import main
 from tests.conftest import free_port, wait_until
@@ -134,6 +138,12 @@ def test_the_commands_beside_a_server(configuration: Path, tmp_path: Path, capsy
     assert (0, 15) == (code, len(said))
     assert 2 == called("device-code", "Terminal 3", "terminal")[0]
     assert 2 == called("revoke", "terminal-3")[0]
+    (tmp_path / "request").write_bytes(_broker_request())
+    code, said = called("broker-certificate", "lane-broker", str(tmp_path / "request"), "terminal-1.lan", "10.0.0.3")
+    certificate = x509.load_pem_x509_certificate(said.encode())
+    usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH} == set(usages)
+    assert 2 == called("broker-certificate", "lane-broker", str(tmp_path / "none"), "terminal-1.lan")[0]
     (tmp_path / "up").write_bytes(b"noise\n")
     code, said = called("carry", "import", str(tmp_path / "up"))
     assert (1, True) == (code, "0 lines taken, 1 refused" in said)
@@ -141,3 +151,10 @@ def test_the_commands_beside_a_server(configuration: Path, tmp_path: Path, capsy
     assert b"" == (tmp_path / "down").read_bytes()
     assert 2 == called("carry", "export", "terminal-9", str(tmp_path / "down"))[0]
     assert 2 == called("carry", "import", str(tmp_path / "none"))[0]
+
+
+def _broker_request() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "whatever")])
+    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+    return request.public_bytes(serialization.Encoding.PEM)
