@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from canteen.consent import Consent, ConsentState
@@ -39,6 +39,7 @@ from templates_store.records import (
     PUPIL_BY_PSEUDONYM,
     PUPIL_RECORDS,
     REFERENCE,
+    TO_ADAPT,
     TO_GRANT,
     instant_text,
     pupil_of,
@@ -47,7 +48,7 @@ from templates_store.records import (
     read_pupil,
 )
 from templates_store.roster import put_roster
-from templates_store.sealing import code_bound, keyed_digest, reference_bound, seal, unseal
+from templates_store.sealing import code_bound, history_bound, keyed_digest, reference_bound, seal, unseal
 from templates_store.self_test import run_self_test
 from templates_store.standing import Standing, standings
 from templates_store.store import (
@@ -247,8 +248,9 @@ class EncryptedStore:
         if wrapped_key is None:
             raise StoreUnavailable(f"the key of {pupil} is missing")
         key = self._file.epoch.unwrap(pupil, wrapped_key)
-        sealed = seal(key, reference, reference_bound(pupil, revision, **proof))
-        return {"pupil": pupil, "revision": revision, "sealed_reference": sealed, **proof}
+        sealed = seal(key, reference, reference_bound(pupil, revision, **proof, adaptation=0))
+        fresh = {"adaptation": 0, "sealed_history": None}
+        return {"pupil": pupil, "revision": revision, "sealed_reference": sealed, **proof, **fresh}
 
     def reference(self, pupil: PupilId, now: datetime) -> StoredReference | ReferenceAbsence:
         with self._file.lock:
@@ -265,11 +267,46 @@ class EncryptedStore:
             row = self._file.row(PUPIL_AND_REFERENCE_BY_CODE, (lookup,))
             if row is None:
                 return None
-            pupil, first_name, last_name, class_name, entitlements, revision, version, by, at, sealed, key, state = row
+            pupil, first_name, last_name, class_name, entitlements, *held = row
             record = PupilRecord(pupil, first_name, last_name, class_name, read_entitlements(entitlements))
-            if revision is None:
-                return record, ReferenceAbsence.NONE
-            return record, self._opened(pupil, now, revision, version, by, at, sealed, key, state)
+            return record, ReferenceAbsence.NONE if held[0] is None else self._opened(pupil, now, *held)
+
+    def adapt_reference(self, adapted: StoredReference, history: bytes, now: datetime) -> bool:
+        pupil, before = adapted.pupil, adapted.adaptation
+        with self._file.writing() as connection:
+            row = self._file.row(TO_ADAPT, (pupil,))
+            if row is None:
+                return False
+            revision, notice_version, given_by, given_at, adaptation, _, wrapped_key, state = row
+            if state in _REFUSING:
+                raise ConsentMissing("opposition or withdrawal is on record")
+            if (revision, adaptation) != (adapted.revision, before) or not self._may_compare(now):
+                return False
+            key = self._file.epoch.unwrap(pupil, wrapped_key)
+            bound = reference_bound(pupil, revision, notice_version, given_by, given_at, before + 1)
+            connection.execute(
+                update(ReferenceRow)
+                .where(ReferenceRow.pupil == pupil)
+                .values(
+                    adaptation=before + 1,
+                    sealed_reference=seal(key, adapted.reference, bound),
+                    sealed_history=seal(key, history, history_bound(pupil, revision, before + 1)),
+                )
+            )
+        return True
+
+    def adaptation_history(self, reference: StoredReference) -> bytes | None:
+        with self._file.lock:
+            row = self._file.row(TO_ADAPT, (reference.pupil,))
+            if row is None:
+                return None
+            revision, *_, adaptation, sealed, wrapped_key, state = row
+            if (revision, adaptation) != (reference.revision, reference.adaptation) or sealed is None:
+                return None
+            if state in _REFUSING:
+                return None
+            key = self._file.epoch.unwrap(reference.pupil, wrapped_key)
+        return unseal(key, sealed, history_bound(reference.pupil, revision, adaptation))
 
     def _opened(
         self,
@@ -279,6 +316,7 @@ class EncryptedStore:
         notice_version: str,
         given_by: str,
         given_at: str,
+        adaptation: int,
         sealed: bytes,
         wrapped_key: bytes | None,
         state: str | None,
@@ -286,14 +324,21 @@ class EncryptedStore:
         """The reference in a row of `REFERENCE`, if consent and lease allow it; the caller holds the lock."""
         if state in _REFUSING:
             return ReferenceAbsence.NONE
-        until, ran_s = self._lease.until, self._running_s() - self._tended_at_s
-        if until is None or now >= until or ran_s >= self._lease_lasts_s or self._file.is_older_copy:
+        if not self._may_compare(now):
             return ReferenceAbsence.LEASE_EXPIRED
         if wrapped_key is None:
             raise StoreUnavailable(f"the key of {pupil} is missing")
         key = self._file.epoch.unwrap(pupil, wrapped_key)
-        content = unseal(key, sealed, reference_bound(pupil, revision, notice_version, given_by, given_at))
-        return StoredReference(pupil, revision, read_consent(notice_version, given_by, given_at), content)
+        bound = reference_bound(pupil, revision, notice_version, given_by, given_at, adaptation)
+        content = unseal(key, sealed, bound)
+        return StoredReference(pupil, revision, read_consent(notice_version, given_by, given_at), content, adaptation)
+
+    def _may_compare(self, now: datetime) -> bool:
+        """Whether the lease holds, by the wall clock and by the time this machine has run; the caller has the lock."""
+        until = self._lease.until
+        if until is None or now >= until or self._file.is_older_copy:
+            return False
+        return self._running_s() - self._tended_at_s < self._lease_lasts_s
 
     def reference_revision(self, pupil: PupilId) -> int:
         with self._file.reading() as connection:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import CheckConstraint, ForeignKey
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _CLUSTERED = {"sqlite_with_rowid": False}
 
@@ -65,7 +65,11 @@ class PupilKeyRow(Base):
 
 
 class ReferenceRow(Base):
-    """A sealed reference and the consent it rests on, which is bound into the seal."""
+    """A sealed reference and the consent it rests on, which is bound into the seal.
+
+    `adaptation` counts how often it has followed its hand since it was enrolled; what has to be remembered for that is
+    sealed beside it, and both go with it.
+    """
 
     __tablename__ = "reference"
     __table_args__ = _CLUSTERED
@@ -75,7 +79,9 @@ class ReferenceRow(Base):
     notice_version: Mapped[str]
     given_by: Mapped[str]
     given_at: Mapped[str]
+    adaptation: Mapped[int] = mapped_column(default=0, server_default="0")
     sealed_reference: Mapped[bytes]
+    sealed_history: Mapped[bytes | None]
 
 
 class ConsentRow(Base):

@@ -26,15 +26,23 @@ PUPIL_RECORDS = select(
 PUPIL_BY_CODE = "SELECT pupil, first_name, last_name, class_name, entitlements FROM pupil WHERE code_lookup = ?"
 PUPIL_BY_PSEUDONYM = "SELECT pupil, first_name, last_name, class_name, entitlements FROM pupil WHERE pupil = ?"
 REFERENCE = (
-    "SELECT r.revision, r.notice_version, r.given_by, r.given_at, r.sealed_reference, k.wrapped_key, c.state"
+    "SELECT r.revision, r.notice_version, r.given_by, r.given_at, r.adaptation, r.sealed_reference,"
+    " k.wrapped_key, c.state"
     " FROM reference r JOIN pupil_key k ON k.pupil = r.pupil LEFT JOIN consent c ON c.pupil = r.pupil"
     " WHERE r.pupil = ?"
 )
 PUPIL_AND_REFERENCE_BY_CODE = (
     "SELECT p.pupil, p.first_name, p.last_name, p.class_name, p.entitlements,"
-    " r.revision, r.notice_version, r.given_by, r.given_at, r.sealed_reference, k.wrapped_key, c.state"
+    " r.revision, r.notice_version, r.given_by, r.given_at, r.adaptation, r.sealed_reference,"
+    " k.wrapped_key, c.state"
     " FROM pupil p LEFT JOIN reference r ON r.pupil = p.pupil LEFT JOIN pupil_key k ON k.pupil = p.pupil"
     " LEFT JOIN consent c ON c.pupil = p.pupil WHERE p.code_lookup = ?"
+)
+TO_ADAPT = (
+    "SELECT r.revision, r.notice_version, r.given_by, r.given_at, r.adaptation, r.sealed_history,"
+    " k.wrapped_key, c.state"
+    " FROM reference r JOIN pupil_key k ON k.pupil = r.pupil LEFT JOIN consent c ON c.pupil = r.pupil"
+    " WHERE r.pupil = ?"
 )
 TO_GRANT = (
     "SELECT k.wrapped_key, c.state, r.revision, t.revision FROM pupil p"

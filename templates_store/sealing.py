@@ -41,6 +41,7 @@ class SealedKind(StrEnum):
     PUPIL_KEY = "pupil-key"
     REFERENCE = "reference"
     CODE = "code"
+    HISTORY = "history"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +131,24 @@ def code_bound(pupil: str) -> bytes:
     return associated_data(SealedKind.CODE, pupil, 0)
 
 
-def reference_bound(pupil: str, revision: int, notice_version: str, given_by: str, given_at: str) -> bytes:
-    """What is bound into the seal of a reference: also the consent it rests on, which cannot be exchanged then."""
+def reference_bound(
+    pupil: str, revision: int, notice_version: str, given_by: str, given_at: str, adaptation: int = 0
+) -> bytes:
+    """What is bound into the seal of a reference: also the consent it rests on, which cannot be exchanged then.
+
+    An adapted reference is bound to its count, so that an earlier one does not open in its place.
+    """
     # `associated_data` written out: it stands on the way of every pass, and a loop costs as much as the seal itself.
+    adapted = f"|adapted {adaptation}" if adaptation else ""
     return (
         f"{FORMAT_VERSION}|reference|{len(pupil)}:{pupil}|{revision}|{len(notice_version)}:{notice_version}"
-        f"|{len(given_by)}:{given_by}|{len(given_at)}:{given_at}"
+        f"|{len(given_by)}:{given_by}|{len(given_at)}:{given_at}{adapted}"
     ).encode()
+
+
+def history_bound(pupil: str, revision: int, adaptation: int) -> bytes:
+    """What is bound into the seal of what is remembered of a reference's adaptations."""
+    return associated_data(SealedKind.HISTORY, pupil, revision, str(adaptation))
 
 
 def _key_bound(pupil: str, epoch: int) -> bytes:

@@ -36,12 +36,13 @@ class CardRecord:
 
 @dataclass(frozen=True, slots=True)
 class StoredReference:
-    """A reference that may be compared now."""
+    """A reference that may be compared now; `adaptation` says how often it has followed its hand."""
 
     pupil: PupilId
     revision: int
     consent: Consent
     reference: bytes = field(repr=False)
+    adaptation: int = 0
 
 
 class ReferenceAbsence(StrEnum):
@@ -127,6 +128,22 @@ class TemplateStore(Protocol):
 
     def reference(self, pupil: PupilId, now: datetime) -> StoredReference | ReferenceAbsence:
         """The reference to compare with, unless there is none, no consent, or its lease is over."""
+        ...
+
+    def adapt_reference(self, adapted: StoredReference, history: bytes, now: datetime) -> bool:
+        """Put `adapted` in place of the reference it was made of, with what has to be remembered for the next time.
+
+        `adapted` is what `reference` gave, with other bytes: same revision, same count of adaptations. False, and
+        nothing is changed, where that is no longer what is held (purged, enrolled anew, adapted meanwhile) or may not
+        be compared now. A new enrolment forgets both.
+
+        Raises:
+            ConsentMissing: opposition or withdrawal is on record here.
+        """
+        ...
+
+    def adaptation_history(self, reference: StoredReference) -> bytes | None:
+        """What the latest `adapt_reference` gave to be remembered; None where there was none or it has gone."""
         ...
 
     def reference_revision(self, pupil: PupilId) -> int:

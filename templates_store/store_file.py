@@ -36,7 +36,7 @@ from templates_store.database import (
 )
 from templates_store.errors import StoreRolledBack, StoreUnavailable
 from templates_store.key_source import KeySource
-from templates_store.migrations import from_format_1
+from templates_store.migrations import from_format_1, from_format_2
 from templates_store.models import SCHEMA_VERSION, Base, StoreState
 from templates_store.pupil_keys import rewrap_pupil_keys
 from templates_store.sealing import EpochKeys, derive_epoch, derive_keys
@@ -244,6 +244,10 @@ class StoreFile:
 
     def _prepare(self) -> None:
         with self._begun() as connection:
+            version = connection.execute(select(StoreState.schema_version)).scalar_one_or_none()
+            if version == from_format_2.VERSION:
+                from_format_2.migrate(connection)
+                _log.info("the store was brought from format %d to format %d", version, SCHEMA_VERSION)
             state = connection.execute(
                 select(StoreState.schema_version, StoreState.epoch, StoreState.changes, StoreState.rolled_back)
             ).one_or_none()

@@ -40,8 +40,8 @@ def epoch(driver: Driver) -> int:
     if row is None:
         raise StoreUnavailable("the store has lost its state")
     number, version = row
-    if version == SCHEMA_VERSION:
-        # The migration's transaction is done, the file is not yet encrypted anew.
+    if 1 < version <= SCHEMA_VERSION:
+        # The migration's transaction is done (perhaps by an earlier program), the file is not yet encrypted anew.
         return int(number) - 1
     if version != 1:
         raise StoreUnavailable(f"the store has format {version}; this program knows format {SCHEMA_VERSION}")
@@ -49,9 +49,9 @@ def epoch(driver: Driver) -> int:
 
 
 def migrate(connection: Connection, keys: StoreKeys, fresh: EpochKeys) -> None:
-    """Rewrite everything as format 2 in epoch `fresh`, within the caller's transaction; idempotent."""
+    """Rewrite everything as the present format in epoch `fresh`, within the caller's transaction; idempotent."""
     version = connection.execute(text("SELECT schema_version FROM store_state")).scalar_one()
-    if version == SCHEMA_VERSION:
+    if version != 1:
         return
     state = connection.execute(text("SELECT * FROM store_state")).one()
     old_epoch_key = unseal(keys.root, state.wrapped_epoch_key, _bound("epoch-key", "", state.epoch))

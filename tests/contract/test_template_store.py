@@ -6,6 +6,7 @@ A new implementation adds a line to `STORES` and nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -238,6 +239,49 @@ def test_a_replayed_reference_changes_nothing(store: TemplateStore) -> None:
     assert StoredReference(ADA, 6, CONSENT, b"six") == store.reference(ADA, NOW)
     assert 6 == store.reference_revision(ADA)
     assert 0 == store.reference_revision(ALAN)
+
+
+def _adapted(held: StoredReference | ReferenceAbsence, to: bytes) -> StoredReference:
+    assert isinstance(held, StoredReference)
+    return replace(held, reference=to)
+
+
+def test_a_reference_follows_its_hand(make_store: Callable[[], TemplateStore], store: TemplateStore) -> None:
+    """Each time from what is held now, with its history; a restart forgets neither, a new enrolment both."""
+    store.put_reference(ADA, 2, CONSENT, b"enrolled")
+    first = store.reference(ADA, NOW)
+    assert isinstance(first, StoredReference)
+    assert store.adaptation_history(first) is None
+    assert store.adapt_reference(_adapted(first, b"grown"), b"once", NOW)
+    assert not store.adapt_reference(_adapted(first, b"grown otherwise"), b"from an earlier one", NOW)
+    store.close()
+    again = make_store()
+    held = again.reference(ADA, NOW)
+    assert StoredReference(ADA, 2, CONSENT, b"grown", 1) == held
+    assert (ADA_RECORD, held) == again.look_up(ADA_CODE, NOW)
+    assert again.adaptation_history(_adapted(held, b"grown")) == b"once"
+    assert again.adapt_reference(_adapted(held, b"grown more"), b"twice", NOW)
+    assert again.adaptation_history(first) is None
+    assert not again.put_reference(ADA, 2, CONSENT, b"enrolled")
+    assert again.put_reference(ADA, 3, CONSENT, b"enrolled anew")
+    fresh = again.reference(ADA, NOW)
+    assert StoredReference(ADA, 3, CONSENT, b"enrolled anew") == fresh
+    assert again.adaptation_history(_adapted(fresh, b"")) is None
+    again.close()
+
+
+def test_nothing_follows_that_may_not_be_compared(store: TemplateStore) -> None:
+    """No lease, no consent, nothing held: an adaptation that comes too late keeps nothing alive."""
+    store.put_reference(ADA, 1, CONSENT, b"enrolled")
+    held = _adapted(store.reference(ADA, NOW), b"grown")
+    assert not store.adapt_reference(held, b"history", NOW + WEEK)
+    store.put_consent(ADA, ConsentState.WITHDRAWN, None)
+    with pytest.raises(ConsentMissing):
+        store.adapt_reference(held, b"history", NOW)
+    store.purge(ADA, Erasure.REFERENCE)
+    assert not store.adapt_reference(held, b"history", NOW)
+    assert store.adaptation_history(held) is None
+    assert 0 == store.reference_revision(ADA)
 
 
 def test_no_lease_no_comparison(make_store: Callable[[], TemplateStore]) -> None:
