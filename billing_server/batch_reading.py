@@ -1,57 +1,81 @@
 """A batch from its bytes, fast where it is written as our own devices write it, by the protocol's reader where not.
 
 A canonical batch holds each header and body as exactly the bytes that were hashed and signed, so that they are cut out
-and hashed instead of being built again. Whatever is not plainly of that form goes to `sync.messages.read_batch`, which
-decides; a property test holds the two to the same answer.
+and hashed instead of being built again: msgspec reads them into structs whose fields stand in canonical order, and what
+is written again as the same bytes was canonical. Whatever is not plainly of that form goes to
+`sync.messages.read_batch`, which decides; a property test holds the two to the same answer.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NoReturn
+from hashlib import sha256
+from typing import Annotated, Any, Literal, NoReturn
 
+from msgspec import Meta, Raw, Struct
+from msgspec.json import Decoder, Encoder
+
+from billing_server.pass_bodies import PassBody, read_pass_body
 from canteen.clock import ClockTrust
-from canteen.identifiers import DeviceId
-from sync.encoding import MESSAGE_BYTES_MAX, canonical, digest
+from canteen.errors import InvalidIdentifier
+from canteen.identifiers import DeviceId, parse_device_id
+from sync.encoding import MESSAGE_BYTES_MAX, canonical, digest, instant_text
 from sync.messages import JournalEntry, read_batch
 
 ENTRIES_MOST = 2000
 """In one batch, as in the protocol's reader."""
 
-_OPENING, _BETWEEN, _ENDING = b'{"entries":[', b",", b'],"v":1}'
-_ENTRY = re.compile(
-    # A flat body without escapes, brackets or braces inside: all that terminals send hundreds of.
-    rb'\{"body":(\{[^{}\[\]\\]*\}),"header":\{('
-    rb'"clock_trust":"([a-z]+)",'
-    rb'"device":"([a-z][a-z0-9-]{1,31})",'
-    rb'"generation":"([0-9a-f]{16})",'
-    rb'"kind":"([a-z-]{1,40})",'
-    rb'"previous":"([0-9a-f]{64})",'
-    rb'"recorded_at":"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}\+00:00)",'
-    rb'"sequence":([1-9][0-9]{0,14}),'
-    rb'"v":1)\},"signature":"([A-Za-z0-9+/]{86}==)"\}'
-)
-_TRUSTS = {trust.value.encode(): trust for trust in ClockTrust}
+_GENERATION = re.compile(r"[0-9a-f]{16}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}\+00:00")
+_KIND = re.compile(r"[a-z-]{1,40}")
+_SIGNATURE_BYTES = 64
+_TRUSTS = frozenset(trust.value for trust in ClockTrust)
 
 
-@dataclass(frozen=True, slots=True)
-class ReadEntry:
+class ReadEntry(Struct, frozen=True):
     """An entry, not yet verified, with what its bytes hash to.
 
     Attributes:
+        recorded_at: as the protocol writes it.
         body_text: the canonical body, as it is kept.
+        pass_body: the same read, if it is plainly a pass.
     """
 
-    entry: JournalEntry
-    digest: str
-    body_digest: str
+    device: DeviceId
+    generation: str
+    sequence: int
+    previous: str
+    recorded_at: str
+    clock_trust: str
+    kind: str
+    signature: bytes
     body_text: str
+    body_digest: str
+    digest: str
+    pass_body: PassBody | None
+
+    @property
+    def entry(self) -> JournalEntry:
+        """The same as the protocol has it."""
+        return JournalEntry(
+            self.device,
+            self.generation,
+            self.sequence,
+            self.previous,
+            self.at,
+            ClockTrust(self.clock_trust),
+            self.kind,
+            json.loads(self.body_text),
+            self.signature,
+        )
+
+    @property
+    def at(self) -> datetime:
+        return datetime.fromisoformat(self.recorded_at)
 
 
 def read_entries(untrusted_payload: bytes) -> list[ReadEntry]:
@@ -69,12 +93,102 @@ def read_entries(untrusted_payload: bytes) -> list[ReadEntry]:
 def as_read(entry: JournalEntry) -> ReadEntry:
     """The same for an entry that came some other way."""
     header = entry.header
-    body_digest: str = header["body_digest"]
-    return ReadEntry(entry, digest(canonical(header)), body_digest, canonical(entry.body).decode())
+    body = canonical(entry.body)
+    return ReadEntry(
+        entry.device,
+        entry.generation,
+        entry.sequence,
+        entry.previous,
+        instant_text(entry.recorded_at),
+        entry.clock_trust.value,
+        entry.kind,
+        entry.signature,
+        body.decode(),
+        header["body_digest"],
+        digest(canonical(header)),
+        read_pass_body(entry.kind, body),
+    )
 
 
 class _OtherwiseWritten(Exception):
     """Perhaps a batch, but not in the form that is read fast."""
+
+
+class _Wire(Struct):
+    body: Raw
+    header: Raw
+    signature: bytes
+
+
+class _Batch(Struct):
+    entries: list[_Wire]
+    v: Literal[1]
+
+
+class _Header(Struct, forbid_unknown_fields=True):
+    clock_trust: str
+    device: str
+    generation: str
+    kind: str
+    previous: str
+    recorded_at: str
+    sequence: Annotated[int, Meta(ge=1, le=2**53)]
+    v: Literal[1]
+
+
+_decode_batch, _decode_header, _encode = Decoder(_Batch).decode, Decoder(_Header).decode, Encoder().encode
+
+
+def _read_canonical(untrusted_payload: bytes) -> Iterator[ReadEntry]:
+    if len(untrusted_payload) > MESSAGE_BYTES_MAX:
+        raise _OtherwiseWritten
+    try:
+        batch = _decode_batch(untrusted_payload)
+    except (ValueError, RecursionError) as error:
+        raise _OtherwiseWritten from error
+    if len(batch.entries) > ENTRIES_MOST or _encode(batch) != untrusted_payload:
+        raise _OtherwiseWritten
+    device, generation, last = "", "", ""
+    for wire in batch.entries:
+        header_octets = bytes(wire.header)
+        try:
+            header = _decode_header(header_octets)
+            body_octets = bytes(wire.body)
+            body_text = body_octets.decode()
+            datetime.fromisoformat(header.recorded_at)
+            if header.device != device:
+                device = parse_device_id(header.device)
+        except (ValueError, InvalidIdentifier) as error:
+            raise _OtherwiseWritten from error
+        if (
+            _encode(header) != header_octets
+            or (header.generation != generation and _GENERATION.fullmatch(header.generation) is None)
+            or (header.previous != last and _DIGEST.fullmatch(header.previous) is None)
+            or _INSTANT.fullmatch(header.recorded_at) is None
+            or header.clock_trust not in _TRUSTS
+            or len(wire.signature) != _SIGNATURE_BYTES
+        ):
+            raise _OtherwiseWritten
+        pass_body = read_pass_body(header.kind, body_octets)
+        if pass_body is None:
+            _check_other(header.kind, body_octets, body_text)
+        body_digest = sha256(body_octets).hexdigest()
+        last = sha256(b'{"body_digest":"%b",%b' % (body_digest.encode(), header_octets[1:])).hexdigest()
+        generation = header.generation
+        yield ReadEntry(
+            DeviceId(device),
+            generation,
+            header.sequence,
+            header.previous,
+            header.recorded_at,
+            header.clock_trust,
+            header.kind,
+            wire.signature,
+            body_text,
+            body_digest,
+            last,
+            pass_body,
+        )
 
 
 def _otherwise(_: str) -> NoReturn:
@@ -82,44 +196,16 @@ def _otherwise(_: str) -> NoReturn:
 
 
 _decode_body = json.JSONDecoder(parse_float=_otherwise, parse_constant=_otherwise).decode
-_encode_body = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
-def _read_canonical(untrusted_payload: bytes) -> Iterator[ReadEntry]:
-    if len(untrusted_payload) > MESSAGE_BYTES_MAX or not untrusted_payload.startswith(_OPENING):
+def _check_other(kind: str, body_octets: bytes, body_text: str) -> None:
+    """Raises _OtherwiseWritten unless it is a flat body in canonical form: no escapes, nothing nested."""
+    if _KIND.fullmatch(kind) is None or any(mark in body_octets for mark in (b"\\", b"[")) or b"{" in body_octets[1:]:
         raise _OtherwiseWritten
-    place, count = len(_OPENING), 0
-    while found := _ENTRY.match(untrusted_payload, place):
-        yield _read_entry(found)
-        place, count = found.end(), count + 1
-        if not untrusted_payload.startswith(_BETWEEN, place):
-            break
-        place += len(_BETWEEN)
-    if untrusted_payload[place:] != _ENDING or untrusted_payload[place - 1 : place] == _BETWEEN or count > ENTRIES_MOST:
-        raise _OtherwiseWritten
-
-
-def _read_entry(found: re.Match[bytes]) -> ReadEntry:
-    body_octets, header, trust, device, generation, kind, previous, recorded_at, sequence, signature = found.groups()
     try:
-        body_text = body_octets.decode()
-        body: dict[str, Any] = _decode_body(body_text)
-        if _encode_body(body) != body_text:  # keys twice or out of order, blanks, -0: not canonical
-            raise _OtherwiseWritten
-        body_digest = digest(body_octets)
-        entry = JournalEntry(
-            device=DeviceId(device.decode()),
-            generation=generation.decode(),
-            sequence=int(sequence),
-            previous=previous.decode(),
-            recorded_at=datetime.fromisoformat(recorded_at.decode()),
-            clock_trust=_TRUSTS[trust],
-            kind=kind.decode(),
-            body=body,
-            signature=base64.b64decode(signature, validate=True),
-        )
-    except (ValueError, KeyError, binascii.Error) as error:
+        body: Any = _decode_body(body_text)
+    except ValueError as error:
         raise _OtherwiseWritten from error
-    return ReadEntry(
-        entry, digest(b'{"body_digest":"' + body_digest.encode() + b'",' + header + b"}"), body_digest, body_text
-    )
+    # Keys twice or out of order, blanks, -0: not canonical.
+    if not isinstance(body, dict) or canonical(body) != body_octets:
+        raise _OtherwiseWritten

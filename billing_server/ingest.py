@@ -80,7 +80,7 @@ class Ingest:
         except MalformedMessage:
             self.refusals.count(device, WhyRefused.GARBAGE)
             return None
-        if any(read.entry.device != device for read in entries):
+        if any(read.device != device for read in entries):
             self.refusals.count(device, WhyRefused.ANOTHERS_ENTRIES)
             return None
         return entries

@@ -20,11 +20,11 @@ from sqlalchemy.orm import Session
 
 from billing_server.alarms import AlarmKind, close_alarm, raise_alarm
 from billing_server.batch_reading import ReadEntry
-from billing_server.bulk import insert_rows
+from billing_server.bulk import insert_rows, octets_column
 from billing_server.models import Device, Entry, ForkedEntry, Journal
 from canteen.clock import ClockTrust
 from canteen.identifiers import DeviceId
-from sync.encoding import canonical
+from sync.encoding import canonical, instant_text
 from sync.errors import BadSignature
 from sync.facts import FactKind
 from sync.messages import GENESIS, JournalEntry
@@ -70,7 +70,7 @@ class Appended:
         bad_signatures: entries that were not signed by the device; nothing of the journal after one is taken.
     """
 
-    entries: list[JournalEntry]
+    entries: list[ReadEntry]
     marks: list[Mark]
     bad_signatures: int
 
@@ -88,8 +88,8 @@ def append(session: Session, device: Device, untrusted_entries: Iterable[ReadEnt
     """Take in what verifies, chains and follows; `untrusted_entries` are all of `device`."""
     result = Appended([], [], 0)
     bad_signatures = 0
-    in_order = sorted(untrusted_entries, key=lambda read: (read.entry.generation, read.entry.sequence))
-    for generation, group in groupby(in_order, key=lambda read: read.entry.generation):
+    in_order = sorted(untrusted_entries, key=lambda read: (read.generation, read.sequence))
+    for generation, group in groupby(in_order, key=lambda read: read.generation):
         mark, new, bad = _append_to_journal(session, device, generation, list(group), now)
         result.entries.extend(new)
         result.marks.append(mark)
@@ -114,7 +114,7 @@ def stored_entry(row: Entry) -> JournalEntry:
 
 def _append_to_journal(
     session: Session, device: Device, generation: str, untrusted_entries: Sequence[ReadEntry], now: datetime
-) -> tuple[Mark, list[JournalEntry], int]:
+) -> tuple[Mark, list[ReadEntry], int]:
     key = VerifyingKey(device.verifying_key)
     journal = session.get(Journal, (device.device, generation), with_for_update=True, populate_existing=True)
     durable = 0 if journal is None else journal.up_to
@@ -126,13 +126,13 @@ def _append_to_journal(
         bad = _judge_each(session, key, tail, stored, untrusted_entries, now)
     elif straight:
         tail.new = straight
-        tail.up_to, tail.digest = straight[-1].entry.sequence, straight[-1].digest
+        tail.up_to, tail.digest = straight[-1].sequence, straight[-1].digest
     if tail.new:
         _store(session, device, generation, journal, tail, now)
         close_alarm(session, AlarmKind.GAP, f"{device.device}/{generation}", now)
     elif journal is not None:
         journal.last_received_at = now
-    return Mark(generation, tail.up_to, tail.digest), [read.entry for read in tail.new], bad
+    return Mark(generation, tail.up_to, tail.digest), tail.new, bad
 
 
 def _straight(
@@ -142,16 +142,15 @@ def _straight(
     new: list[ReadEntry] = []
     place, previous = tail.up_to, tail.digest
     for untrusted in untrusted_entries:
-        entry = untrusted.entry
-        if stored.get(entry.sequence) == untrusted.digest:
+        if stored.get(untrusted.sequence) == untrusted.digest:
             continue  # it was sent again
-        if entry.sequence != place + 1 or entry.previous != previous:
+        if untrusted.sequence != place + 1 or untrusted.previous != previous:
             return None
-        place, previous = entry.sequence, untrusted.digest
+        place, previous = untrusted.sequence, untrusted.digest
         new.append(untrusted)
     try:
         for untrusted in new:
-            if untrusted is new[-1] or untrusted.entry.kind in EVIDENCE:
+            if untrusted is new[-1] or untrusted.kind in EVIDENCE:
                 untrusted.entry.verify(key)
     except BadSignature:
         return None
@@ -168,19 +167,18 @@ def _judge_each(
 ) -> int:
     """Entry by entry: append what follows, keep forks apart, stop at a hole or a bad signature; how many were bad."""
     for untrusted in untrusted_entries:
-        place = untrusted.entry.sequence
+        place = untrusted.sequence
         if stored.get(place) == untrusted.digest:
             continue
         try:
             untrusted.entry.verify(key)
         except BadSignature:
             return 1
-        entry = untrusted.entry
         if place > tail.up_to + 1:
-            about, detail = f"{entry.device}/{entry.generation}", f"{tail.up_to + 1}-{place - 1}"
-            raise_alarm(session, AlarmKind.GAP, about, now, device=entry.device, detail=detail)
+            about, detail = f"{untrusted.device}/{untrusted.generation}", f"{tail.up_to + 1}-{place - 1}"
+            raise_alarm(session, AlarmKind.GAP, about, now, device=untrusted.device, detail=detail)
             break
-        if place in stored or entry.previous != tail.digest:
+        if place in stored or untrusted.previous != tail.digest:
             _keep_fork(session, untrusted, now)
             continue
         tail.new.append(untrusted)
@@ -193,14 +191,14 @@ def _stored_digests(
     session: Session, device: Device, generation: str, entries: Sequence[ReadEntry], durable: int
 ) -> dict[int, str]:
     """The digests that stand in the places `entries` claim, as far as the journal reaches."""
-    first = entries[0].entry.sequence
+    first = entries[0].sequence
     if first > durable:
         return {}
     rows = session.execute(
         select(Entry.sequence, Entry.digest).where(
             Entry.device == device.device,
             Entry.generation == generation,
-            Entry.sequence.between(first, entries[-1].entry.sequence),
+            Entry.sequence.between(first, entries[-1].sequence),
         )
     )
     return {row.sequence: row.digest for row in rows}
@@ -218,23 +216,23 @@ def _store(
         session.add(journal)
     journal.up_to, journal.last_digest, journal.last_received_at = tail.up_to, tail.digest, now
     session.flush()
+    received_at = instant_text(now)
     rows = [
         (
-            entry.device,
-            entry.generation,
-            entry.sequence,
-            entry.previous,
+            read.device,
+            read.generation,
+            read.sequence,
+            read.previous,
             read.digest,
-            entry.recorded_at,
-            entry.clock_trust.value,
-            entry.kind,
+            read.recorded_at,
+            read.clock_trust,
+            read.kind,
             _kept_body(read),
             read.body_digest,
-            entry.signature,
-            now,
+            octets_column(read.signature),
+            received_at,
         )
         for read in tail.new
-        for entry in (read.entry,)
     ]
     insert_rows(session, Entry, _COLUMNS, rows)
 
@@ -267,4 +265,4 @@ def _keep_fork(session: Session, read: ReadEntry, now: datetime) -> None:
 
 
 def _kept_body(read: ReadEntry) -> str | None:
-    return None if read.entry.kind in FORGOTTEN_BODIES else read.body_text
+    return None if read.kind in FORGOTTEN_BODIES else read.body_text

@@ -6,20 +6,24 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import astuple
 from sqlalchemy import bindparam, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from billing_server.accounts import AccountDesk
 from billing_server.alarms import AlarmKind, raise_alarm
+from billing_server.batch_reading import ReadEntry
 from billing_server.bulk import insert_rows, value_set
 from billing_server.cards import CardDesk
 from billing_server.consents import ConsentDesk
 from billing_server.models import Denial, Device, FeedPosition, Holding, MealPassRow, PupilRow
 from billing_server.orders import OrderDesk, locked_device
+from billing_server.pass_bodies import DeniedBody, GrantedBody, OutcomeBody, PassBody, pass_body_of
 from billing_server.purge_deadlines import PurgeDesk
 from billing_server.school import School
+from canteen.access_decision import Reason
 from canteen.clock import Clock
 from canteen.consent import ConsentState, may_use_biometrics
 from canteen.entitlements import EntitlementKind
@@ -28,6 +32,7 @@ from canteen.meal_pass import (
     PassCompleted,
     PassDenied,
     PassGranted,
+    PassMethod,
     PassOutcome,
     PassUnresolved,
 )
@@ -35,7 +40,7 @@ from sync.errors import MalformedMessage
 from sync.facts import (
     CardIssued,
     ConsentRecorded,
-    Fact,
+    FactKind,
     OrderApplied,
     OrderRefused,
     PurgeReceipt,
@@ -43,15 +48,14 @@ from sync.facts import (
     ReferenceSealed,
     read_fact,
 )
-from sync.messages import JournalEntry
 from sync.orders import DeviceRole, ReferenceOrder
 
 _log = logging.getLogger("canteen.billing.projections")
 
-_OUTCOMES: dict[type[Any], PassOutcome] = {
-    PassCompleted: PassOutcome.COMPLETED,
-    PassAbandoned: PassOutcome.ABANDONED,
-    PassUnresolved: PassOutcome.UNRESOLVED,
+_OUTCOMES = {
+    FactKind.PASS_COMPLETED.value: PassOutcome.COMPLETED.value,
+    FactKind.PASS_ABANDONED.value: PassOutcome.ABANDONED.value,
+    FactKind.PASS_UNRESOLVED.value: PassOutcome.UNRESOLVED.value,
 }
 
 _ONLY_FROM = {
@@ -68,17 +72,56 @@ _ONLY_FROM = {
 """A stolen terminal must not consent for a family; a station lets nobody through."""
 
 
-_PASS_COLUMNS = tuple(column.name for column in MealPassRow.__table__.columns)
-_DENIAL_COLUMNS = tuple(column.name for column in Denial.__table__.columns)
+_METHODS = {method: method.value for method in PassMethod}
+_REASONS = {reason: reason.value for reason in Reason}
+_ENTITLEMENTS: dict[EntitlementKind | None, str | None] = {None: None, **{kind: kind.value for kind in EntitlementKind}}
+"""A `StrEnum`'s own `value` costs as much as the rest of its row."""
+
+
+class _Granted(Struct):
+    """A row of `passes`, in the order of its columns, as `insert_rows` takes it."""
+
+    device: str
+    pass_id: str
+    generation: str
+    sequence: int
+    pupil: str
+    method: str
+    day: str
+    period: str
+    charged_to: str | None
+    granted_at: str
+    clock_trust: str
+    forced_because: str | None
+    position: int = 0
+    outcome: str = PassOutcome.OPEN.value
+    outcome_at: str | None = None
+    outcome_position: int | None = None
+
+
+class _Denied(Struct):
+    """A row of `denials`, likewise."""
+
+    device: str
+    generation: str
+    sequence: int
+    pass_id: str
+    pupil: str | None
+    method: str
+    reason: str
+    day: str
+    denied_at: str
+    clock_trust: str
+    position: int = 0
 
 
 @dataclass(slots=True)
 class _Passes:
     """What a batch says of passes, collected so that it is written in a few statements."""
 
-    granted: dict[str, dict[str, Any]] = field(default_factory=dict)
-    outcomes: dict[str, tuple[PassOutcome, datetime]] = field(default_factory=dict)
-    denied: list[tuple[JournalEntry, PassDenied]] = field(default_factory=list)
+    granted: dict[str, _Granted] = field(default_factory=dict)
+    outcomes: dict[str, tuple[str, str]] = field(default_factory=dict)
+    denied: list[tuple[ReadEntry, DeniedBody]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,30 +136,59 @@ class Projector:
     school: School
     clock: Clock
 
-    def project(self, session: Session, device: Device, entries: Sequence[JournalEntry]) -> None:
+    def project(self, session: Session, device: Device, entries: Sequence[ReadEntry]) -> None:
         """Act on new `entries` of `device`, in order. A fact that is no fact is an alarm, and the next goes on."""
         passes = _Passes()
-        for entry in entries:
-            about = f"{entry.device}/{entry.generation}/{entry.sequence}"
-            try:
-                fact = read_fact(entry.kind, entry.body)
-            except (MalformedMessage, OverflowError):  # an instant of the year 1 has no UTC
-                self._alarm(session, AlarmKind.MALFORMED_FACT, about, entry)
-                continue
-            if _ONLY_FROM.get(type(fact), device.role) != device.role:
-                self._alarm(session, AlarmKind.NOT_ITS_FACT, about, entry)
-                continue
-            self._take(session, passes, entry, fact)
+        for read in entries:
+            if read.pass_body is not None and device.role == DeviceRole.TERMINAL:
+                self._take_pass(session, passes, read, read.pass_body)
+            else:
+                self._take_other(session, device, passes, read)
         self._write_passes(session, device, passes)
 
-    def _take(self, session: Session, passes: _Passes, entry: JournalEntry, fact: Fact) -> None:
+    def _take_pass(self, session: Session, passes: _Passes, read: ReadEntry, body: PassBody) -> None:
+        pass_id = body.pass_id
+        if isinstance(body, OutcomeBody):
+            if pass_id in passes.outcomes:
+                self._alarm(session, AlarmKind.OUTCOME_CONFLICT, f"{read.device}/{pass_id}", read)
+            else:
+                passes.outcomes[pass_id] = (_OUTCOMES[read.kind], read.recorded_at)
+        elif isinstance(body, GrantedBody):
+            if pass_id in passes.granted:
+                self._alarm(session, AlarmKind.PASS_REPEATED, f"{read.device}/{pass_id}", read)
+            else:
+                passes.granted[pass_id] = _Granted(
+                    read.device,
+                    pass_id,
+                    read.generation,
+                    read.sequence,
+                    body.pupil,
+                    _METHODS[body.method],
+                    body.day.isoformat(),
+                    body.period,
+                    _ENTITLEMENTS[body.charged_to],
+                    read.recorded_at,
+                    read.clock_trust,
+                    body.forced_because,
+                )
+        else:
+            passes.denied.append((read, body))
+
+    def _take_other(self, session: Session, device: Device, passes: _Passes, read: ReadEntry) -> None:
+        """What is no pass, or is written as none of ours writes it: rare, so told by the protocol's own reader."""
+        entry = read.entry
+        about = f"{entry.device}/{entry.generation}/{entry.sequence}"
+        try:
+            fact = read_fact(entry.kind, entry.body)
+        except (MalformedMessage, OverflowError):  # an instant of the year 1 has no UTC
+            self._alarm(session, AlarmKind.MALFORMED_FACT, about, read)
+            return
+        if _ONLY_FROM.get(type(fact), device.role) != device.role:
+            self._alarm(session, AlarmKind.NOT_ITS_FACT, about, read)
+            return
         match fact:
-            case PassGranted():
-                self._take_granted(session, passes, entry, fact)
-            case PassCompleted() | PassAbandoned() | PassUnresolved():
-                self._take_outcome(session, passes, entry, fact)
-            case PassDenied():
-                passes.denied.append((entry, fact))
+            case PassGranted() | PassDenied() | PassCompleted() | PassAbandoned() | PassUnresolved():
+                self._take_pass(session, passes, read, pass_body_of(fact))
             case OrderApplied(number):
                 self.orders.take_answer(session, entry.device, number, None)
             case OrderRefused(number, why):
@@ -130,11 +202,11 @@ class Projector:
                     Holding(device=entry.device, pupil=fact.pupil, revision=fact.revision, since=self.clock.utc_now())
                 )
             case ReferenceSealed():
-                self._pass_on(session, entry, fact)
+                self._pass_on(session, read, fact)
             case CardIssued():
                 self.cards.take_issued(session, entry.device, fact)
 
-    def _pass_on(self, session: Session, entry: JournalEntry, fact: ReferenceSealed) -> None:
+    def _pass_on(self, session: Session, entry: ReadEntry, fact: ReferenceSealed) -> None:
         """The consent gate of the server: a reference goes on only under a consent that stands now."""
         pupil = session.get(PupilRow, fact.pupil, with_for_update=True)
         recipient = locked_device(session, fact.recipient)
@@ -151,40 +223,6 @@ class Projector:
             return
         self.orders.issue(session, recipient, ReferenceOrder(fact.pupil, entry.device, fact.revision, fact.sealed))
 
-    def _take_granted(self, session: Session, passes: _Passes, entry: JournalEntry, fact: PassGranted) -> None:
-        if fact.pass_id in passes.granted:
-            self._alarm(session, AlarmKind.PASS_REPEATED, f"{entry.device}/{fact.pass_id}", entry)
-            return
-        passes.granted[fact.pass_id] = {
-            "device": entry.device,
-            "pass_id": fact.pass_id,
-            "generation": entry.generation,
-            "sequence": entry.sequence,
-            "pupil": fact.pupil,
-            "method": fact.method.value,
-            "day": fact.moment.day,
-            "period": fact.moment.period,
-            "charged_to": None if fact.charged_to is None else fact.charged_to.value,
-            "granted_at": entry.recorded_at,
-            "clock_trust": entry.clock_trust.value,
-            "forced_because": fact.forced_because,
-            "outcome": PassOutcome.OPEN.value,
-            "outcome_at": None,
-            "outcome_position": None,
-        }
-
-    def _take_outcome(
-        self,
-        session: Session,
-        passes: _Passes,
-        entry: JournalEntry,
-        fact: PassCompleted | PassAbandoned | PassUnresolved,
-    ) -> None:
-        if fact.pass_id in passes.outcomes:
-            self._alarm(session, AlarmKind.OUTCOME_CONFLICT, f"{entry.device}/{fact.pass_id}", entry)
-            return
-        passes.outcomes[fact.pass_id] = (_OUTCOMES[type(fact)], entry.recorded_at)
-
     def _write_passes(self, session: Session, device: Device, passes: _Passes) -> None:
         now = self.clock.utc_now()
         # Positions are drawn in one fixed order of feeds, last of all: their row locks are held only to the commit.
@@ -193,7 +231,7 @@ class Projector:
             about = f"{device.device}/{repeated}"
             raise_alarm(session, AlarmKind.PASS_REPEATED, about, now, device=device.device)
             del passes.granted[repeated]
-        settled: list[tuple[str, PassOutcome, datetime]] = []
+        settled: list[tuple[str, str, str]] = []
         for pass_id, (outcome, at) in passes.outcomes.items():
             if pass_id in passes.granted or known.get(pass_id) == PassOutcome.OPEN:
                 settled.append((pass_id, outcome, at))
@@ -202,26 +240,23 @@ class Projector:
                 raise_alarm(session, AlarmKind.OUTCOME_CONFLICT, about, now, device=device.device)
         denied = self._denial_rows(session, passes.denied)
         session.flush()
-        _place(session, "denials", "position", denied)
-        outcome_rows: list[dict[str, Any]] = [
-            {"b_device": device.device, "b_pass_id": pass_id, "outcome": outcome.value, "outcome_at": at}
-            for pass_id, outcome, at in settled
-        ]
-        _place(session, "outcomes", "outcome_position", outcome_rows)
+        for position, denial in enumerate(denied, _next_place(session, "denials", len(denied))):
+            denial.position = position
         later = []
-        for row in outcome_rows:
-            grant = passes.granted.get(row["b_pass_id"])
+        for position, (pass_id, outcome, at) in enumerate(settled, _next_place(session, "outcomes", len(settled))):
+            grant = passes.granted.get(pass_id)
             if grant is None:
-                later.append(row)
+                changed = {"outcome": outcome, "outcome_at": datetime.fromisoformat(at), "outcome_position": position}
+                later.append({"b_device": device.device, "b_pass_id": pass_id, **changed})
             else:
-                grant.update({k: row[k] for k in ("outcome", "outcome_at", "outcome_position")})
+                grant.outcome, grant.outcome_at, grant.outcome_position = outcome, at, position
         granted = list(passes.granted.values())
-        _place(session, "passes", "position", granted)
-        connection = session.connection()
-        insert_rows(
-            session, MealPassRow, _PASS_COLUMNS, [tuple(map(row.__getitem__, _PASS_COLUMNS)) for row in granted]
-        )
-        insert_rows(session, Denial, _DENIAL_COLUMNS, [tuple(map(row.__getitem__, _DENIAL_COLUMNS)) for row in denied])
+        for position, grant in enumerate(granted, _next_place(session, "passes", len(granted))):
+            grant.position = position
+        if granted:
+            insert_rows(session, MealPassRow, _Granted.__struct_fields__, map(astuple, granted))
+        if denied:
+            insert_rows(session, Denial, _Denied.__struct_fields__, map(astuple, denied))
         if later:
             table = MealPassRow.__table__
             statement = (
@@ -233,7 +268,7 @@ class Projector:
                     outcome_position=bindparam("outcome_position"),
                 )
             )
-            connection.execute(statement, later)
+            session.connection().execute(statement, later)
         told = {*passes.granted, *(pass_id for pass_id, _, _ in settled)}
         self._follow_accounts(session, device.device, told)
         self._look_for_doubles(session, granted)
@@ -252,26 +287,26 @@ class Projector:
         )
         self.accounts.follow(session, session.scalars(prepaid.execution_options(populate_existing=True)).all())
 
-    def _look_for_doubles(self, session: Session, granted: list[dict[str, Any]]) -> None:
+    def _look_for_doubles(self, session: Session, granted: list[_Granted]) -> None:
         """An alarm for each pupil whom another terminal has served at the same moment."""
         if not granted:
             return
-        moments = {(row["pupil"], row["day"], row["period"]) for row in granted}
+        moments = {(row.pupil, row.day, row.period) for row in granted}
         found = session.execute(
             select(MealPassRow.pupil, MealPassRow.day, MealPassRow.period)
             .where(
-                MealPassRow.pupil.in_(value_set(session, {pupil for pupil, _, _ in moments})),
-                MealPassRow.day.in_({day for _, day, _ in moments}),
+                MealPassRow.pupil.in_(value_set(session, {row.pupil for row in granted})),
+                MealPassRow.day.in_({date.fromisoformat(day) for _, day, _ in moments}),
                 MealPassRow.outcome != PassOutcome.ABANDONED.value,
             )
             .group_by(MealPassRow.pupil, MealPassRow.day, MealPassRow.period)
             .having(func.count(MealPassRow.device.distinct()) > 1)
         )
         for pupil, day, period in found:
-            if (pupil, day, period) in moments:
+            if (pupil, day.isoformat(), period) in moments:
                 raise_alarm(session, AlarmKind.DOUBLE_SERVICE, f"{pupil}/{day}/{period}", self.clock.utc_now())
 
-    def _denial_rows(self, session: Session, denied: list[tuple[JournalEntry, PassDenied]]) -> list[dict[str, Any]]:
+    def _denial_rows(self, session: Session, denied: list[tuple[ReadEntry, DeniedBody]]) -> list[_Denied]:
         if not denied:
             return []
         calendar = self.school.calendar(session)
@@ -283,23 +318,23 @@ class Projector:
                 return instant.date()
 
         return [
-            {
-                "device": entry.device,
-                "generation": entry.generation,
-                "sequence": entry.sequence,
-                "pass_id": fact.pass_id,
-                "pupil": fact.pupil,
-                "method": fact.method.value,
-                "reason": fact.reason.value,
-                "day": school_day(entry.recorded_at),
-                "denied_at": entry.recorded_at,
-                "clock_trust": entry.clock_trust.value,
-            }
-            for entry, fact in denied
+            _Denied(
+                read.device,
+                read.generation,
+                read.sequence,
+                body.pass_id,
+                body.pupil,
+                _METHODS[body.method],
+                _REASONS[body.reason],
+                school_day(read.at).isoformat(),
+                read.recorded_at,
+                read.clock_trust,
+            )
+            for read, body in denied
         ]
 
     def _alarm(
-        self, session: Session, kind: AlarmKind, about: str, entry: JournalEntry, detail: str | None = None
+        self, session: Session, kind: AlarmKind, about: str, entry: ReadEntry, detail: str | None = None
     ) -> None:
         _log.warning("%s from %s at %s/%s", kind.value, entry.device, entry.generation, entry.sequence)
         # The kind of a fact we do not know is a device's word; it is shown only if it looks like one of ours.
@@ -320,15 +355,14 @@ def _known_passes(session: Session, device: str, pass_ids: set[str]) -> dict[str
     return {row.pass_id: row.outcome for row in rows}
 
 
-def _place(session: Session, feed: str, column: str, rows: list[dict[str, Any]]) -> None:
-    """Give `rows` the next positions of `feed`. The row lock is held to the commit, so readers see no hole."""
-    if not rows:
-        return
+def _next_place(session: Session, feed: str, count: int) -> int:
+    """The first of the next `count` positions of `feed`. The row lock is held to the commit: readers see no hole."""
+    if not count:
+        return 0
     last = session.scalars(
         update(FeedPosition)
         .where(FeedPosition.feed == feed)
-        .values(last=FeedPosition.last + len(rows))
+        .values(last=FeedPosition.last + count)
         .returning(FeedPosition.last)
     ).one()
-    for position, row in enumerate(rows, start=last - len(rows) + 1):
-        row[column] = position
+    return last - count + 1

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from billing_server.accounts import AccountDesk
 from billing_server.alarms import AlarmKind, close_alarm
+from billing_server.batch_reading import as_read
 from billing_server.errors import NothingToSettle
 from billing_server.models import Device, ForkedEntry, ForkSettlement, MealPassRow, PassSettlement
 from billing_server.projections import Projector
@@ -82,7 +83,7 @@ class SettlementDesk:
             raise NothingToSettle("no such fork")
         before = session.scalar(select(func.count()).select_from(MealPassRow)) or 0
         if decision is ForkDecision.BOTH_HAPPENED:
-            entries = [forked_entry(fork) for fork in forked]
+            entries = [as_read(forked_entry(fork)) for fork in forked]
             self.projector.project(session, row, [entry for entry in entries if entry.kind in _OF_PASSES])
         session.flush()
         taken = (session.scalar(select(func.count()).select_from(MealPassRow)) or 0) - before
