@@ -35,7 +35,7 @@ check: setup ## ruff, mypy strict, the floors
 
 messages: setup ## compile the English catalogues
 	@for package in terminal enrollment_station billing_server firmware_bridge demo benchmarks; do \
-	  $(PY) -m babel.messages.frontend compile -q -d $$package/locale -D messages; done
+	  $(PY) -m babel.messages.frontend -q compile -d $$package/locale -D messages; done
 
 lock: setup ## make the hashed locks again from pyproject.toml
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

@@ -9,6 +9,7 @@ from enum import StrEnum
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from billing_server.alarms import AlarmKind, close_alarm, raise_alarm
 from billing_server.models import AccountEntry, MealPassRow
 from billing_server.reconciliation import Standing, standing_passes
 from billing_server.roster import known_pupil
@@ -94,3 +95,9 @@ class AccountDesk:
             )
         )
         session.flush()
+        # Whatever moves an account below zero is listed for a human, and taken off the list when it is paid.
+        now, about = self.clock.utc_now(), pupil
+        if self.balance_cents(session, pupil) >= 0:
+            close_alarm(session, AlarmKind.PREPAID_OVERDRAWN, about, now)
+        elif cents < 0:
+            raise_alarm(session, AlarmKind.PREPAID_OVERDRAWN, about, now, device=None if row is None else row.device)

@@ -28,6 +28,8 @@ class AlarmKind(StrEnum):
     UNKNOWN_PUPIL = "unknown-pupil"
     DOUBLE_SERVICE = "double-service"
     """A pupil was served at two terminals at one serving moment: the earlier is billed, a human settles the later."""
+    PREPAID_OVERDRAWN = "prepaid-overdrawn"
+    """An external has eaten more than was paid in advance: at two terminals that did not hear each other, say."""
     PASS_REPEATED = "pass-repeated"
     OUTCOME_CONFLICT = "outcome-conflict"
     """An outcome for a pass that is not here, or that already has another."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from billing_server.accounts import AccountDesk
 from billing_server.authority import Authority
+from billing_server.balances import BalanceDesk
 from billing_server.cards import CardDesk
 from billing_server.carrying import CarryDesk
 from billing_server.certificates import CertificateDesk
@@ -64,6 +65,7 @@ class Services:
     consents: ConsentDesk
     devices: DeviceDesk
     accounts: AccountDesk
+    balances: BalanceDesk
     settlements: SettlementDesk
     certificates: CertificateDesk
     evidence: EvidenceDesk
@@ -115,8 +117,9 @@ def assemble(settings: Settings, clock: Clock | None = None) -> Services:
     pupils = PupilRegistry(vault, orders, clock, settings.policy.code_length)
     cards = CardDesk(vault, orders, opening_key, clock)
     purges = PurgeDesk(orders, cards, clock, settings.policy.purge_deadline, settings.policy.lease)
+    balances = BalanceDesk(orders, settings.school.meal_cents, settings.policy.no_meals_left, clock)
     consents = ConsentDesk(purges, clock)
-    devices = DeviceDesk(orders, pupils, cards, school, clock, settings.policy.lease)
+    devices = DeviceDesk(orders, pupils, cards, balances, school, clock, settings.policy.lease)
     accounts = AccountDesk(settings.school.meal_cents, clock)
     authority = None if settings.authority is None else Authority(settings.authority, clock)
     provisioning = None if authority is None else ProvisioningDesk(devices, authority, clock)
@@ -141,6 +144,7 @@ def assemble(settings: Settings, clock: Clock | None = None) -> Services:
         consents=consents,
         devices=devices,
         accounts=accounts,
+        balances=balances,
         settlements=SettlementDesk(accounts, projector, clock),
         certificates=CertificateDesk(signing_key, school, settings.school.uai, clock),
         evidence=EvidenceDesk(signing_key, school, settings.school.uai, clock),
@@ -152,7 +156,7 @@ def assemble(settings: Settings, clock: Clock | None = None) -> Services:
         refusals=refusals,
         pulse=pulse,
         line=line,
-        housekeeping=Housekeeping(database, devices, purges, refusals),
+        housekeeping=Housekeeping(database, devices, purges, balances, refusals),
         clock=clock,
     )
 

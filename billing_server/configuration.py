@@ -48,6 +48,7 @@ class Policy:
     Attributes:
         purge_deadline: how long holders have to erase; a week by the old AU-009's retention rule, still the usage.
         lease: how long references may be compared without a word from us.
+        no_meals_left: what happens at the line to an external whose prepaid meals are used up.
         code_length: digits of every personal code, chosen once: a terminal decides at the last one, so all have as
             many. 5 serve 1,000 pupils with ten valid codes for each one given.
     """
@@ -56,6 +57,7 @@ class Policy:
     lease: timedelta = timedelta(days=7)
     missing_entitlement: MissingEntitlement = MissingEntitlement.DENY
     code_length: int = 5
+    no_meals_left: MissingEntitlement = MissingEntitlement.SERVE_AND_BILL
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,8 @@ class _Reader:
             policy=Policy(
                 purge_deadline=timedelta(days=self._whole(policy, "purge_deadline_days", 7, 1, 31)),
                 lease=timedelta(days=self._whole(policy, "lease_days", 7, 1, 31)),
-                missing_entitlement=self._missing_entitlement(policy),
+                missing_entitlement=self._choice(policy, "missing_entitlement", MissingEntitlement.DENY),
+                no_meals_left=self._choice(policy, "no_meals_left", MissingEntitlement.SERVE_AND_BILL),
                 code_length=self._whole(policy, "code_length", 5, CODE_DIGITS_MIN, CODE_DIGITS_MAX),
             ),
             school=self._school(self._table("school", required=False)),
@@ -178,13 +181,13 @@ class _Reader:
             key=self._file(table, "key"),
         )
 
-    def _missing_entitlement(self, table: dict[str, Any]) -> MissingEntitlement:
-        value = self._text(table, "missing_entitlement", MissingEntitlement.DENY.value)
+    def _choice(self, table: dict[str, Any], name: str, usual: MissingEntitlement) -> MissingEntitlement:
+        value = self._text(table, name, usual.value)
         try:
             return MissingEntitlement(value)
         except ValueError:
             allowed = " or ".join(choice.value for choice in MissingEntitlement)
-            raise self._refused("policy.missing_entitlement", allowed) from None
+            raise self._refused(f"policy.{name}", allowed) from None
 
     def _table(self, name: str, required: bool = True) -> dict[str, Any]:
         table = self._content.get(name, None if required else {})

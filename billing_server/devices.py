@@ -9,6 +9,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from billing_server.alarms import AlarmKind, raise_alarm
+from billing_server.balances import BalanceDesk
 from billing_server.cards import CardDesk
 from billing_server.errors import DeviceConflict
 from billing_server.models import Device, Holding, OrderRow, Purge, PurgeHolder
@@ -35,6 +36,7 @@ class DeviceDesk:
     orders: OrderDesk
     pupils: PupilRegistry
     cards: CardDesk
+    balances: BalanceDesk
     school: School
     clock: Clock
     lease: timedelta
@@ -94,6 +96,9 @@ class DeviceDesk:
             self.orders.issue(session, device, assigned)
         for blocked in self.cards.blocked_cards(session):
             self.orders.issue(session, device, blocked)
+        balances = self.balances.current(session) if role is DeviceRole.TERMINAL else None
+        if balances is not None:
+            self.orders.issue(session, device, balances)
         self._renew(session, device)
 
     def take_hello(self, session: Session, name: DeviceId, orders_up_to: int, entries_up_to: int = 0) -> None:

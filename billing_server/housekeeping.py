@@ -1,4 +1,4 @@
-"""What must happen without being asked: leases renewed daily, purge deadlines watched, refusals written down."""
+"""What must happen without being asked: leases, purge deadlines, balances, refusals written down."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from billing_server.balances import BalanceDesk
 from billing_server.database import Database
 from billing_server.devices import DeviceDesk
 from billing_server.purge_deadlines import PurgeDesk
@@ -21,8 +22,11 @@ _ROUND_EVERY_S = 5.0
 class Housekeeping:
     """One thread; `round` may also be called by itself, as the tests do with a clock turned by hand."""
 
-    def __init__(self, database: Database, devices: DeviceDesk, purges: PurgeDesk, refusals: Refusals) -> None:
+    def __init__(
+        self, database: Database, devices: DeviceDesk, purges: PurgeDesk, balances: BalanceDesk, refusals: Refusals
+    ) -> None:
         self._database, self._devices, self._purges, self._refusals = database, devices, purges, refusals
+        self._balances = balances
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -40,6 +44,7 @@ class Housekeeping:
             self._refusals.write_down(session)
             self._purges.watch(session)
             self._devices.renew_leases(session)
+            self._balances.tell_changes(session)
         self._database.tidy()
 
     def _run(self) -> None:

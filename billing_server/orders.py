@@ -107,6 +107,15 @@ class OrderDesk:
             row.wire = self._wire(device, row.number, row.issued_at, NOTHING_TO_DO)
             session.info.setdefault(_ORDERED, set()).add(row.device)
 
+    def supersede(self, session: Session, device: Device, kind: OrderKind) -> None:
+        """Orders of this `kind` that `device` has not answered are replaced by the one that comes now."""
+        waiting = select(OrderRow).where(
+            OrderRow.device == device.device, OrderRow.kind == kind.value, OrderRow.answered_at.is_(None)
+        )
+        for row in session.scalars(waiting).all():
+            row.kind = OrderKind.ROSTER.value
+            row.wire = self._wire(device, row.number, row.issued_at, NOTHING_TO_DO)
+
     def restore(self, session: Session, device: Device, orders_up_to: int) -> None:
         """Fill for `device` the places of orders it once answered and has forgotten.
 

@@ -36,6 +36,7 @@ REASONS = {
     Reason.CARD_BLOCKED: N_("Carte bloquée"),
     Reason.OUTSIDE_SERVING_PERIOD: N_("En dehors du service"),
     Reason.NO_ENTITLEMENT_TODAY: N_("Pas de repas prévu ce jour"),
+    Reason.NO_MEALS_LEFT: N_("Plus de repas payé d’avance"),
     Reason.ALREADY_SERVED: N_("Déjà servi à ce service"),
     Reason.CARD_REQUIRED: N_("Carte nécessaire"),
     Reason.REFERENCE_EXPIRED: N_("Gabarit expiré : le serveur n’a pas été joint"),
@@ -66,6 +67,7 @@ ROLES = {
 ORDERS = {
     OrderKind.ROSTER: N_("liste des élèves"),
     OrderKind.CALENDAR: N_("calendrier"),
+    OrderKind.BALANCES: N_("repas payés d’avance"),
     OrderKind.DEVICES: N_("liste des appareils"),
     OrderKind.CARD_ASSIGNED: N_("carte attribuée"),
     OrderKind.CARD_BLOCKED: N_("carte bloquée"),
@@ -101,6 +103,7 @@ ALARMS = {
     AlarmKind.NOT_ITS_FACT: N_("L’appareil a annoncé ce qui n’est pas de son rôle"),
     AlarmKind.UNKNOWN_PUPIL: N_("L’appareil parle d’un élève inconnu ou parti"),
     AlarmKind.DOUBLE_SERVICE: N_("Un élève servi à deux bornes au même service"),
+    AlarmKind.PREPAID_OVERDRAWN: N_("Plus de repas pris que payés d’avance"),
     AlarmKind.PASS_REPEATED: N_("Un passage annoncé deux fois, compté une fois"),
     AlarmKind.OUTCOME_CONFLICT: N_("La suite d’un passage ne s’accorde pas avec lui"),
     AlarmKind.REFERENCE_DROPPED: N_("Gabarit non transmis à une borne"),

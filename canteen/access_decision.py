@@ -30,6 +30,8 @@ class Reason(StrEnum):
     CARD_BLOCKED = "card-blocked"
     OUTSIDE_SERVING_PERIOD = "outside-serving-period"
     NO_ENTITLEMENT_TODAY = "no-entitlement-today"
+    NO_MEALS_LEFT = "no-meals-left"
+    """An external's prepaid meals are used up, and the school chose to deny then."""
     ALREADY_SERVED = "already-served"
     CARD_REQUIRED = "card-required"
     """The code alone opens nothing, and no hand is enrolled (no consent, or opposition)."""
@@ -65,15 +67,26 @@ class HandStatus(StrEnum):
 
 
 class MissingEntitlement(StrEnum):
-    """What the school does with a pupil who has no entitlement today (its own choice)."""
+    """What the school does where a meal is not booked, or not paid in advance (its own choice)."""
 
     DENY = "deny"
     SERVE_AND_BILL = "serve-and-bill"
 
 
+class StaffSign(StrEnum):
+    """What staff may see beside a grant, and nobody else reads: a debt never stops a child by itself."""
+
+    NO_BOOKING = "no-booking"
+    NO_MEALS_LEFT = "no-meals-left"
+
+
 @dataclass(frozen=True, slots=True)
 class AccessRequest:
-    """All that the decision needs; nothing else may sway it."""
+    """All that the decision needs; nothing else may sway it.
+
+    Attributes:
+        meals_left: prepaid meals of an external, or None where nobody counts them.
+    """
 
     credential: CredentialStatus
     clock_trust: ClockTrust
@@ -82,14 +95,17 @@ class AccessRequest:
     already_served: bool
     hand: HandStatus
     missing_entitlement: MissingEntitlement = MissingEntitlement.DENY
+    meals_left: int | None = None
+    without_meals: MissingEntitlement = MissingEntitlement.SERVE_AND_BILL
 
 
 @dataclass(frozen=True, slots=True)
 class AccessDecision:
-    """`granted` opens the turnstile; `reason` is shown, journalled and billed by."""
+    """`granted` opens the turnstile; `reason` is shown, journalled and billed by; `sign` is for staff alone."""
 
     granted: bool
     reason: Reason
+    sign: StaffSign | None = None
 
 
 _CREDENTIAL_REFUSALS = {
@@ -119,9 +135,19 @@ def decide_access(request: AccessRequest) -> AccessDecision:
         return _denied(Reason.NO_ENTITLEMENT_TODAY)
     if request.already_served:
         return _denied(Reason.ALREADY_SERVED)
+    sign = _sign(request)
+    if sign is StaffSign.NO_MEALS_LEFT and request.without_meals is MissingEntitlement.DENY:
+        return _denied(Reason.NO_MEALS_LEFT)
     if request.credential is CredentialStatus.KNOWN_CODE and request.hand in _HAND_REFUSALS:
         return _denied(_HAND_REFUSALS[request.hand])
-    return AccessDecision(granted=True, reason=Reason.GRANTED)
+    return AccessDecision(granted=True, reason=Reason.GRANTED, sign=sign)
+
+
+def _sign(request: AccessRequest) -> StaffSign | None:
+    if request.charged_to is None:
+        return StaffSign.NO_BOOKING
+    prepaid = request.charged_to is EntitlementKind.EXTERNAL_MEAL
+    return StaffSign.NO_MEALS_LEFT if prepaid and request.meals_left is not None and request.meals_left <= 0 else None
 
 
 def _denied(reason: Reason) -> AccessDecision:

@@ -19,6 +19,7 @@ from sync.facts import Fact, FactKind, OrderApplied, OrderRefused, PurgeReceipt
 from sync.messages import SignedOrder
 from sync.order_box import OrderBox
 from sync.orders import (
+    BalancesOrder,
     CalendarOrder,
     CardAssigned,
     CardBlocked,
@@ -171,7 +172,7 @@ class OrderApplier:
                     self.store.renew_lease(order.until)
                 case PurgeOrder():
                     return [self._purge(order)]
-                case ReferenceOrder():
+                case ReferenceOrder() | BalancesOrder():
                     raise _NotCarriedOut(NOT_FOR_STATION)
         except UnknownPupil as error:
             raise _NotCarriedOut(UNKNOWN_PUPIL) from error

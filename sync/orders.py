@@ -32,6 +32,7 @@ class OrderKind(StrEnum):
 
     ROSTER = "roster"
     CALENDAR = "calendar"
+    BALANCES = "balances"
     DEVICES = "devices"
     CARD_ASSIGNED = "card-assigned"
     CARD_BLOCKED = "card-blocked"
@@ -100,6 +101,30 @@ class CalendarOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class CountedUpTo:
+    """What a journal has told up to this entry is in the balances beside it."""
+
+    device: DeviceId
+    generation: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class BalancesOrder:
+    """How many prepaid meals each external has left; whoever is not in it is not counted.
+
+    A terminal takes off what it and its neighbours have served since: the passes beyond `counted`.
+
+    Attributes:
+        without_meals: the school's choice where none is left.
+    """
+
+    meals_left: tuple[tuple[PupilId, int], ...]
+    without_meals: MissingEntitlement
+    counted: tuple[CountedUpTo, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceEntry:
     """A device of the school with its public keys."""
 
@@ -159,7 +184,17 @@ class PurgeOrder:
     deadline: datetime
 
 
-Order = Roster | CalendarOrder | DevicesOrder | CardAssigned | CardBlocked | ReferenceOrder | LeaseOrder | PurgeOrder
+Order = (
+    Roster
+    | CalendarOrder
+    | BalancesOrder
+    | DevicesOrder
+    | CardAssigned
+    | CardBlocked
+    | ReferenceOrder
+    | LeaseOrder
+    | PurgeOrder
+)
 
 
 def write_order(order: Order) -> dict[str, Any]:
@@ -309,6 +344,32 @@ def _read_calendar(fields: Fields) -> CalendarOrder:
     )
 
 
+def _balances(order: BalancesOrder) -> dict[str, Any]:
+    return {
+        "meals_left": [{"pupil": pupil, "left": left} for pupil, left in order.meals_left],
+        "without_meals": order.without_meals.value,
+        "counted": [
+            {"device": one.device, "generation": one.generation, "sequence": one.sequence} for one in order.counted
+        ],
+    }
+
+
+def _read_balances(fields: Fields) -> BalancesOrder:
+    left = [Fields(item) for item in fields.items("meals_left", 20_000)]
+    counted = [Fields(item) for item in fields.items("counted", 2000)]
+    return BalancesOrder(
+        tuple((parse_pupil_id(one.text("pupil")), one.integer("left", -_MEALS_MOST, _MEALS_MOST)) for one in left),
+        MissingEntitlement(fields.text("without_meals")),
+        tuple(
+            CountedUpTo(parse_device_id(one.text("device")), one.text("generation", 16), one.integer("sequence"))
+            for one in counted
+        ),
+    )
+
+
+_MEALS_MOST = 1_000_000
+
+
 def _devices(order: DevicesOrder) -> dict[str, Any]:
     return {
         "devices": [
@@ -379,6 +440,7 @@ def _read_purge(fields: Fields) -> PurgeOrder:
 _WRITERS: dict[type[Any], tuple[OrderKind, Callable[[Any], dict[str, Any]]]] = {
     Roster: (OrderKind.ROSTER, _roster),
     CalendarOrder: (OrderKind.CALENDAR, _calendar),
+    BalancesOrder: (OrderKind.BALANCES, _balances),
     DevicesOrder: (OrderKind.DEVICES, _devices),
     CardAssigned: (OrderKind.CARD_ASSIGNED, lambda o: {"pupil": o.pupil, "card": o.card.hexadecimal}),
     CardBlocked: (OrderKind.CARD_BLOCKED, lambda o: {"card": o.card.hexadecimal}),
@@ -390,6 +452,7 @@ _WRITERS: dict[type[Any], tuple[OrderKind, Callable[[Any], dict[str, Any]]]] = {
 _READERS: dict[OrderKind, Callable[[Fields], Order]] = {
     OrderKind.ROSTER: _read_roster,
     OrderKind.CALENDAR: _read_calendar,
+    OrderKind.BALANCES: _read_balances,
     OrderKind.DEVICES: _read_devices,
     OrderKind.CARD_ASSIGNED: lambda f: CardAssigned(parse_pupil_id(f.text("pupil")), CardNumber(f.text("card"))),
     OrderKind.CARD_BLOCKED: lambda f: CardBlocked(CardNumber(f.text("card"))),

@@ -134,6 +134,7 @@ class Actions:
             first_name=finding.first_name,
             moment=finding.moment,
             charged_to=finding.charged_to,
+            sign=finding.decision.sign,
             reason=reason,
         )
         if finding.decision.granted:

@@ -32,6 +32,7 @@ from terminal.neighbours import AT_START_S, Neighbours
 from terminal.orders import OrderDesk
 from terminal.pass_machine import Event
 from terminal.pass_records import PassRecords
+from terminal.prepaid import Prepaid
 from terminal.presenter import Presenter
 from terminal.recovery import recover
 from terminal.reserve import Reserve
@@ -84,11 +85,12 @@ class LaneSettings:
 def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings, *, settle: bool = True) -> Lane:
     """Wire machine, actions and orders to `devices`, and, with `settle`, settle what a power cut left."""
     served = Served()
+    prepaid = Prepaid(devices.device, devices.store, devices.journal)
     reserve = settings.reserve
-    records = PassRecords(devices.journal, devices.box, devices.store, devices.clock, served, reserve)
+    records = PassRecords(devices.journal, devices.box, devices.store, devices.clock, served, prepaid, reserve)
     if reserve is not None:
         reserve.keep()
-    identification = Identification(devices.store, served)
+    identification = Identification(devices.store, served, prepaid)
     presenter = Presenter(
         devices,
         inbox,
@@ -107,7 +109,7 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings, *, set
         vouch_desk,
         passage_timeout_s=settings.passage_timeout_s,
     )
-    neighbours = Neighbours(devices.device, devices.box, devices.store, served, devices.clock)
+    neighbours = Neighbours(devices.device, devices.box, devices.store, served, prepaid, devices.clock)
     desk = OrderDesk(
         devices.device,
         devices.box,
@@ -118,9 +120,11 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings, *, set
         settings.opening_key,
         identification.calendar_changed,
         neighbours.devices_changed,
+        prepaid,
+        neighbours.listen_again,
     )
     if settle:
-        recover(devices.journal, devices.store, records, served, desk, devices.clock)
+        recover(devices.journal, devices.store, records, served, prepaid, desk, devices.clock)
         neighbours.listen(for_s=AT_START_S)
     checkup = Checkup(
         lambda: examine(HealthSources(devices, inbox, records, identification, settings.folders, reserve)),

@@ -25,6 +25,7 @@ from sync.errors import MalformedMessage
 from sync.orders import CalendarOrder, read_order
 from templates_store.errors import StoreUnavailable
 from templates_store.store import PupilRecord, ReferenceAbsence, StoredReference, TemplateStore
+from terminal.prepaid import Prepaid
 from terminal.served import Served
 from terminal.vouching import Vouching, VouchReason
 
@@ -52,8 +53,8 @@ class Finding:
 class Identification:
     """Answers for one credential at one instant, from the store and the table of those served."""
 
-    def __init__(self, store: TemplateStore, served: Served) -> None:
-        self._store, self._served = store, served
+    def __init__(self, store: TemplateStore, served: Served, prepaid: Prepaid) -> None:
+        self._store, self._served, self._prepaid = store, served, prepaid
         self._calendar: CalendarOrder | None = None
 
     @property
@@ -133,6 +134,8 @@ class Identification:
                 and self._served.has_been(record.pupil, moment),
                 hand=hand,
                 missing_entitlement=school.missing_entitlement,
+                meals_left=None if record is None else self._prepaid.left(record.pupil),
+                without_meals=self._prepaid.without_meals,
             )
         )
         if record is None:

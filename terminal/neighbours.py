@@ -25,6 +25,7 @@ from sync.signing import VerifyingKey
 from templates_store.errors import StoreUnavailable
 from templates_store.store import TemplateStore
 from terminal.orders import DEVICES_DOCUMENT
+from terminal.prepaid import Prepaid
 from terminal.served import Served
 
 _log = logging.getLogger("canteen.terminal.neighbours")
@@ -42,9 +43,11 @@ _COUNTS = timedelta(days=1)
 class Neighbours:
     """Listens to the neighbours, a little at a time."""
 
-    def __init__(self, device: DeviceId, box: OrderBox, store: TemplateStore, served: Served, clock: Clock) -> None:
+    def __init__(
+        self, device: DeviceId, box: OrderBox, store: TemplateStore, served: Served, prepaid: Prepaid, clock: Clock
+    ) -> None:
         self._device, self._box, self._store = device, box, store
-        self._served, self._clock = served, clock
+        self._served, self._prepaid, self._clock = served, prepaid, clock
         self._arrival = 0
         self._keys: dict[DeviceId, VerifyingKey] | None = None
         self._not_before_s = 0.0
@@ -54,6 +57,10 @@ class Neighbours:
         """An order has replaced the directory: what was refused may be good now, and the other way round."""
         self._keys, self._arrival = None, 0
         self._refused.clear()
+
+    def listen_again(self) -> None:
+        """Begin again with what the box still has: somebody else listens now."""
+        self._arrival = 0
 
     def listen(self, may_go_on: Callable[[], bool] = lambda: True, for_s: float = _AT_ONCE_S) -> bool:
         """Take in what has come, for a moment and while `may_go_on`; whether more waits. No broken box stops it."""
@@ -115,6 +122,7 @@ class Neighbours:
             self._refuse(entry.device, "bad-signature")
             return
         self._served.note(fact, entry.device)
+        self._prepaid.note(entry, fact)
 
     def _key_of(self, neighbour: DeviceId) -> VerifyingKey | None:
         if self._keys is None:

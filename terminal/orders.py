@@ -19,6 +19,7 @@ from sync.facts import Fact, OrderApplied, OrderRefused, PurgeReceipt
 from sync.messages import SignedOrder
 from sync.order_box import OrderBox
 from sync.orders import (
+    BalancesOrder,
     CalendarOrder,
     CardAssigned,
     CardBlocked,
@@ -28,6 +29,7 @@ from sync.orders import (
     LeaseOrder,
     Order,
     PurgeOrder,
+    PurgeScope,
     ReferenceOrder,
     Roster,
     RosterPupil,
@@ -43,6 +45,7 @@ from templates_store.store import Erasure, PupilRecord
 from terminal.devices import TerminalStore
 from terminal.identification import CALENDAR_DOCUMENT
 from terminal.pass_records import PassRecords
+from terminal.prepaid import Prepaid
 
 _log = logging.getLogger("canteen.terminal.orders")
 
@@ -52,6 +55,13 @@ _AT_ONCE_S = 0.05
 _TEND_EVERY_S = 60.0
 _PAUSE_S = 5.0
 """After a box, store or journal that does not answer."""
+
+
+_REFUSED_BY_STORE: dict[type[Exception], str] = {
+    UnknownPupil: "unknown-pupil",
+    CodeTaken: "code-taken",
+    ConsentMissing: "no-consent",
+}
 
 
 class _Refused(Exception):
@@ -74,11 +84,14 @@ class OrderDesk:
         opening_key: OpeningKey,
         calendar_changed: Callable[[], None],
         devices_changed: Callable[[], None],
+        prepaid: Prepaid,
+        first_balances: Callable[[], None],
     ) -> None:
         self._device, self._box, self._store = device, box, store
         self._records, self._clock = records, clock
         self._server_key, self._opening_key = server_key, opening_key
         self._calendar_changed, self._devices_changed = calendar_changed, devices_changed
+        self._prepaid, self._first_balances = prepaid, first_balances
         self._not_before_s = self._tend_at_s = 0.0
         self._standing = LeaseStanding.HOLDS
         self._answered = 0
@@ -178,6 +191,9 @@ class OrderDesk:
                 case CalendarOrder():
                     self._store.put_document(CALENDAR_DOCUMENT, write_order(order))
                     self._calendar_changed()
+                case BalancesOrder():
+                    if self._prepaid.take(order):
+                        self._first_balances()
                 case DevicesOrder():
                     self._store.put_document(DEVICES_DOCUMENT, write_order(order))
                     self._devices_changed()
@@ -191,12 +207,8 @@ class OrderDesk:
                     self._store.renew_lease(order.until)
                 case PurgeOrder():
                     return [self._purge(order)]
-        except UnknownPupil:
-            raise _Refused("unknown-pupil") from None
-        except CodeTaken:
-            raise _Refused("code-taken") from None
-        except ConsentMissing:
-            raise _Refused("no-consent") from None
+        except (UnknownPupil, CodeTaken, ConsentMissing) as error:
+            raise _Refused(_REFUSED_BY_STORE[type(error)]) from None
         return []
 
     def _keep_reference(self, order: ReferenceOrder) -> None:
@@ -224,6 +236,8 @@ class OrderDesk:
         raise _Refused("unknown-station")
 
     def _purge(self, order: PurgeOrder) -> PurgeReceipt:
+        if order.scope is PurgeScope.EVERYTHING:
+            self._prepaid.forget(order.pupil)
         outcome = self._store.purge(order.pupil, Erasure(order.scope.value))
         if outcome.epoch_before == outcome.epoch_after:
             # Nothing was held: a kill may have struck between an earlier erasure and its receipt, which is this one.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from canteen.access_decision import Reason
+from canteen.access_decision import Reason, StaffSign
 from canteen.credentials import CardNumber
 from canteen.entitlements import EntitlementKind
 from canteen.identifiers import PassId, PupilId
@@ -136,6 +136,7 @@ class PassAttempt:
         decided_at: when the credential was complete; the whole attempt is judged at this instant.
         watch: which watch of the hand reader counts; results of earlier ones do not.
         guidance: the value of the `QualityReason` of the last placement, or None where it was read but did not match.
+        sign: what staff may see beside the grant.
         journalled: whether the grant of this attempt is in the journal, with no outcome yet.
         acted_at_s: when the pupil last did something that counts (monotonic): last digit, card, or hand seen.
         took_ms: from then to the confirmed unlock.
@@ -150,6 +151,7 @@ class PassAttempt:
     decided_at: datetime | None = None
     moment: ServiceMoment | None = None
     charged_to: EntitlementKind | None = None
+    sign: StaffSign | None = None
     pupil: PupilId | None = None
     first_name: str = field(default="", repr=False)
     tries: int = 0

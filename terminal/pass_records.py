@@ -13,6 +13,7 @@ from sync.facts import Fact
 from sync.order_box import OrderBox
 from sync.pass_journal import PassJournal
 from templates_store.store import TemplateStore
+from terminal.prepaid import Prepaid
 from terminal.reserve import Reserve
 from terminal.served import Served
 
@@ -29,10 +30,11 @@ class PassRecords:
         store: TemplateStore,
         clock: Clock,
         served: Served,
+        prepaid: Prepaid,
         reserve: Reserve | None = None,
     ) -> None:
         self._journal, self._box, self._store, self._clock = journal, box, store, clock
-        self._served, self._reserve = served, reserve
+        self._served, self._prepaid, self._reserve = served, prepaid, reserve
         self._late: list[Fact] = []
 
     @property
@@ -96,13 +98,14 @@ class PassRecords:
         now = self._clock.utc_now()
         trust = self.clock_trust(now)
         try:
-            self._journal.append_all(facts, now, trust)
+            entries = self._journal.append_all(facts, now, trust)
         except JournalUnavailable:
             if self._reserve is None or not self._reserve.given_back():
                 raise
-            self._journal.append_all(facts, now, trust)  # nothing of the first attempt is there: all or none
-        for fact in facts:
+            entries = self._journal.append_all(facts, now, trust)  # nothing of the first attempt is there: all or none
+        for entry, fact in zip(entries, facts, strict=True):
             self._served.note(fact)
+            self._prepaid.note(entry, fact)
 
 
 _LATE_MOST = 500

@@ -18,6 +18,7 @@ from sync.pass_journal import JournalReader
 from templates_store.store import TemplateStore
 from terminal.orders import OrderDesk
 from terminal.pass_records import PassRecords
+from terminal.prepaid import Prepaid
 from terminal.served import Served
 
 _log = logging.getLogger("canteen.terminal.recovery")
@@ -37,9 +38,15 @@ class _Findings:
 
 
 def recover(
-    journal: JournalReader, store: TemplateStore, records: PassRecords, served: Served, desk: OrderDesk, clock: Clock
+    journal: JournalReader,
+    store: TemplateStore,
+    records: PassRecords,
+    served: Served,
+    prepaid: Prepaid,
+    desk: OrderDesk,
+    clock: Clock,
 ) -> int:
-    """Settle what is open and fill `served`; how many passes were left unresolved.
+    """Settle what is open and fill `served` and `prepaid`; how many passes were left unresolved.
 
     A kill in the middle of it is settled by the next start. A journal that cannot be written leaves all as it is: the
     passes stay open, hence count as meals, and the terminal denies until it can write.
@@ -49,6 +56,7 @@ def recover(
     """
     for fact in _facts(iter(journal.entries_since(clock.utc_now() - _BACK))):
         served.note(fact)
+    prepaid.read()
     settled, is_first_start = _settled_up_to(journal, store)
     findings = _read_on(journal, settled)
     if not is_first_start:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from canteen.access_decision import Reason
+from canteen.access_decision import Reason, StaffSign
 from canteen.meal_pass import PassMethod
 from firmware_bridge.devices import CardRefusal
 from hand_geometry.quality import QualityReason
@@ -131,6 +131,9 @@ DENIALS: dict[Reason, Face] = {
     Reason.NO_ENTITLEMENT_TODAY: Face(
         Tone.DENIED, "adult", _("Pas de repas prévu aujourd’hui"), _TO_AN_ADULT, _("Va voir un adulte")
     ),
+    Reason.NO_MEALS_LEFT: Face(
+        Tone.DENIED, "adult", _("Pas de repas prévu aujourd’hui"), _TO_AN_ADULT, _("Va voir un adulte")
+    ),
     Reason.ALREADY_SERVED: Face(
         Tone.DENIED,
         "plate",
@@ -188,6 +191,10 @@ STARTING = "starting"
 """The fault of a terminal that has just begun: its board has not answered yet."""
 
 
+SIGNS = {StaffSign.NO_BOOKING: "◦", StaffSign.NO_MEALS_LEFT: "•"}
+"""Beside a grant, small at the foot of the screen: staff know what it means, the queue behind a child does not."""
+
+
 def face_for(state: State, attempt: PassAttempt, *, status: LineStatus, fault: str | None) -> Face:
     """The screen's look in `state`."""
     match state:
@@ -202,7 +209,8 @@ def face_for(state: State, attempt: PassAttempt, *, status: LineStatus, fault: s
         case State.GUIDING:
             return guidance_face(attempt.guidance)
         case State.PASSAGE_OPEN | State.CLOSING:
-            return _GRANTED if attempt.first_name else _GRANTED_UNNAMED
+            granted = _GRANTED if attempt.first_name else _GRANTED_UNNAMED
+            return granted if attempt.sign is None else replace(granted, staff_note=SIGNS[attempt.sign])
         case State.SHOWING_DENIAL:
             return _denial_face(attempt)
         case State.OUT_OF_SERVICE:

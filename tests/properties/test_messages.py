@@ -51,9 +51,11 @@ from sync.messages import (
     write_orders,
 )
 from sync.orders import (
+    BalancesOrder,
     CalendarOrder,
     CardAssigned,
     CardBlocked,
+    CountedUpTo,
     DeviceEntry,
     DeviceRole,
     DevicesOrder,
@@ -122,6 +124,7 @@ ORDERS: list[Order] = [
         ),
         MissingEntitlement.DENY,
     ),
+    BalancesOrder(((PUPIL, -2),), MissingEntitlement.SERVE_AND_BILL, (CountedUpTo(TERMINAL, "0" * 16, 7),)),
     DevicesOrder((DeviceEntry(TERMINAL, DeviceRole.TERMINAL, SERVER.verifying_key, OPENING.sealing_key),)),
     CardAssigned(PUPIL, CARD),
     CardBlocked(CARD),

@@ -42,6 +42,14 @@ BY_CARD = replace(BY_HAND, credential=CredentialStatus.KNOWN_CARD, hand=HandStat
         ({"credential": CredentialStatus.BLOCKED_CARD}, Reason.CARD_BLOCKED),
         ({"moment": None}, Reason.OUTSIDE_SERVING_PERIOD),
         ({"charged_to": None}, Reason.NO_ENTITLEMENT_TODAY),
+        (
+            {
+                "charged_to": EntitlementKind.EXTERNAL_MEAL,
+                "meals_left": 0,
+                "without_meals": MissingEntitlement.DENY,
+            },
+            Reason.NO_MEALS_LEFT,
+        ),
         ({"already_served": True}, Reason.ALREADY_SERVED),
         ({"hand": HandStatus.NO_REFERENCE}, Reason.CARD_REQUIRED),
         ({"hand": HandStatus.REFERENCE_EXPIRED}, Reason.REFERENCE_EXPIRED),
