@@ -23,7 +23,8 @@ _log = logging.getLogger("canteen.sync.agent")
 TransportFactory = Callable[[MessageHandler, StateHandler, StateHandler], Transport]
 
 _LOOK_EVERY_S = 0.05
-"""How soon a new fact is seen: a tenth of what a pass may take to reach the ledger, one cheap read each time."""
+"""How soon a new fact is seen: a tenth of what a pass may take to reach the ledger, one cheap read each time. What
+comes from the server is acted on at once."""
 
 _AFTER_TROUBLE_S = 1.0
 
@@ -45,6 +46,7 @@ class SyncAgent:
         self._box, self._clock = box, clock
         self._downlink = Downlink(journal, box, device, server, clock)
         self._greet = threading.Event()
+        self._wake = threading.Event()
         self._transport = make_transport(self._heard, self._came, self._went)
         self._transport.subscribe(topic_down(device, "#"))
         self._transport.subscribe(topic_lane("+"))
@@ -70,7 +72,8 @@ class SyncAgent:
                     # The terminal's disk; it may be freed again. This loop is the one owner of the retry.
                     _log.error("%s", trouble)
                     stop.wait(_AFTER_TROUBLE_S)
-                stop.wait(_LOOK_EVERY_S)
+                self._wake.wait(_LOOK_EVERY_S)
+                self._wake.clear()
         finally:
             self._transport.stop()
             if self._lane is not None:
@@ -95,6 +98,7 @@ class SyncAgent:
             self._news.heard(untrusted_topic, untrusted_payload)
         else:
             self._downlink.handle(untrusted_topic, untrusted_payload)
+            self._wake.set()
 
     def _heard_in_lane(self, untrusted_topic: str, untrusted_payload: bytes) -> None:
         if self._lane_news is not None:
@@ -108,6 +112,7 @@ class SyncAgent:
     def _came(self) -> None:
         self._note_link(connected=True)
         self._greet.set()
+        self._wake.set()
 
     def _went(self) -> None:
         self._note_link(connected=False)

@@ -125,6 +125,33 @@ def write_batch(entries: list[JournalEntry]) -> bytes:
     return canonical({"v": PROTOCOL_VERSION, "entries": [_entry_wire(entry) for entry in entries]})
 
 
+def entry_text(
+    device: str,
+    generation: str,
+    sequence: int,
+    previous: str,
+    recorded_at: str,
+    clock_trust: str,
+    kind: str,
+    body: str,
+    signature: bytes,
+) -> str:
+    """An entry of a batch from its stored parts, already canonical: words without escapes, and `body` as it was hashed.
+
+    The same text as `write_batch` would make, a tenth of the time.
+    """
+    return (
+        f'{{"body":{body},"header":{{"clock_trust":"{clock_trust}","device":"{device}","generation":"{generation}",'
+        f'"kind":"{kind}","previous":"{previous}","recorded_at":"{recorded_at}","sequence":{sequence},'
+        f'"v":{PROTOCOL_VERSION}}},"signature":"{octets_text(signature)}"}}'
+    )
+
+
+def join_batch(entries: list[str]) -> bytes:
+    """A batch of `entry_text`s as it is published."""
+    return f'{{"entries":[{",".join(entries)}],"v":{PROTOCOL_VERSION}}}'.encode()
+
+
 def write_entry(entry: JournalEntry) -> bytes:
     """One entry as it is kept for the terminal."""
     return canonical(_entry_wire(entry))

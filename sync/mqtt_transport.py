@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from sync.errors import TransportLost
 from sync.transport import MessageHandler, StateHandler
@@ -65,6 +67,8 @@ class MqttTransport:
         self._on_message, self._on_connected, self._on_lost = on_message, on_connected, on_lost
         self._patterns: list[str] = []
         self._connected = False
+        self._lock = threading.Lock()
+        self._unconfirmed = 0
         self._client = Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5)
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(settings.ca))
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -74,10 +78,15 @@ class MqttTransport:
         self._client.on_connect = self._connection_made
         self._client.on_disconnect = self._connection_lost
         self._client.on_message = self._message_came
+        self._client.on_publish = self._message_confirmed
 
     @property
     def connected(self) -> bool:
         return self._connected
+
+    @property
+    def unconfirmed(self) -> int:
+        return self._unconfirmed
 
     def start(self) -> None:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
@@ -98,11 +107,13 @@ class MqttTransport:
     def subscribe(self, pattern: str) -> None:
         self._patterns.append(pattern)
         if self._connected:
-            self._client.subscribe(pattern, qos=_QOS)
+            self._client.subscribe(pattern, options=_options(pattern))
 
     def publish(self, topic: str, payload: bytes) -> None:
         if not self._connected:
             raise TransportLost
+        with self._lock:
+            self._unconfirmed += 1  # paho keeps it, and sends it again by itself, until the broker has it
         answer = self._client.publish(topic, payload, qos=_QOS)
         if answer.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise TransportLost(answer.rc.name)
@@ -113,7 +124,7 @@ class MqttTransport:
             return
         self._connected = True
         for pattern in self._patterns:
-            client.subscribe(pattern, qos=_QOS)
+            client.subscribe(pattern, options=_options(pattern))
         self._guarded(self._on_connected)
 
     def _connection_lost(self, _client: Client, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
@@ -130,9 +141,18 @@ class MqttTransport:
             return
         self._guarded(lambda: self._on_message(untrusted_topic, bytes(message.payload)))
 
+    def _message_confirmed(self, *_: Any) -> None:
+        with self._lock:
+            self._unconfirmed -= 1
+
     def _guarded(self, handler: StateHandler) -> None:
         """The per-message handler's frame: an exception here would end paho's thread, and with it all traffic."""
         try:
             handler()
         except Exception:  # noqa: BLE001 - the per-message frame: one bad message must not stop the next
             _log.exception("a message was not handled")
+
+
+def _options(pattern: str) -> SubscribeOptions:
+    """What we publish ourselves need not come back; a shared subscription must not ask for that."""
+    return SubscribeOptions(qos=_QOS, noLocal=not pattern.startswith("$share/"))

@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from canteen.identifiers import DeviceId
 from sync.encoding import canonical, instant_text, octets_text
 from sync.errors import JournalBroken, JournalUnavailable
 from sync.facts import Fact, write_fact
-from sync.messages import GENESIS, JournalEntry, entry_header
+from sync.messages import GENESIS, JournalEntry, entry_header, entry_text, join_batch
 from sync.shared_database import open_shared_database
 from sync.signing import Purpose, SigningKey
 
@@ -40,6 +41,15 @@ _ENTRIES_AFTER = _ENTRIES + "WHERE sequence > ? ORDER BY sequence LIMIT ?"
 _ENTRIES_SINCE = _ENTRIES + "WHERE recorded_at >= ? ORDER BY sequence"
 
 _NONCE_BYTES = 12
+_BATCH_ENTRIES_MOST = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class JournalBatch:
+    """Entries as they are published, and the number of the last of them."""
+
+    payload: bytes
+    up_to: int
 
 
 class JournalReader:
@@ -91,6 +101,28 @@ class JournalReader:
     def entries_after(self, sequence: int, limit: int = 200) -> list[JournalEntry]:
         """Up to `limit` entries that follow `sequence`, in order."""
         return self._entries(_ENTRIES_AFTER, sequence, limit)
+
+    def batch_after(self, sequence: int, most_octets: int) -> JournalBatch | None:
+        """The entries that follow `sequence`, as many as make a batch of about `most_octets`, but one; None: none."""
+        head = self._one("SELECT device, generation FROM journal")
+        if head is None:
+            return None
+        device, generation = head
+        texts: list[str] = []
+        octets, up_to = 0, sequence
+        with self._lock:
+            try:
+                rows = self._connection.execute(_ENTRIES_AFTER, (sequence, _BATCH_ENTRIES_MOST))
+                for up_to, previous, recorded_at, clock_trust, kind, body, signature in rows:
+                    texts.append(
+                        entry_text(device, generation, up_to, previous, recorded_at, clock_trust, kind, body, signature)
+                    )
+                    octets += len(texts[-1])
+                    if octets >= most_octets:
+                        break
+            except sqlite3.Error as error:
+                raise JournalUnavailable(f"journal cannot be read: {error}") from error
+        return JournalBatch(join_batch(texts), up_to) if texts else None
 
     def entries_since(self, instant: datetime) -> list[JournalEntry]:
         """The entries recorded at or after `instant`, in order."""

@@ -22,6 +22,11 @@ class Transport(Protocol):
     @property
     def connected(self) -> bool: ...
 
+    @property
+    def unconfirmed(self) -> int:
+        """Messages handed over that are still on the line, as far as this side knows."""
+        ...
+
     def start(self) -> None:
         """Begin to connect, and go on trying; returns at once."""
         ...

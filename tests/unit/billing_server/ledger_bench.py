@@ -53,6 +53,7 @@ class PublishedMessages:
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes]] = []
         self.connected = True
+        self.unconfirmed = 0
 
     def start(self) -> None:
         """Nothing to start."""
