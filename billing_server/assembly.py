@@ -29,6 +29,7 @@ from billing_server.pulse import Pulse
 from billing_server.purge_deadlines import PurgeDesk
 from billing_server.purge_evidence import EvidenceDesk
 from billing_server.refusals import Refusals
+from billing_server.resealing import ResealDesk
 from billing_server.roster import PupilRegistry
 from billing_server.school import School
 from billing_server.settlements import SettlementDesk
@@ -156,7 +157,7 @@ def assemble(settings: Settings, clock: Clock | None = None) -> Services:
         refusals=refusals,
         pulse=pulse,
         line=line,
-        housekeeping=Housekeeping(database, devices, purges, balances, refusals),
+        housekeeping=Housekeeping(database, devices, purges, ResealDesk(orders, clock), balances, refusals),
         clock=clock,
     )
 

@@ -8,17 +8,14 @@ from sqlalchemy.orm import Session
 
 from billing_server.alarms import AlarmKind, raise_alarm
 from billing_server.models import ConsentRow, PupilRow
+from billing_server.orders import REFUSALS
 from billing_server.purge_deadlines import PurgeDesk
 from canteen.clock import Clock
-from canteen.consent import ConsentState
 from sync.facts import ConsentRecorded
 from sync.messages import JournalEntry
-from sync.orders import PurgeCause, PurgeScope
+from sync.orders import PurgeScope
 
-_ENDS_WITH = {
-    ConsentState.OPPOSED: PurgeCause.OPPOSITION,
-    ConsentState.WITHDRAWN: PurgeCause.WITHDRAWAL,
-}
+_ENDS_WITH = {state: cause for cause, state in REFUSALS.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,7 +141,7 @@ class DeviceDesk:
         waiting = select(PurgeHolder).where(PurgeHolder.device == device.device, PurgeHolder.received_at.is_(None))
         for holder in session.scalars(waiting):
             purge = session.get_one(Purge, holder.purge)
-            holder.order_number = self.orders.issue(session, device, purge_order(purge))
+            holder.order_number = self.orders.issue(session, device, purge_order(session, purge))
 
     def renew_leases(self, session: Session) -> None:
         """Give every device whose lease is a day old a fresh one."""

@@ -1,4 +1,4 @@
-"""What must happen without being asked: leases, purge deadlines, balances, refusals written down."""
+"""What must happen without being asked: leases, purge deadlines, holdings, balances, refusals written down."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from billing_server.database import Database
 from billing_server.devices import DeviceDesk
 from billing_server.purge_deadlines import PurgeDesk
 from billing_server.refusals import Refusals
+from billing_server.resealing import ResealDesk
 
 _log = logging.getLogger("canteen.billing.housekeeping")
 
@@ -23,10 +24,16 @@ class Housekeeping:
     """One thread; `round` may also be called by itself, as the tests do with a clock turned by hand."""
 
     def __init__(
-        self, database: Database, devices: DeviceDesk, purges: PurgeDesk, balances: BalanceDesk, refusals: Refusals
+        self,
+        database: Database,
+        devices: DeviceDesk,
+        purges: PurgeDesk,
+        resealing: ResealDesk,
+        balances: BalanceDesk,
+        refusals: Refusals,
     ) -> None:
         self._database, self._devices, self._purges, self._refusals = database, devices, purges, refusals
-        self._balances = balances
+        self._resealing, self._balances = resealing, balances
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -44,6 +51,7 @@ class Housekeeping:
             self._refusals.write_down(session)
             self._purges.watch(session)
             self._devices.renew_leases(session)
+            self._resealing.watch(session)
             self._balances.tell_changes(session)
         self._database.tidy()
 

@@ -11,13 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import event, select
+from sqlalchemy import event, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from billing_server.alarms import AlarmKind, raise_alarm
-from billing_server.models import Device, Holding, OrderRow, Purge
+from billing_server.models import ConsentRow, Device, Holding, OrderRow, Purge
 from canteen.clock import Clock
+from canteen.consent import ConsentState
 from canteen.identifiers import DeviceId, PupilId, PurgeId
+from sync.facts import REFERENCE_EXPIRED
 from sync.messages import sign_order, write_signed_order
 from sync.orders import (
     CardAssigned,
@@ -33,6 +35,9 @@ from sync.orders import (
 )
 from sync.sealing import SealingKey
 from sync.signing import SigningKey
+
+REFUSALS = {PurgeCause.OPPOSITION: ConsentState.OPPOSED, PurgeCause.WITHDRAWAL: ConsentState.WITHDRAWN}
+"""The family's words that end a reference, by the cause that a purge has from them."""
 
 NOTHING_TO_DO = Roster((), whole=False)
 """What takes the number of an order that must not be carried out any more: numbers have no holes."""
@@ -87,6 +92,8 @@ class OrderDesk:
         row.wire = None
         row.answered_at = now
         row.refused_why = refused_why
+        if refused_why == REFERENCE_EXPIRED:
+            return  # it came after its lease; `resealing` asks for another
         if refused_why is not None:
             about = f"{device}/{number}"
             raise_alarm(
@@ -128,7 +135,9 @@ class OrderDesk:
         for row in session.scalars(forgotten).all():
             order: Order = NOTHING_TO_DO
             if row.kind == OrderKind.PURGE and row.purge is not None:
-                order = purge_order(session.get_one(Purge, row.purge))
+                order = purge_order(session, session.get_one(Purge, row.purge))
+            else:
+                row.kind, row.revision = OrderKind.ROSTER.value, None  # its answer is not one about what it was
             row.wire = self._wire(device, row.number, row.issued_at, order)
             row.answered_at = None
         session.info.setdefault(_ORDERED, set()).add(device.device)
@@ -160,7 +169,7 @@ def locked_device(session: Session, device: str) -> Device | None:
     return session.get(Device, device, with_for_update=True, populate_existing=True)
 
 
-def purge_order(purge: Purge) -> PurgeOrder:
+def purge_order(session: Session, purge: Purge) -> PurgeOrder:
     """The order that asks for `purge`."""
     return PurgeOrder(
         PurgeId(purge.purge),
@@ -168,7 +177,24 @@ def purge_order(purge: Purge) -> PurgeOrder:
         PurgeScope(purge.scope),
         PurgeCause(purge.cause),
         purge.deadline,
+        purge.asked_by,
+        _consents_until(session, purge),
     )
+
+
+def _consents_until(session: Session, purge: Purge) -> datetime | None:
+    """Which consents the end of a reference ends: those before the family's latest refusal, else before it was asked.
+
+    Said again after later refusals, a purge may take what those have ended, too.
+    """
+    if purge.scope == PurgeScope.EVERYTHING:
+        return None
+    if PurgeCause(purge.cause) not in REFUSALS:
+        return purge.asked_at
+    refused = select(func.max(ConsentRow.given_at)).where(
+        ConsentRow.pupil == purge.pupil, ConsentRow.state.in_([state.value for state in REFUSALS.values()])
+    )
+    return session.scalars(refused).one() or purge.asked_at
 
 
 def unanswered(session: Session, device: str, above: int, limit: int) -> list[tuple[int, bytes]]:

@@ -9,7 +9,7 @@ from datetime import date, datetime
 
 from msgspec import Struct
 from msgspec.structs import astuple
-from sqlalchemy import bindparam, func, select, tuple_, update
+from sqlalchemy import bindparam, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from billing_server.accounts import AccountDesk
@@ -45,6 +45,7 @@ from sync.facts import (
     OrderRefused,
     PurgeReceipt,
     ReferenceEnrolled,
+    ReferencesDestroyed,
     ReferenceSealed,
     read_fact,
 )
@@ -64,6 +65,7 @@ _ONLY_FROM = {
     PassCompleted: DeviceRole.TERMINAL,
     PassAbandoned: DeviceRole.TERMINAL,
     PassUnresolved: DeviceRole.TERMINAL,
+    ReferencesDestroyed: DeviceRole.TERMINAL,
     ConsentRecorded: DeviceRole.STATION,
     ReferenceEnrolled: DeviceRole.STATION,
     ReferenceSealed: DeviceRole.STATION,
@@ -195,6 +197,9 @@ class Projector:
                 self.orders.take_answer(session, entry.device, number, why)
             case PurgeReceipt():
                 self.purges.take_receipt(session, entry, fact)
+            case ReferencesDestroyed():
+                # What it should hold again is asked of a station at the next round (`resealing`).
+                session.execute(delete(Holding).where(Holding.device == entry.device))
             case ConsentRecorded():
                 self.consents.take(session, entry, fact)
             case ReferenceEnrolled():

@@ -50,6 +50,14 @@ class PurgeDesk:
         self.cards.block_all(session, pupil)
         return self.start(session, pupil, PurgeScope.EVERYTHING, cause, by)
 
+    def end_year(self, session: Session, by: str) -> list[PurgeId]:
+        """The school year is over, and the school has every hand taken anew: erase them all, keep the pupils."""
+        locked_devices(session)
+        holders = session.scalars(select(Holding.pupil).distinct().order_by(Holding.pupil)).all()
+        return [
+            self.start(session, PupilId(pupil), PurgeScope.REFERENCE, PurgeCause.END_OF_YEAR, by) for pupil in holders
+        ]
+
     def start(self, session: Session, pupil: PupilId, scope: PurgeScope, cause: PurgeCause, by: str) -> PurgeId:
         """Order every device to erase `scope` of `pupil`."""
         now = self.clock.utc_now()
@@ -68,7 +76,7 @@ class PurgeDesk:
         self.orders.withdraw_references(session, pupil)
         holding = set(session.scalars(select(Holding.device).where(Holding.pupil == pupil)))
         for device in locked_devices(session):
-            number = self.orders.issue(session, device, purge_order(purge))
+            number = self.orders.issue(session, device, purge_order(session, purge))
             session.add(
                 PurgeHolder(
                     purge=purge.purge,

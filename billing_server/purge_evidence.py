@@ -132,6 +132,7 @@ class EvidenceDesk:
             "pupil": purge.pupil,
             "scope": purge.scope,
             "cause": purge.cause,
+            "asked_by": purge.asked_by,
             **{name: said(name) for name in ("asked_at", "deadline", "completed_at", "lease_ended_at")},
         }
 

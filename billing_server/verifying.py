@@ -11,13 +11,9 @@ from typing import Any
 
 from billing_server.errors import NotADocument
 from billing_server.signed_statement import StatementPurpose, statement_holds
-from sync.encoding import Fields, canonical, digest
-from sync.errors import BadSignature, MalformedMessage
-from sync.facts import FactKind, PurgeReceipt, read_fact
-from sync.signing import Purpose, VerifyingKey
-
-BYTES_MOST = 256 * 1024 * 1024
-"""A country's school has a few thousand purges of a few kilobytes; a Pi should not read more than this."""
+from sync.encoding import Fields
+from sync.errors import MalformedMessage
+from sync.purge_receipts import BYTES_MOST, Verdict, check_document
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +40,8 @@ def verify_file(path: Path, expected_key: bytes | None = None) -> list[Finding]:
             untrusted = file.read(BYTES_MOST + 1)
         if len(untrusted) > BYTES_MOST:
             raise NotADocument(f"{path}: too large")
-        document = Fields(json.loads(untrusted))
+        untrusted_document = json.loads(untrusted)
+        document = Fields(untrusted_document)
         purpose = StatementPurpose(document.text("purpose"))
         statement = document.mapping("statement")
         signature, key = document.octets("signature", 100), document.octets("verifying_key", 100)
@@ -52,7 +49,7 @@ def verify_file(path: Path, expected_key: bytes | None = None) -> list[Finding]:
         if expected_key is not None:
             findings.append(Finding("server key is the expected one", key == expected_key))
         if purpose is StatementPurpose.RECEIPTS:
-            findings += _receipts(Fields(statement))
+            findings += _receipts(untrusted_document)
     except OSError as error:
         raise NotADocument(f"{path}: {error.strerror}") from error
     except (ValueError, RecursionError, MalformedMessage) as error:
@@ -71,44 +68,13 @@ def key_octets(text: str) -> bytes:
     return octets
 
 
-def _receipts(statement: Fields) -> list[Finding]:
-    keys = {}
-    for untrusted in statement.items("devices", 10_000):
-        device = Fields(untrusted)
-        keys[device.text("device")] = VerifyingKey(device.octets("verifying_key", 100))
-    findings = []
-    for untrusted_purge in statement.items("purges", 1_000_000):
-        purge = Fields(untrusted_purge)
-        name = purge.text("purge")
-        for untrusted_holder in purge.items("holders"):
-            holder = Fields(untrusted_holder)
-            what = f"{name} {holder.text('device')}"
-            if not holder.flag("confirmed"):
-                lease_ended = purge.optional_text("lease_ended_at")
-                findings.append(
-                    Finding(f"{what}: no receipt" + (", lease ended" if lease_ended else ""), bool(lease_ended))
-                )
-            else:
-                good = _receipt_holds(holder.mapping("receipt"), holder.text("device"), purge, keys)
-                findings.append(Finding(f"{what}: receipt", good))
-    return findings
-
-
-def _receipt_holds(receipt: dict[str, Any], device: str, purge: Fields, keys: dict[str, VerifyingKey]) -> bool:
-    """Signed with the device's key, a receipt, its own body, of this purge and pupil."""
-    fields = Fields(receipt)
-    header, body = fields.mapping("header"), fields.mapping("body")
-    key = keys.get(device)
-    if key is None or header.get("device") != device or header.get("body_digest") != digest(canonical(body)):
-        return False
-    try:
-        key.verify(Purpose.JOURNAL_ENTRY, header, fields.octets("signature", 100))
-        fact = read_fact(str(header.get("kind")), body)
-    except (BadSignature, MalformedMessage):
-        return False
-    wanted = (purge.text("purge"), purge.text("pupil"), purge.text("scope"))
-    return (
-        header.get("kind") == FactKind.PURGE_RECEIPT.value
-        and isinstance(fact, PurgeReceipt)
-        and (fact.purge, fact.pupil, fact.scope.value) == wanted
-    )
+def _receipts(document: dict[str, Any]) -> list[Finding]:
+    words = {
+        Verdict.MISSING: "no receipt",
+        Verdict.LEASE_ENDED: "no receipt, lease ended",
+        Verdict.ABOUT_ANOTHER: "receipt of another purge",
+    }
+    return [
+        Finding(f"{one.purge} {one.device}: {words.get(one.verdict, 'receipt')}", one.good)
+        for one in check_document(document).receipts
+    ]

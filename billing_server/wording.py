@@ -72,6 +72,7 @@ ORDERS = {
     OrderKind.CARD_ASSIGNED: N_("carte attribuée"),
     OrderKind.CARD_BLOCKED: N_("carte bloquée"),
     OrderKind.REFERENCE: N_("gabarit"),
+    OrderKind.SEAL_AGAIN: N_("gabarits à sceller de nouveau"),
     OrderKind.LEASE: N_("bail"),
     OrderKind.PURGE: N_("effacement"),
 }
@@ -87,6 +88,8 @@ CAUSES = {
     PurgeCause.DEREGISTRATION: N_("Désinscription de la demi-pension"),
     PurgeCause.OPPOSITION: N_("Opposition de la famille"),
     PurgeCause.WITHDRAWAL: N_("Retrait de l’accord"),
+    PurgeCause.END_OF_SCHOOLING: N_("Fin de la scolarité"),
+    PurgeCause.END_OF_YEAR: N_("Fin de l’année scolaire"),
 }
 
 SCOPES = {

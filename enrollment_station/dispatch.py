@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from canteen.identifiers import DeviceId, PupilId
+from enrollment_station.errors import LeaseOver
 from enrollment_station.recording import Recorder
 from enrollment_station.work_list import WorkList
 from sync.errors import SealBroken
@@ -58,6 +59,22 @@ class ReferenceDispatch:
         enrolled = ReferenceEnrolled(stored.pupil, stored.revision, stored.consent.notice_version)
         self.recorder.record(enrolled, *self._seals(stored, self.terminals()))
 
+    def seal_again(self, terminal: DeviceId, pupils: Iterable[PupilId]) -> list[ReferenceSealed]:
+        """What `terminal` lacks, of what may still be given out; nothing for one that is not, or no longer, ours.
+
+        Raises:
+            LeaseOver: no reference is given out before a fresh lease.
+        """
+        recipients = [entry for entry in self.terminals() if entry.device == terminal]
+        seals: list[ReferenceSealed] = []
+        for pupil in pupils if recipients else ():
+            stored = self.store.reference(pupil, self.recorder.now())
+            if stored is ReferenceAbsence.LEASE_EXPIRED:
+                raise LeaseOver
+            if isinstance(stored, StoredReference):
+                seals += self._seals(stored, recipients)
+        return seals
+
     def finish(self) -> None:
         """Does again what a kill, or a lease that had run out, left undone."""
         unfinished = self.work.read()
@@ -95,7 +112,10 @@ class ReferenceDispatch:
         return True
 
     def _seals(self, stored: StoredReference, recipients: Iterable[DeviceEntry]) -> list[ReferenceSealed]:
-        grant = ReferenceGrant(stored.pupil, stored.revision, self.recorder.now(), stored.consent, stored.reference)
+        now, lease_until = self.recorder.now(), self.store.lease_until
+        if lease_until is not None and lease_until <= now:
+            lease_until = None
+        grant = ReferenceGrant(stored.pupil, stored.revision, now, stored.consent, stored.reference, lease_until)
         seals = []
         for entry in recipients:
             try:

@@ -50,6 +50,10 @@ class CardWorkFailed(StationError):
     """The work with a card broke off by a fault of this program; nothing is on record."""
 
 
+class LeaseOver(StationError):
+    """The station's own lease is over: it gives no reference out before a fresh one."""
+
+
 class UploadRefused(StationError):
     """An upload is too large or is no form. `status` is the HTTP status that says so."""
 

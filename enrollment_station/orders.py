@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from canteen.identifiers import DeviceId
 from enrollment_station.consents import ConsentDesk
 from enrollment_station.dispatch import ReferenceDispatch
+from enrollment_station.errors import LeaseOver
 from enrollment_station.recording import Recorder
 from sync.errors import BadSignature, JournalUnavailable, MalformedMessage, OrderBoxUnavailable, SealBroken
 from sync.facts import Fact, FactKind, OrderApplied, OrderRefused, PurgeReceipt
@@ -29,6 +30,7 @@ from sync.orders import (
     PurgeOrder,
     ReferenceOrder,
     Roster,
+    SealAgainOrder,
     write_order,
 )
 from sync.sealing import OpeningKey
@@ -56,6 +58,7 @@ MALFORMED = "malformed"
 CODE_TAKEN = "code-taken"
 UNKNOWN_PUPIL = "unknown-pupil"
 NOT_FOR_STATION = "not-for-a-station"
+LEASE_OVER = "lease-over"
 INTERNAL = "internal-error"
 
 
@@ -172,10 +175,14 @@ class OrderApplier:
                     self.store.renew_lease(order.until)
                 case PurgeOrder():
                     return [self._purge(order)]
+                case SealAgainOrder():
+                    return list(self.dispatch.seal_again(order.terminal, order.pupils))
                 case ReferenceOrder() | BalancesOrder():
                     raise _NotCarriedOut(NOT_FOR_STATION)
         except UnknownPupil as error:
             raise _NotCarriedOut(UNKNOWN_PUPIL) from error
+        except LeaseOver as error:
+            raise _NotCarriedOut(LEASE_OVER) from error
         except CodeTaken as error:
             raise _NotCarriedOut(CODE_TAKEN) from error
         return []
@@ -190,7 +197,7 @@ class OrderApplier:
         )
 
     def _purge(self, order: PurgeOrder) -> PurgeReceipt:
-        outcome = self.store.purge(order.pupil, Erasure(order.scope.value))
+        outcome = self.store.purge(order.pupil, Erasure(order.scope.value), order.consents_until)
         if outcome.epoch_before == outcome.epoch_after:
             # Nothing held any more: erased at the form's withdrawal, or just before a kill. The receipt still names it.
             outcome = self.store.last_erasure(order.pupil) or outcome
@@ -202,4 +209,6 @@ class OrderApplier:
             erased_at=self.recorder.now(),
             epoch_before=outcome.epoch_before,
             epoch_after=outcome.epoch_after,
+            cause=order.cause,
+            asked_by=order.asked_by,
         )

@@ -114,6 +114,9 @@ class Fields:
             raise MalformedMessage(f"{name} is not true or false")
         return value
 
+    def optional_instant(self, name: str) -> datetime | None:
+        return None if self._untrusted.get(name) is None else self.instant(name)
+
     def instant(self, name: str) -> datetime:
         try:
             value = datetime.fromisoformat(self.text(name, 40))

@@ -38,7 +38,7 @@ from canteen.meal_pass import (
 from canteen.serving_periods import ServiceMoment
 from sync.encoding import Fields, instant_text, octets_text
 from sync.errors import MalformedMessage
-from sync.orders import PurgeScope
+from sync.orders import ASKED_BY_LONGEST, PurgeCause, PurgeScope
 
 
 class FactKind(StrEnum):
@@ -53,6 +53,7 @@ class FactKind(StrEnum):
     ORDER_REFUSED = "order-refused"
     PURGE_RECEIPT = "purge-receipt"
     CONSENT_RECORDED = "consent-recorded"
+    REFERENCES_DESTROYED = "references-destroyed"
     REFERENCE_ENROLLED = "reference-enrolled"
     REFERENCE_SEALED = "reference-sealed"
     CARD_ISSUED = "card-issued"
@@ -80,6 +81,7 @@ class PurgeReceipt:
     Attributes:
         record_digest: keyed digest of the erased record, or None where nothing was held.
         epoch_before: the store's key epoch before the purge; `epoch_after` after it.
+        cause: why it was asked for, and `asked_by` by whom; None in a receipt of an earlier version.
     """
 
     purge: PurgeId
@@ -87,6 +89,24 @@ class PurgeReceipt:
     scope: PurgeScope
     record_digest: str | None
     erased_at: datetime
+    epoch_before: int
+    epoch_after: int
+    cause: PurgeCause | None = None
+    asked_by: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ReferencesDestroyed:
+    """A lease ran out without a fresh word, and the terminal destroyed every hand it held, by itself.
+
+    Attributes:
+        because: what confirmed the end (`templates_store.lease.LeaseEnd`).
+        count: how many references went.
+    """
+
+    because: str
+    count: int
+    destroyed_at: datetime
     epoch_before: int
     epoch_after: int
 
@@ -135,11 +155,15 @@ Fact = (
     | OrderApplied
     | OrderRefused
     | PurgeReceipt
+    | ReferencesDestroyed
     | ConsentRecorded
     | ReferenceEnrolled
     | ReferenceSealed
     | CardIssued
 )
+
+REFERENCE_EXPIRED = "reference-expired"
+"""Why an order is refused that brings a reference after its lease: nothing is wrong, it is sealed again."""
 
 _WHY_LONGEST = 60
 _FORCED_BECAUSE_LONGEST = 200
@@ -219,6 +243,8 @@ def _receipt(fact: PurgeReceipt) -> dict[str, Any]:
         "erased_at": instant_text(fact.erased_at),
         "epoch_before": fact.epoch_before,
         "epoch_after": fact.epoch_after,
+        "cause": None if fact.cause is None else fact.cause.value,
+        "asked_by": fact.asked_by,
     }
 
 
@@ -229,6 +255,28 @@ def _read_receipt(fields: Fields) -> PurgeReceipt:
         scope=PurgeScope(fields.text("scope")),
         record_digest=fields.optional_text("record_digest"),
         erased_at=fields.instant("erased_at"),
+        epoch_before=fields.integer("epoch_before"),
+        epoch_after=fields.integer("epoch_after"),
+        cause=None if (cause := fields.optional_text("cause")) is None else PurgeCause(cause),
+        asked_by=fields.optional_text("asked_by", ASKED_BY_LONGEST),
+    )
+
+
+def _destroyed(fact: ReferencesDestroyed) -> dict[str, Any]:
+    return {
+        "because": fact.because,
+        "count": fact.count,
+        "destroyed_at": instant_text(fact.destroyed_at),
+        "epoch_before": fact.epoch_before,
+        "epoch_after": fact.epoch_after,
+    }
+
+
+def _read_destroyed(fields: Fields) -> ReferencesDestroyed:
+    return ReferencesDestroyed(
+        because=fields.text("because", _WHY_LONGEST),
+        count=fields.integer("count"),
+        destroyed_at=fields.instant("destroyed_at"),
         epoch_before=fields.integer("epoch_before"),
         epoch_after=fields.integer("epoch_after"),
     )
@@ -301,6 +349,7 @@ _WRITERS: dict[type[Any], tuple[FactKind, Callable[[Any], dict[str, Any]]]] = {
     OrderApplied: (FactKind.ORDER_APPLIED, lambda fact: {"number": fact.number}),
     OrderRefused: (FactKind.ORDER_REFUSED, lambda fact: {"number": fact.number, "why": fact.why[:_WHY_LONGEST]}),
     PurgeReceipt: (FactKind.PURGE_RECEIPT, _receipt),
+    ReferencesDestroyed: (FactKind.REFERENCES_DESTROYED, _destroyed),
     ConsentRecorded: (FactKind.CONSENT_RECORDED, _consent),
     ReferenceEnrolled: (FactKind.REFERENCE_ENROLLED, _enrolled),
     ReferenceSealed: (FactKind.REFERENCE_SEALED, _sealed),
@@ -316,6 +365,7 @@ _READERS: dict[FactKind, Callable[[Fields], Fact]] = {
     FactKind.ORDER_APPLIED: lambda fields: OrderApplied(fields.integer("number", 1)),
     FactKind.ORDER_REFUSED: lambda fields: OrderRefused(fields.integer("number", 1), fields.text("why", _WHY_LONGEST)),
     FactKind.PURGE_RECEIPT: _read_receipt,
+    FactKind.REFERENCES_DESTROYED: _read_destroyed,
     FactKind.CONSENT_RECORDED: _read_consent,
     FactKind.REFERENCE_ENROLLED: _read_enrolled,
     FactKind.REFERENCE_SEALED: _read_sealed,

@@ -26,6 +26,12 @@ from sync.errors import MalformedMessage, SyncError
 from sync.sealing import SealingKey
 from sync.signing import VerifyingKey
 
+ASKED_BY_LONGEST = 100
+"""A name, as the audit has it."""
+
+SEALED_AGAIN_MOST = 100
+"""Pupils an order: a station seals them in one commit, between two pages."""
+
 
 class OrderKind(StrEnum):
     """The kinds of order."""
@@ -37,6 +43,7 @@ class OrderKind(StrEnum):
     CARD_ASSIGNED = "card-assigned"
     CARD_BLOCKED = "card-blocked"
     REFERENCE = "reference"
+    SEAL_AGAIN = "seal-again"
     LEASE = "lease"
     PURGE = "purge"
 
@@ -57,6 +64,9 @@ class PurgeCause(StrEnum):
     DEREGISTRATION = "deregistration"
     OPPOSITION = "opposition"
     WITHDRAWAL = "withdrawal"
+    END_OF_SCHOOLING = "end-of-schooling"
+    END_OF_YEAR = "end-of-year"
+    """Where the school has every hand taken anew each year."""
 
 
 class DeviceRole(StrEnum):
@@ -167,6 +177,14 @@ class ReferenceOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class SealAgainOrder:
+    """To a station: this terminal lacks the references of these pupils; seal them for it again."""
+
+    terminal: DeviceId
+    pupils: tuple[PupilId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseOrder:
     """References may be compared until then."""
 
@@ -175,13 +193,21 @@ class LeaseOrder:
 
 @dataclass(frozen=True, slots=True)
 class PurgeOrder:
-    """Erase, and send the receipt before the deadline."""
+    """Erase, and send the receipt before the deadline.
+
+    Attributes:
+        asked_by: who asked for it, for the receipt.
+        consents_until: a reference goes only if the consent it rests on was given by then; None: whenever it was. A
+            purge that arrives late must not take what the family has consented to anew since.
+    """
 
     purge: PurgeId
     pupil: PupilId
     scope: PurgeScope
     cause: PurgeCause
     deadline: datetime
+    asked_by: str = field(default="", repr=False)
+    consents_until: datetime | None = None
 
 
 Order = (
@@ -192,6 +218,7 @@ Order = (
     | CardAssigned
     | CardBlocked
     | ReferenceOrder
+    | SealAgainOrder
     | LeaseOrder
     | PurgeOrder
 )
@@ -417,6 +444,11 @@ def _read_reference(fields: Fields) -> ReferenceOrder:
     )
 
 
+def _read_seal_again(fields: Fields) -> SealAgainOrder:
+    pupils = tuple(parse_pupil_id(str(pupil)) for pupil in fields.items("pupils", SEALED_AGAIN_MOST))
+    return SealAgainOrder(parse_device_id(fields.text("terminal")), pupils)
+
+
 def _purge(order: PurgeOrder) -> dict[str, Any]:
     return {
         "purge": order.purge,
@@ -424,6 +456,8 @@ def _purge(order: PurgeOrder) -> dict[str, Any]:
         "scope": order.scope.value,
         "cause": order.cause.value,
         "deadline": instant_text(order.deadline),
+        "asked_by": order.asked_by[:ASKED_BY_LONGEST],
+        "consents_until": None if order.consents_until is None else instant_text(order.consents_until),
     }
 
 
@@ -434,6 +468,8 @@ def _read_purge(fields: Fields) -> PurgeOrder:
         scope=PurgeScope(fields.text("scope")),
         cause=PurgeCause(fields.text("cause")),
         deadline=fields.instant("deadline"),
+        asked_by=fields.optional_text("asked_by", ASKED_BY_LONGEST) or "",
+        consents_until=fields.optional_instant("consents_until"),
     )
 
 
@@ -445,6 +481,7 @@ _WRITERS: dict[type[Any], tuple[OrderKind, Callable[[Any], dict[str, Any]]]] = {
     CardAssigned: (OrderKind.CARD_ASSIGNED, lambda o: {"pupil": o.pupil, "card": o.card.hexadecimal}),
     CardBlocked: (OrderKind.CARD_BLOCKED, lambda o: {"card": o.card.hexadecimal}),
     ReferenceOrder: (OrderKind.REFERENCE, _reference),
+    SealAgainOrder: (OrderKind.SEAL_AGAIN, lambda o: {"terminal": o.terminal, "pupils": list(o.pupils)}),
     LeaseOrder: (OrderKind.LEASE, lambda o: {"until": instant_text(o.until)}),
     PurgeOrder: (OrderKind.PURGE, _purge),
 }
@@ -457,6 +494,7 @@ _READERS: dict[OrderKind, Callable[[Fields], Order]] = {
     OrderKind.CARD_ASSIGNED: lambda f: CardAssigned(parse_pupil_id(f.text("pupil")), CardNumber(f.text("card"))),
     OrderKind.CARD_BLOCKED: lambda f: CardBlocked(CardNumber(f.text("card"))),
     OrderKind.REFERENCE: _read_reference,
+    OrderKind.SEAL_AGAIN: _read_seal_again,
     OrderKind.LEASE: lambda f: LeaseOrder(f.instant("until")),
     OrderKind.PURGE: _read_purge,
 }

@@ -1,11 +1,14 @@
-"""A reference on its way from the station to one terminal: signed inside, sealed outside,
-with the consent it rests on.
+"""A reference on its way from the station to one terminal: signed inside, sealed outside, with its consent and lease.
+
+The lease is the one under which the station held it. A terminal that gets the reference later than that does not take
+it, so that whoever holds a sealed reference back (the server, the broker, a stick) cannot revive one that was purged
+meanwhile; what is late is sealed again.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from canteen.consent import Consent, GivenBy
@@ -18,16 +21,25 @@ from sync.signing import Purpose, SigningKey, VerifyingKey
 
 _REFERENCE_LONGEST = 4096
 
+SEALED_FOR = timedelta(days=7)
+"""Where the station has no lease to go by: as long as one lasts."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReferenceGrant:
-    """The reference of a pupil, with the consent that allows to hold it."""
+    """The reference of a pupil, with the consent that allows to hold it, and until when it may be taken in."""
 
     pupil: PupilId
     revision: int
     made_at: datetime
     consent: Consent
     reference: bytes = field(repr=False)
+    lease_until: datetime | None = None
+
+    @property
+    def dies_at(self) -> datetime:
+        """From then on no terminal takes it."""
+        return self.made_at + SEALED_FOR if self.lease_until is None else self.lease_until
 
 
 def seal_reference(
@@ -39,6 +51,7 @@ def seal_reference(
         "pupil": grant.pupil,
         "revision": grant.revision,
         "made_at": instant_text(grant.made_at),
+        "lease_until": instant_text(grant.dies_at),
         "notice_version": grant.consent.notice_version,
         "given_by": grant.consent.given_by.value,
         "given_at": instant_text(grant.consent.given_at),
@@ -72,6 +85,7 @@ def open_reference(
             made_at=inner.instant("made_at"),
             consent=Consent(inner.text("notice_version"), GivenBy(inner.text("given_by")), inner.instant("given_at")),
             reference=inner.octets("reference", _REFERENCE_LONGEST),
+            lease_until=inner.optional_instant("lease_until"),
         )
     except SyncError:
         raise

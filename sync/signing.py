@@ -27,6 +27,7 @@ class Purpose(StrEnum):
     ORDER = "canteen order v1"
     ACKNOWLEDGEMENT = "canteen acknowledgement v1"
     REFERENCE = "canteen reference v1"
+    PURGE_RECEIPTS = "canteen purge receipts v1"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from canteen.consent import Consent, ConsentState
@@ -45,6 +46,7 @@ from templates_store.records import (
     pupil_of,
     read_consent,
     read_entitlements,
+    read_instant,
     read_pupil,
 )
 from templates_store.roster import put_roster
@@ -53,6 +55,7 @@ from templates_store.self_test import run_self_test
 from templates_store.standing import Standing, standings
 from templates_store.store import (
     CardRecord,
+    EndedLease,
     Erasure,
     PupilRecord,
     PurgeOutcome,
@@ -71,6 +74,10 @@ _TEND_EVERY_S = 60.0
 
 _SIGNED_EVERY = timedelta(minutes=1)
 """A roster's orders are signed in one breath: the next second opinion a minute later says as much."""
+
+
+_ENDED_LEASE = "lease-ended"
+"""The document in which `ended_lease` is kept until it has been told."""
 
 
 def running_time_s() -> float:
@@ -371,9 +378,30 @@ class EncryptedStore:
             if ran_s >= _TEND_EVERY_S or lease.suspended != self._lease.suspended:
                 self._keep_lease(lease)
                 self._tended_at_s += ran_s
-            if lease.end is not None and lease.destroyed_because is None:
-                self._end_lease(lease)
+            # Once destroyed, whatever came since without a fresh lease goes, too.
+            if lease.end is not None and (lease.destroyed_because is None or self._holds_references()):
+                self._end_lease(lease, now)
             return self._lease.standing(now)
+
+    def ended_lease(self) -> EndedLease | None:
+        content = self.document(_ENDED_LEASE)
+        if content is None:
+            return None
+        return EndedLease(
+            content["because"],
+            content["count"],
+            read_instant(content["destroyed_at"]),
+            content["epoch_before"],
+            content["epoch_after"],
+        )
+
+    def note_ended_lease_told(self) -> None:
+        with self._file.writing() as connection:
+            connection.execute(delete(DocumentRow).where(DocumentRow.name == _ENDED_LEASE))
+
+    def believed_time(self, now: datetime) -> datetime:
+        with self._file.lock:
+            return self._lease.believed(now, max(0.0, self._running_s() - self._tended_at_s))
 
     @property
     def lease(self) -> Lease:
@@ -394,10 +422,10 @@ class EncryptedStore:
         with self._file.lock:
             self._keep_lease(self._lease.noted(instant))
 
-    def purge(self, pupil: PupilId, erasure: Erasure) -> PurgeOutcome:
+    def purge(self, pupil: PupilId, erasure: Erasure, consents_until: datetime | None = None) -> PurgeOutcome:
         with self._file.lock:
             with self._file.reading() as connection:
-                held = is_held(connection, pupil, erasure)
+                held = is_held(connection, pupil, erasure, consents_until)
             if held:
                 return self._file.new_epoch(
                     lambda connection: purge_pupil(connection, self._keys, self._file.epoch, pupil, erasure)
@@ -424,10 +452,8 @@ class EncryptedStore:
             return self._file.epoch.number
 
     def put_document(self, name: str, content: Mapping[str, Any]) -> None:
-        text = json.dumps(content, ensure_ascii=False, allow_nan=False)
         with self._file.writing() as connection:
-            put = upsert(DocumentRow).values(name=name, content=text)
-            connection.execute(put.on_conflict_do_update(index_elements=[DocumentRow.name], set_={"content": text}))
+            _put_document(connection, name, content)
 
     def document(self, name: str) -> dict[str, Any] | None:
         with self._file.reading() as connection:
@@ -462,12 +488,21 @@ class EncryptedStore:
                 write_lease(connection, lease)
             self._take(lease)
 
-    def _end_lease(self, lease: Lease) -> None:
+    def _holds_references(self) -> bool:
+        with self._file.reading() as connection:
+            return connection.execute(select(ReferenceRow.pupil).limit(1)).first() is not None
+
+    def _end_lease(self, lease: Lease, now: datetime) -> None:
         ended = lease.over()
 
         def destroy(connection: Connection) -> int:
             write_lease(connection, ended)
-            return destroy_all_references(connection, self._file.epoch)
+            epoch = self._file.epoch
+            went = destroy_all_references(connection, epoch)
+            if went:
+                told = EndedLease(str(ended.destroyed_because), went, now, epoch.number, epoch.number + 1)
+                _put_document(connection, _ENDED_LEASE, {**asdict(told), "destroyed_at": instant_text(now)})
+            return went
 
         try:
             went = self._file.new_epoch(destroy)
@@ -492,3 +527,9 @@ class EncryptedStore:
 
     def _card_lookup(self, card: CardNumber) -> bytes:
         return keyed_digest(self._keys.card_lookup, card.hexadecimal.encode())
+
+
+def _put_document(connection: Connection, name: str, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+    put = upsert(DocumentRow).values(name=name, content=text)
+    connection.execute(put.on_conflict_do_update(index_elements=[DocumentRow.name], set_={"content": text}))

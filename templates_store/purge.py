@@ -8,6 +8,7 @@ and one that was begun is finished by the next start.
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
@@ -15,17 +16,20 @@ from sqlalchemy.dialects.sqlite import insert
 from canteen.identifiers import PupilId
 from templates_store.models import CardRow, ConsentRow, PupilKeyRow, PupilRow, ReferenceRow, TombstoneRow
 from templates_store.pupil_keys import create_pupil_key, pupil_key
+from templates_store.records import instant_text
 from templates_store.sealing import EpochKeys, StoreKeys, code_bound, keyed_digest, seal, unseal
 from templates_store.store import Erasure, PurgeOutcome
 
 
-def is_held(connection: Connection, pupil: PupilId, erasure: Erasure) -> bool:
-    """Whether anything of what `erasure` names is held."""
+def is_held(connection: Connection, pupil: PupilId, erasure: Erasure, consents_until: datetime | None = None) -> bool:
+    """Whether anything of what `erasure` names is held; of references, one that a purge up to then is about."""
+    if erasure is Erasure.EVERYTHING:
+        on_roster = select(PupilRow.pupil).where(PupilRow.pupil == pupil)
+        return connection.execute(on_roster).first() is not None
     reference = select(ReferenceRow.pupil).where(ReferenceRow.pupil == pupil)
-    if connection.execute(reference).first() is not None:
-        return True
-    on_roster = select(PupilRow.pupil).where(PupilRow.pupil == pupil)
-    return erasure is Erasure.EVERYTHING and connection.execute(on_roster).first() is not None
+    if consents_until is not None:
+        reference = reference.where(ReferenceRow.given_at <= instant_text(consents_until))
+    return connection.execute(reference).first() is not None
 
 
 def purge_pupil(

@@ -73,6 +73,22 @@ class PurgeOutcome:
     epoch_after: int
 
 
+@dataclass(frozen=True, slots=True)
+class EndedLease:
+    """A lease ran out, and what was held under it was destroyed: what is to be told of it.
+
+    Attributes:
+        because: a `LeaseEnd`'s value.
+        count: how many references went.
+    """
+
+    because: str
+    count: int
+    destroyed_at: datetime
+    epoch_before: int
+    epoch_after: int
+
+
 class TemplateStore(Protocol):
     """Every method raises StoreUnavailable when the store cannot do its work."""
 
@@ -169,11 +185,27 @@ class TemplateStore(Protocol):
         """
         ...
 
+    def ended_lease(self) -> EndedLease | None:
+        """What the end of a lease destroyed here and nobody was told of yet; kept across restarts."""
+        ...
+
+    def note_ended_lease_told(self) -> None:
+        """It has been told, durably."""
+        ...
+
+    def believed_time(self, now: datetime) -> datetime:
+        """The latest instant that anything speaks for: the wall clock, its mark, signed times, running time."""
+        ...
+
     @property
     def lease_until(self) -> datetime | None: ...
 
-    def purge(self, pupil: PupilId, erasure: Erasure) -> PurgeOutcome:
-        """Erase; idempotent. The pupil's key is destroyed and the store moves to a new epoch."""
+    def purge(self, pupil: PupilId, erasure: Erasure, consents_until: datetime | None = None) -> PurgeOutcome:
+        """Erase; idempotent. The pupil's key is destroyed and the store moves to a new epoch.
+
+        Of a pupil who stays, a reference that rests on a consent given after `consents_until` stays, too: the purge is
+        about an earlier one, and came late.
+        """
         ...
 
     def put_document(self, name: str, content: Mapping[str, Any]) -> None:

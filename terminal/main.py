@@ -28,12 +28,17 @@ _log = logging.getLogger("canteen.terminal.main")
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["purge"]:
+        from terminal.purge_command import main as purge  # an officer's command: no configuration, no devices
+
+        return purge(argv[1:])
     language = os.environ.get("LANG", "fr")[:2]
     described = said_in(
         language, _("La borne de la cantine : son service, ses clés, un lien pour le personnel, son état.")
     )
     parser = argparse.ArgumentParser(prog="canteen-terminal", description=described)
-    parser.add_argument("command", nargs="?", choices=("run", "keys", "staff", "doctor"), default="run")
+    parser.add_argument("command", nargs="?", choices=("run", "keys", "staff", "doctor", "purge"), default="run")
     parser.add_argument("name", nargs="?", default="", help=said_in(language, _("Le nom, pour « staff »")))
     parser.add_argument("--json", action="store_true", help=said_in(language, _("Pour « doctor » : en JSON")))
     parser.add_argument("--config", type=Path, required=True, metavar="FILE")

@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 
 from canteen.clock import Clock
 from canteen.credentials import PersonalCode
 from canteen.identifiers import DeviceId
 from sync.errors import BadSignature, JournalUnavailable, MalformedMessage, OrderBoxUnavailable, SealBroken
-from sync.facts import Fact, OrderApplied, OrderRefused, PurgeReceipt
+from sync.facts import REFERENCE_EXPIRED, Fact, OrderApplied, OrderRefused, PurgeReceipt, ReferencesDestroyed
 from sync.messages import SignedOrder
 from sync.order_box import OrderBox
 from sync.orders import (
@@ -33,6 +34,7 @@ from sync.orders import (
     ReferenceOrder,
     Roster,
     RosterPupil,
+    SealAgainOrder,
     read_order,
     write_order,
 )
@@ -133,6 +135,11 @@ class OrderDesk:
         if standing is not self._standing:
             self._standing = standing
             _log.warning("the lease: %s", standing.value)
+        ended = self._store.ended_lease()
+        if ended is not None:
+            # Killed between the two, it is told twice: the station then seals twice, and the terminal takes one.
+            self._records.write([ReferencesDestroyed(**asdict(ended))])
+            self._store.note_ended_lease_told()
 
     def apply_next(self) -> bool:
         """Apply or refuse the order whose turn it is; False when none waits.
@@ -207,6 +214,8 @@ class OrderDesk:
                     self._store.renew_lease(order.until)
                 case PurgeOrder():
                     return [self._purge(order)]
+                case SealAgainOrder():
+                    raise _Refused("not-for-a-terminal")
         except (UnknownPupil, CodeTaken, ConsentMissing) as error:
             raise _Refused(_REFUSED_BY_STORE[type(error)]) from None
         return []
@@ -224,6 +233,9 @@ class OrderDesk:
         if (grant.pupil, grant.revision) != (order.pupil, order.revision):
             # The station signed this hand for somebody else: the server must not lay it under another name.
             raise _Refused("reference-of-another")
+        if self._store.believed_time(self._clock.utc_now()) >= grant.dies_at:
+            # Held back on the way, by whomever: its pupil may be gone. The station seals again what still stands.
+            raise _Refused(REFERENCE_EXPIRED)
         self._store.put_reference(grant.pupil, grant.revision, grant.consent, grant.reference)
 
     def _station(self, station: DeviceId) -> DeviceEntry:
@@ -238,7 +250,7 @@ class OrderDesk:
     def _purge(self, order: PurgeOrder) -> PurgeReceipt:
         if order.scope is PurgeScope.EVERYTHING:
             self._prepaid.forget(order.pupil)
-        outcome = self._store.purge(order.pupil, Erasure(order.scope.value))
+        outcome = self._store.purge(order.pupil, Erasure(order.scope.value), order.consents_until)
         if outcome.epoch_before == outcome.epoch_after:
             # Nothing was held: a kill may have struck between an earlier erasure and its receipt, which is this one.
             outcome = self._store.last_erasure(order.pupil) or outcome
@@ -250,6 +262,8 @@ class OrderDesk:
             erased_at=self._clock.utc_now(),
             epoch_before=outcome.epoch_before,
             epoch_after=outcome.epoch_after,
+            cause=order.cause,
+            asked_by=order.asked_by,
         )
 
 

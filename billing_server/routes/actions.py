@@ -41,7 +41,7 @@ def ask_departure(untrusted_pupil: str, request: Request, services: TheServices,
         "class_name": identity.class_name,
         "days": days,
         "gone": row.departed_at is not None,
-        "causes": (PurgeCause.DEPARTURE, PurgeCause.DEREGISTRATION),
+        "causes": (PurgeCause.DEPARTURE, PurgeCause.DEREGISTRATION, PurgeCause.END_OF_SCHOOLING),
     }
     return render(request, "depart.html", text, context)
 

@@ -35,6 +35,7 @@ from sync.facts import (
     OrderRefused,
     PurgeReceipt,
     ReferenceEnrolled,
+    ReferencesDestroyed,
     ReferenceSealed,
     read_fact,
     write_fact,
@@ -68,6 +69,7 @@ from sync.orders import (
     ReferenceOrder,
     Roster,
     RosterPupil,
+    SealAgainOrder,
     read_order,
     write_order,
 )
@@ -96,7 +98,8 @@ FACTS: list[Fact] = [
     OrderApplied(3),
     OrderRefused(4, "unknown-kind"),
     PurgeReceipt(new_purge_id(), PUPIL, PurgeScope.EVERYTHING, "ab" * 32, NOW, 3, 4),
-    PurgeReceipt(new_purge_id(), PUPIL, PurgeScope.REFERENCE, None, NOW, 3, 3),
+    PurgeReceipt(new_purge_id(), PUPIL, PurgeScope.REFERENCE, None, NOW, 3, 3, PurgeCause.END_OF_YEAR, "Mme Roux"),
+    ReferencesDestroyed("running-time", 2, NOW, 3, 4),
     ConsentRecorded(PUPIL, ConsentState.GIVEN, "2026-1", GivenBy.LEGAL_REPRESENTATIVE, NOW, "intendance"),
     ReferenceEnrolled(PUPIL, 1, "2026-1"),
     ReferenceSealed(PUPIL, TERMINAL, 1, b"sealed"),
@@ -129,8 +132,10 @@ ORDERS: list[Order] = [
     CardAssigned(PUPIL, CARD),
     CardBlocked(CARD),
     ReferenceOrder(PUPIL, STATION, 2, b"sealed"),
+    SealAgainOrder(TERMINAL, (PUPIL,)),
     LeaseOrder(NOW + timedelta(days=7)),
     PurgeOrder(new_purge_id(), PUPIL, PurgeScope.EVERYTHING, PurgeCause.DEPARTURE, NOW + timedelta(days=7)),
+    PurgeOrder(new_purge_id(), PUPIL, PurgeScope.REFERENCE, PurgeCause.WITHDRAWAL, NOW, "Mme Roux", NOW),
 ]
 
 json_values = st.recursive(
@@ -184,7 +189,7 @@ def test_an_order_is_for_its_device_number_and_instant_only() -> None:
 def test_a_reference_is_for_its_terminal_from_its_station_only() -> None:
     """Another terminal cannot open it, another station cannot claim it."""
     consent = Consent("2026-1", GivenBy.LEGAL_REPRESENTATIVE, NOW)
-    grant = ReferenceGrant(PUPIL, 2, NOW, consent, b"\x00reference")
+    grant = ReferenceGrant(PUPIL, 2, NOW, consent, b"\x00reference", NOW + timedelta(days=3))
     sealed = seal_reference(grant, STATION, TERMINAL, STATION_KEY, OPENING.sealing_key)
     assert grant == open_reference(sealed, STATION, TERMINAL, STATION_KEY.verifying_key, OPENING)
     with pytest.raises(SealBroken):

@@ -285,7 +285,9 @@ def consent(pupil: PupilId, state: ConsentState, at: datetime) -> ConsentRecorde
 
 
 def receipt_for(order: PurgeOrder, at: datetime) -> PurgeReceipt:
-    return PurgeReceipt(PurgeId(order.purge), order.pupil, order.scope, "ab" * 32, at, 4, 5)
+    return PurgeReceipt(
+        PurgeId(order.purge), order.pupil, order.scope, "ab" * 32, at, 4, 5, order.cause, order.asked_by
+    )
 
 
 def batched(entries: list[JournalEntry], most: int) -> list[list[JournalEntry]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -14,7 +15,7 @@ from canteen.entitlements import forfait_4_days
 from canteen.identifiers import DeviceId, PupilId, PurgeId
 from canteen.serving_periods import ServingCalendar, ServingPeriod
 from enrollment_station import orders
-from sync.facts import Fact, OrderApplied, OrderRefused, PurgeReceipt
+from sync.facts import Fact, OrderApplied, OrderRefused, PurgeReceipt, ReferenceSealed
 from sync.messages import SignedOrder
 from sync.orders import (
     CalendarOrder,
@@ -27,7 +28,9 @@ from sync.orders import (
     ReferenceOrder,
     Roster,
     RosterPupil,
+    SealAgainOrder,
 )
+from sync.sealed_reference import open_reference
 from sync.signing import SigningKey
 from templates_store.store import PupilRecord
 from tests.unit.enrollment_station.bench import (
@@ -38,6 +41,8 @@ from tests.unit.enrollment_station.bench import (
     STATION,
     Bench,
     PowerCut,
+    Terminal,
+    directory,
     placements,
     power_cut,
     roster,
@@ -225,3 +230,66 @@ def test_killed_between_journal_and_mark_it_is_not_answered_twice(
     assert 4 == bench.station.box.done_up_to
     assert [] == bench.apply()
     assert 1 == len(_receipts(bench.facts()))
+
+
+def test_a_late_purge_leaves_what_was_consented_to_since(bench: Bench) -> None:
+    """Withdrawn, consented anew, enrolled; then the first withdrawal's order arrives: it is about the earlier hand."""
+    bench.fill()
+    bench.consent(ADA)
+    bench.enroll(ADA, placements(1))
+    bench.clock.advance(60)
+    withdrawn_at = bench.clock.utc_now()
+    bench.consent(ADA, "withdrawn")
+    erased = bench.station.store.last_erasure(ADA)
+    assert erased is not None
+    bench.clock.advance(60)
+    bench.consent(ADA)
+    assert 200 == bench.enroll(ADA, placements(1)).status_code
+    held = bench.station.store.reference_revision(ADA)
+    assert held
+    late = replace(_purge(), asked_by="Mme Delmas", consents_until=withdrawn_at)
+    (receipt,) = _receipts(bench.apply(late))
+    assert held == bench.station.store.reference_revision(ADA)
+    assert (erased.record_digest, PurgeCause.WITHDRAWAL, "Mme Delmas") == (
+        receipt.record_digest,
+        receipt.cause,
+        receipt.asked_by,
+    )
+    assert _receipts(bench.apply(replace(_purge(), consents_until=bench.clock.utc_now())))
+    assert 0 == bench.station.store.reference_revision(ADA)
+
+
+def test_what_a_terminal_lacks_is_sealed_again_for_it(bench: Bench) -> None:
+    """By an order, nobody types anything; under the lease of now, and only what may still be given out."""
+    terminal = Terminal(DeviceId("terminal-1"))
+    bench.fill(terminal)
+    for pupil in (ADA, ALAN):
+        bench.consent(pupil)
+    bench.enroll(ADA, placements(1))
+    bench.enroll(ALAN, placements(2))
+    bench.consent(ALAN, "withdrawn")
+    again = SealAgainOrder(terminal.name, (ADA, ALAN, PupilId("p-ffffffffffffffff")))
+    sealed, applied = bench.apply(again)
+    assert isinstance(applied, OrderApplied)
+    assert isinstance(sealed, ReferenceSealed)
+    assert (ADA, terminal.name) == (sealed.pupil, sealed.recipient)
+    station_key = bench.station.dispatch.signing_key.verifying_key
+    grant = open_reference(sealed.sealed, STATION, terminal.name, station_key, terminal.opening_key)
+    assert (sealed.revision, bench.station.store.lease_until) == (grant.revision, grant.dies_at)
+    bench.apply(directory())
+    assert [OrderApplied] == [type(fact) for fact in bench.apply(again)]
+
+
+def test_nothing_is_sealed_again_after_the_stations_own_lease(bench: Bench) -> None:
+    """The server asks once more when a fresh lease has come."""
+    terminal = Terminal(DeviceId("terminal-1"))
+    bench.fill(terminal)
+    bench.consent(ADA)
+    bench.enroll(ADA, placements(1))
+    bench.clock.advance(timedelta(days=8).total_seconds())
+    again = SealAgainOrder(terminal.name, (ADA,))
+    (refused,) = bench.apply(again)
+    assert isinstance(refused, OrderRefused)
+    assert orders.LEASE_OVER == refused.why
+    bench.apply(LeaseOrder(bench.clock.utc_now() + timedelta(days=7)))
+    assert [ReferenceSealed, OrderApplied] == [type(fact) for fact in bench.apply(again)]

@@ -13,7 +13,7 @@ from canteen.access_decision import Reason
 from canteen.identifiers import DeviceId, PurgeId
 from canteen.meal_pass import PassDenied
 from sync.errors import JournalUnavailable, OrderBoxUnavailable
-from sync.facts import OrderApplied, OrderRefused, PurgeReceipt
+from sync.facts import OrderApplied, OrderRefused, PurgeReceipt, ReferencesDestroyed
 from sync.messages import SignedOrder, sign_order
 from sync.orders import (
     CardAssigned,
@@ -24,6 +24,7 @@ from sync.orders import (
     PurgeScope,
     ReferenceOrder,
     Roster,
+    SealAgainOrder,
 )
 from sync.sealed_reference import ReferenceGrant, seal_reference
 from sync.sealing import OpeningKey, SealingKey
@@ -53,7 +54,8 @@ FILLED = 3
 
 def purge_order(number: int, scope: PurgeScope = PurgeScope.EVERYTHING) -> PurgeOrder:
     purge = PurgeId(f"u-{number:016x}")
-    return PurgeOrder(purge, pupil_id(number), scope, PurgeCause.DEPARTURE, NOON + timedelta(days=7))
+    deadline = NOON + timedelta(days=7)
+    return PurgeOrder(purge, pupil_id(number), scope, PurgeCause.DEPARTURE, deadline, "Mme Roux")
 
 
 def reference_order(
@@ -64,11 +66,11 @@ def reference_order(
     station: DeviceId = STATION,
     terminal_key: SealingKey = OPENING_KEY.sealing_key,
     told: int | None = None,
+    made_at: datetime = datetime(2026, 11, 20, tzinfo=UTC),
+    lease_until: datetime | None = None,
 ) -> ReferenceOrder:
     """A sealed reference of pupil `number`, sent as that of pupil `told`."""
-    grant = ReferenceGrant(
-        pupil_id(number), revision, datetime(2026, 11, 20, tzinfo=UTC), CONSENT, reference_of(number)
-    )
+    grant = ReferenceGrant(pupil_id(number), revision, made_at, CONSENT, reference_of(number), lease_until)
     sealed = seal_reference(grant, station, TERMINAL, station_key, terminal_key)
     return ReferenceOrder(pupil_id(told or number), station, revision, sealed)
 
@@ -116,6 +118,38 @@ class TestApplied:
         school.type_code(2)
         school.lay(hand_of(2))
         assert school.is_in(State.PASSAGE_OPEN)
+
+    def test_a_lease_ended_alone_is_told_and_what_is_sealed_again_is_taken(self, school: School) -> None:
+        """Three weeks without a word: destroyed by itself, and the journal says so; then everything by orders."""
+        school.clock.advance(timedelta(days=21).total_seconds())
+        school.order(CardBlocked(card(77)))  # any signed word: its time confirms that the lease is over
+        settle_orders(school)
+        school.settle(61.0)
+        assert 0 == school.store.reference_revision(pupil_id(1))
+        (told,) = school.facts_of(ReferencesDestroyed)
+        assert isinstance(told, ReferencesDestroyed)
+        assert ("signed-time", 1, 1) == (told.because, told.count, told.epoch_after - told.epoch_before)
+        school.settle(61.0)
+        assert 1 == len(school.facts_of(ReferencesDestroyed))
+        now = school.clock.utc_now()
+        school.order(LeaseOrder(now + timedelta(days=7)))
+        school.order(reference_order(1, revision=1, made_at=now))
+        settle_orders(school)
+        school.type_code(1)
+        school.lay(hand_of(1))
+        assert school.is_in(State.PASSAGE_OPEN)
+
+    def test_a_lease_ended_before_a_kill_is_told_after_it(self, school: School) -> None:
+        """Destroying and telling are two files."""
+        school.clock.advance(timedelta(days=21).total_seconds())
+        now = school.clock.utc_now()
+        school.store.note_signed_time(now, now)
+        school.store.tend(now)
+        school.close()
+        school.open()
+        school.begin()
+        school.settle(61.0)
+        assert 1 == len(school.facts_of(ReferencesDestroyed))
 
     def test_lease_and_calendar_and_roster(self, school: School) -> None:
         """A lease renews, a calendar replaces, a whole roster removes who is not in it."""
@@ -247,6 +281,9 @@ class TestRefused:
             ("reference-not-of-station", reference_order(2, station_key=SERVER_KEY)),
             ("reference-seal-broken", reference_order(2, terminal_key=OpeningKey(b"7" * 32).sealing_key)),
             ("reference-of-another", reference_order(2, told=3)),
+            ("reference-expired", reference_order(2, made_at=NOON - timedelta(days=8))),
+            ("reference-expired", reference_order(2, lease_until=NOON - timedelta(seconds=1))),
+            ("not-for-a-terminal", SealAgainOrder(TERMINAL, (pupil_id(2),))),
             ("code-taken", Roster((roster_pupil(1), replace(roster_pupil(2), code=roster_pupil(1).code)), whole=False)),
         ],
     )
