@@ -25,6 +25,7 @@ from billing_server.refusals import Refusals, WhyRefused
 from canteen.clock import Clock
 from canteen.identifiers import DeviceId
 from sync.errors import MalformedMessage, TransportLost
+from sync.facts import FactKind
 from sync.messages import (
     read_hello,
     read_topic,
@@ -38,6 +39,8 @@ _log = logging.getLogger("canteen.billing.ingest")
 
 Publish = Callable[[str, bytes], None]
 """Hands one message to the broker; raises TransportLost."""
+
+_MAKES_ORDERS = FactKind.ENROLLMENT_ADVISED.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +142,8 @@ class Ingest:
             if device.revoked_at is not None:
                 self.refusals.count(name, WhyRefused.REVOKED)
                 return None
-            if device.role == DeviceRole.STATION:
-                locked_devices(session)  # what a station tells makes orders; what a terminal tells never does
+            if device.role == DeviceRole.STATION or any(one.kind == _MAKES_ORDERS for one in untrusted_entries):
+                locked_devices(session)  # what a station tells makes orders; of what a terminal tells, an advice alone
             appended = ledger.append(session, device, untrusted_entries, now)
             if appended.bad_signatures:
                 self.refusals.count(name, WhyRefused.BAD_SIGNATURE)

@@ -24,6 +24,7 @@ from sync.messages import sign_order, write_signed_order
 from sync.orders import (
     CardAssigned,
     DeviceRole,
+    EnrollmentAdvice,
     Order,
     OrderKind,
     PurgeCause,
@@ -63,7 +64,7 @@ class OrderDesk:
                 number=number,
                 kind=write_order(order)["kind"],
                 pupil=_pupil_of(order),
-                revision=order.revision if isinstance(order, ReferenceOrder) else None,
+                revision=order.revision if isinstance(order, ReferenceOrder | EnrollmentAdvice) else None,
                 purge=order.purge if isinstance(order, PurgeOrder) else None,
                 wire=self._wire(device, number, now, order),
                 issued_at=now,
@@ -228,4 +229,4 @@ def announce(sessions: sessionmaker[Session], wake: Callable[[set[str]], None]) 
 
 
 def _pupil_of(order: Order) -> str | None:
-    return order.pupil if isinstance(order, PurgeOrder | ReferenceOrder | CardAssigned) else None
+    return order.pupil if isinstance(order, PurgeOrder | ReferenceOrder | CardAssigned | EnrollmentAdvice) else None

@@ -11,13 +11,14 @@ from sqlalchemy.orm import Session
 
 from billing_server import reading, wording
 from billing_server.assembly import Services
+from billing_server.enrollment_advice import to_enroll_anew
 from billing_server.ledger import stored_entry
 from billing_server.models import Card, Denial, Device, Entry, MealPassRow, PupilRow, Purge, PurgeHolder
 from billing_server.roster import Identity
 from billing_server.text import Text
 from canteen.access_decision import Reason
 from canteen.clock import ClockTrust
-from canteen.consent import ConsentState
+from canteen.consent import ConsentState, may_use_biometrics
 from canteen.entitlements import EntitlementKind
 from canteen.meal_pass import PassMethod, PassOutcome
 from sync.errors import BadSignature
@@ -96,6 +97,8 @@ class PupilLine:
     meals: str
     consent: ConsentState
     consent_text: str
+    enroll_anew: bool
+    """A terminal finds that the hand has left its reference."""
     card: Card | None
     blocked_cards: int
     departed: str | None
@@ -106,6 +109,7 @@ def pupil_lines(services: Services, session: Session, text: Text) -> list[PupilL
     cards: dict[str, list[Card]] = {}
     for card in session.scalars(select(Card).order_by(Card.id)):
         cards.setdefault(card.pupil, []).append(card)
+    anew = to_enroll_anew(session)
     lines = []
     for row in session.scalars(select(PupilRow)):
         identity = services.pupils.identity(row)
@@ -120,6 +124,7 @@ def pupil_lines(services: Services, session: Session, text: Text) -> list[PupilL
                 meals=_meals(row, text),
                 consent=consent,
                 consent_text=text(wording.CONSENTS[consent]),
+                enroll_anew=row.pupil in anew and may_use_biometrics(consent),
                 card=next((card for card in reversed(own) if card.blocked_at is None), None),
                 blocked_cards=sum(card.blocked_at is not None for card in own),
                 departed=None if row.departed_at is None else text.moment(row.departed_at),

@@ -18,6 +18,7 @@ from billing_server.batch_reading import ReadEntry
 from billing_server.bulk import insert_rows, value_set
 from billing_server.cards import CardDesk
 from billing_server.consents import ConsentDesk
+from billing_server.enrollment_advice import advised_revision, enrolled_revision
 from billing_server.models import Denial, Device, FeedPosition, Holding, MealPassRow, PupilRow
 from billing_server.orders import OrderDesk, locked_device
 from billing_server.pass_bodies import DeniedBody, GrantedBody, OutcomeBody, PassBody, pass_body_of
@@ -40,6 +41,7 @@ from sync.errors import MalformedMessage
 from sync.facts import (
     CardIssued,
     ConsentRecorded,
+    EnrollmentAdvised,
     FactKind,
     OrderApplied,
     OrderRefused,
@@ -49,7 +51,7 @@ from sync.facts import (
     ReferenceSealed,
     read_fact,
 )
-from sync.orders import DeviceRole, ReferenceOrder
+from sync.orders import DeviceRole, EnrollmentAdvice, ReferenceOrder
 
 _log = logging.getLogger("canteen.billing.projections")
 
@@ -70,6 +72,7 @@ _ONLY_FROM = {
     ReferenceEnrolled: DeviceRole.STATION,
     ReferenceSealed: DeviceRole.STATION,
     CardIssued: DeviceRole.STATION,
+    EnrollmentAdvised: DeviceRole.TERMINAL,
 }
 """A stolen terminal must not consent for a family; a station lets nobody through."""
 
@@ -210,6 +213,16 @@ class Projector:
                 self._pass_on(session, read, fact)
             case CardIssued():
                 self.cards.take_issued(session, entry.device, fact)
+            case EnrollmentAdvised():
+                self._advise(session, fact)
+
+    def _advise(self, session: Session, fact: EnrollmentAdvised) -> None:
+        """Stations are told, unless they have taken the hand anew since, or two terminals found the same."""
+        pupil = session.get(PupilRow, fact.pupil)
+        if pupil is None or not may_use_biometrics(ConsentState(pupil.consent_state)):
+            return
+        if fact.revision >= max(advised_revision(session, fact.pupil) + 1, enrolled_revision(session, fact.pupil)):
+            self.orders.issue_to_all(session, EnrollmentAdvice(fact.pupil, fact.revision), DeviceRole.STATION)
 
     def _pass_on(self, session: Session, entry: ReadEntry, fact: ReferenceSealed) -> None:
         """The consent gate of the server: a reference goes on only under a consent that stands now."""

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from billing_server.models import Setting
 from canteen.access_decision import MissingEntitlement
 from canteen.entitlements import MONDAY_TO_FRIDAY
+from canteen.hand_policy import HandPolicy
 from canteen.serving_periods import ServingCalendar, ServingPeriod
 from sync.orders import CalendarOrder, read_calendar, write_calendar
 
@@ -40,6 +41,8 @@ class School:
             calendar=read_calendar(stored["calendar"]),
             missing_entitlement=MissingEntitlement(stored["missing_entitlement"]),
             code_length=self.code_length,
+            # Kept from before there was a choice: none.
+            hand_policy=HandPolicy(stored.get("hand_policy", HandPolicy.USUAL)),
         )
 
     def calendar(self, session: Session) -> ServingCalendar:
@@ -53,6 +56,7 @@ def store_calendar_order(session: Session, order: CalendarOrder) -> None:
             "school_name": order.school_name,
             "calendar": write_calendar(order.calendar),
             "missing_entitlement": order.missing_entitlement.value,
+            "hand_policy": order.hand_policy.value,
         },
         ensure_ascii=False,
     )

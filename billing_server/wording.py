@@ -75,6 +75,7 @@ ORDERS = {
     OrderKind.SEAL_AGAIN: N_("gabarits à sceller de nouveau"),
     OrderKind.LEASE: N_("bail"),
     OrderKind.PURGE: N_("effacement"),
+    OrderKind.ENROLLMENT_ADVISED: N_("main à reprendre"),
 }
 
 CLOCKS = {

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from canteen.clock import Clock, SystemClock
 from canteen.errors import CanteenError
 from canteen.private_file import PrivateFileRefused
+from enrollment_station.advice import AdviceList
 from enrollment_station.audit_log import AuditLog
 from enrollment_station.card_settings import CardMode, load_encoding_keys
 from enrollment_station.cards import CardDesk
@@ -53,6 +54,7 @@ class Station:
     uid_cards: UidDesk | None
     """None unless chip numbers are taken for cards."""
     dispatch: ReferenceDispatch
+    advice: AdviceList
     applier: OrderApplier
 
     def end_card_work(self, *, at_once: bool) -> None:
@@ -95,6 +97,7 @@ def assemble(configuration: StationConfiguration, clock: Clock | None = None) ->
     consents = ConsentDesk(store, recorder, work, lock)
     dispatch = ReferenceDispatch(device, store, recorder, work, lock, signing_key)
     enrollment = EnrollmentDesk(store, recorder, work, dispatch, configuration.platen, lock, threading.Lock())
+    advice = AdviceList(store)
     cards = CardDesk(device, store, recorder, configuration.server_seal, lock)
     encoding, uid_cards = _card_desks(configuration, card_keys, cards, audit)
     return Station(
@@ -112,7 +115,10 @@ def assemble(configuration: StationConfiguration, clock: Clock | None = None) ->
         encoding=encoding,
         uid_cards=uid_cards,
         dispatch=dispatch,
-        applier=OrderApplier(device, box, store, recorder, dispatch, consents, configuration.server, lock, opening_key),
+        advice=advice,
+        applier=OrderApplier(
+            device, box, store, recorder, dispatch, consents, advice, configuration.server, lock, opening_key
+        ),
     )
 
 

@@ -96,7 +96,7 @@ class ConsentDesk:
     def _instant(self, pupil: PupilId, form: ConsentForm) -> datetime:
         now = self.recorder.now()
         _, earlier = self.store.consent_of(pupil)
-        today = now.astimezone(self.timezone()).date()
+        today = self.today()
         if form.signed_on is not None and form.signed_on > today:
             raise ConsentRefused(IN_THE_FUTURE)
         if form.signed_on in {None, today} or not may_use_biometrics(form.state):
@@ -106,6 +106,10 @@ class ConsentDesk:
         if earlier is not None and given_at <= earlier.given_at:
             raise ConsentRefused(NOT_THE_LATEST)
         return given_at
+
+    def today(self) -> date:
+        """The school's day."""
+        return self.recorder.now().astimezone(self.timezone()).date()
 
     def timezone(self) -> ZoneInfo:
         """The school's, by its calendar."""

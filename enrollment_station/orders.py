@@ -11,6 +11,7 @@ import threading
 from dataclasses import dataclass, field
 
 from canteen.identifiers import DeviceId
+from enrollment_station.advice import Advice, AdviceList
 from enrollment_station.consents import ConsentDesk
 from enrollment_station.dispatch import ReferenceDispatch
 from enrollment_station.errors import LeaseOver
@@ -25,6 +26,7 @@ from sync.orders import (
     CardAssigned,
     CardBlocked,
     DevicesOrder,
+    EnrollmentAdvice,
     LeaseOrder,
     Order,
     PurgeOrder,
@@ -61,6 +63,8 @@ NOT_FOR_STATION = "not-for-a-station"
 LEASE_OVER = "lease-over"
 INTERNAL = "internal-error"
 
+_REFUSED_FOR: dict[type[Exception], str] = {UnknownPupil: UNKNOWN_PUPIL, LeaseOver: LEASE_OVER, CodeTaken: CODE_TAKEN}
+
 
 class _NotCarriedOut(Exception):
     """An order is refused; the message is the code of why."""
@@ -76,6 +80,7 @@ class OrderApplier:
     recorder: Recorder
     dispatch: ReferenceDispatch
     consents: ConsentDesk
+    advice: AdviceList
     server: VerifyingKey
     lock: threading.RLock
     opening_key: OpeningKey = field(repr=False)
@@ -177,14 +182,12 @@ class OrderApplier:
                     return [self._purge(order)]
                 case SealAgainOrder():
                     return list(self.dispatch.seal_again(order.terminal, order.pupils))
+                case EnrollmentAdvice():
+                    self.advice.put(order.pupil, Advice(order.revision))
                 case ReferenceOrder() | BalancesOrder():
                     raise _NotCarriedOut(NOT_FOR_STATION)
-        except UnknownPupil as error:
-            raise _NotCarriedOut(UNKNOWN_PUPIL) from error
-        except LeaseOver as error:
-            raise _NotCarriedOut(LEASE_OVER) from error
-        except CodeTaken as error:
-            raise _NotCarriedOut(CODE_TAKEN) from error
+        except tuple(_REFUSED_FOR) as error:
+            raise _NotCarriedOut(_REFUSED_FOR[type(error)]) from error
         return []
 
     def _take_roster(self, order: Roster) -> None:
@@ -195,12 +198,14 @@ class OrderApplier:
             ],
             whole=order.whole,
         )
+        self.advice.tidy()
 
     def _purge(self, order: PurgeOrder) -> PurgeReceipt:
         outcome = self.store.purge(order.pupil, Erasure(order.scope.value), order.consents_until)
         if outcome.epoch_before == outcome.epoch_after:
             # Nothing held any more: erased at the form's withdrawal, or just before a kill. The receipt still names it.
             outcome = self.store.last_erasure(order.pupil) or outcome
+        self.advice.tidy()
         return PurgeReceipt(
             purge=order.purge,
             pupil=order.pupil,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -23,6 +23,8 @@ class PupilState(StrEnum):
     TO_ENROLL = "a-enroler"
     """Consent given, no hand yet."""
     HAND = "main"
+    TO_RENEW = "a-reprendre"
+    """The hand has outgrown its reference, or what stood in for it is over."""
     OPPOSED = "opposition"
     CARD = "carte"
     """Nobody has answered; the pupil has a card, as by default."""
@@ -33,6 +35,7 @@ class PupilState(StrEnum):
 STATE_NAMES: dict[PupilState, str] = {
     PupilState.TO_ENROLL: marked("À enrôler"),
     PupilState.HAND: marked("Main"),
+    PupilState.TO_RENEW: marked("À réenrôler"),
     PupilState.OPPOSED: marked("Opposition"),
     PupilState.CARD: marked("Carte"),
     PupilState.NOTHING: marked("Sans carte"),
@@ -66,20 +69,27 @@ class RosterView:
     classes: list[str]
 
 
-def state_of(consent: ConsentState, revision: int, *, has_card: bool) -> PupilState:
-    """The one state that matters to the operator."""
+def state_of(consent: ConsentState, revision: int, *, has_card: bool, renew_revision: int = 0) -> PupilState:
+    """The one state that matters to the operator; `renew_revision` is the reference that is to be taken anew."""
     if consent in {ConsentState.OPPOSED, ConsentState.WITHDRAWN}:
         return PupilState.OPPOSED
     if consent is ConsentState.GIVEN:
-        return PupilState.HAND if revision else PupilState.TO_ENROLL
+        if revision:
+            return PupilState.TO_RENEW if revision <= renew_revision else PupilState.HAND
+        return PupilState.TO_ENROLL
     return PupilState.CARD if has_card else PupilState.NOTHING
 
 
 def view_roster(
-    standings: Iterable[Standing], untrusted_search: str = "", untrusted_state: str = "", untrusted_class: str = ""
+    standings: Iterable[Standing],
+    untrusted_search: str = "",
+    untrusted_state: str = "",
+    untrusted_class: str = "",
+    *,
+    renew: Mapping[PupilId, int] | None = None,
 ) -> RosterView:
-    """The pupils whose name has every word searched for, in that state and class."""
-    lines = sorted(map(_line, standings), key=_place)
+    """The pupils whose name has every word searched for, in that state and class; `renew` as `AdviceList.due`."""
+    lines = sorted((_line(standing, renew or {}) for standing in standings), key=_place)
     words = _folded(untrusted_search[:100]).split()
     found = [
         line
@@ -98,14 +108,19 @@ def view_roster(
     )
 
 
-def _line(standing: Standing) -> RosterLine:
+def _line(standing: Standing, renew: Mapping[PupilId, int]) -> RosterLine:
     record = standing.record
     return RosterLine(
         pupil=record.pupil,
         first_name=record.first_name,
         last_name=record.last_name,
         class_name=record.class_name,
-        state=state_of(standing.consent, standing.revision, has_card=standing.has_card),
+        state=state_of(
+            standing.consent,
+            standing.revision,
+            has_card=standing.has_card,
+            renew_revision=renew.get(record.pupil, 0),
+        ),
         has_card=standing.has_card,
     )
 

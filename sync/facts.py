@@ -57,6 +57,7 @@ class FactKind(StrEnum):
     REFERENCE_ENROLLED = "reference-enrolled"
     REFERENCE_SEALED = "reference-sealed"
     CARD_ISSUED = "card-issued"
+    ENROLLMENT_ADVISED = "enrollment-advised"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,14 @@ class CardIssued:
     sealed_card: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class EnrollmentAdvised:
+    """A terminal finds that a hand has left its reference of this revision: staff should take it anew soon."""
+
+    pupil: PupilId
+    revision: int
+
+
 Fact = (
     PassFact
     | OrderApplied
@@ -160,6 +169,7 @@ Fact = (
     | ReferenceEnrolled
     | ReferenceSealed
     | CardIssued
+    | EnrollmentAdvised
 )
 
 REFERENCE_EXPIRED = "reference-expired"
@@ -354,6 +364,10 @@ _WRITERS: dict[type[Any], tuple[FactKind, Callable[[Any], dict[str, Any]]]] = {
     ReferenceEnrolled: (FactKind.REFERENCE_ENROLLED, _enrolled),
     ReferenceSealed: (FactKind.REFERENCE_SEALED, _sealed),
     CardIssued: (FactKind.CARD_ISSUED, _card),
+    EnrollmentAdvised: (
+        FactKind.ENROLLMENT_ADVISED,
+        lambda fact: {"pupil": fact.pupil, "revision": fact.revision},
+    ),
 }
 
 _READERS: dict[FactKind, Callable[[Fields], Fact]] = {
@@ -370,4 +384,7 @@ _READERS: dict[FactKind, Callable[[Fields], Fact]] = {
     FactKind.REFERENCE_ENROLLED: _read_enrolled,
     FactKind.REFERENCE_SEALED: _read_sealed,
     FactKind.CARD_ISSUED: _read_card,
+    FactKind.ENROLLMENT_ADVISED: lambda fields: EnrollmentAdvised(
+        parse_pupil_id(fields.text("pupil")), fields.integer("revision", 1)
+    ),
 }

@@ -18,6 +18,7 @@ from canteen.access_decision import MissingEntitlement
 from canteen.credentials import CardNumber, PersonalCode
 from canteen.entitlements import Entitlement, EntitlementKind
 from canteen.errors import CanteenError
+from canteen.hand_policy import HandPolicy
 from canteen.identifiers import DeviceId, PupilId, PurgeId, parse_device_id, parse_pupil_id, parse_purge_id
 from canteen.personal_code import CODE_DIGITS_MAX, CODE_DIGITS_MIN
 from canteen.serving_periods import ServingCalendar, ServingPeriod
@@ -46,6 +47,7 @@ class OrderKind(StrEnum):
     SEAL_AGAIN = "seal-again"
     LEASE = "lease"
     PURGE = "purge"
+    ENROLLMENT_ADVISED = "enrollment-advised"
 
 
 class PurgeScope(StrEnum):
@@ -102,12 +104,14 @@ class CalendarOrder:
 
     Attributes:
         code_length: how many digits every personal code of the school has: with the last one the terminal decides.
+        hand_policy: how near a hand must come.
     """
 
     school_name: str
     calendar: ServingCalendar
     missing_entitlement: MissingEntitlement
     code_length: int = 4
+    hand_policy: HandPolicy = HandPolicy.USUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +214,14 @@ class PurgeOrder:
     consents_until: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EnrollmentAdvice:
+    """To stations: a terminal finds that the hand has left the reference of this revision; take it anew soon."""
+
+    pupil: PupilId
+    revision: int
+
+
 Order = (
     Roster
     | CalendarOrder
@@ -221,6 +233,7 @@ Order = (
     | SealAgainOrder
     | LeaseOrder
     | PurgeOrder
+    | EnrollmentAdvice
 )
 
 
@@ -358,6 +371,7 @@ def _calendar(order: CalendarOrder) -> dict[str, Any]:
         "school_name": order.school_name,
         "missing_entitlement": order.missing_entitlement.value,
         "code_length": order.code_length,
+        "hand_policy": order.hand_policy.value,
         "calendar": write_calendar(order.calendar),
     }
 
@@ -368,6 +382,8 @@ def _read_calendar(fields: Fields) -> CalendarOrder:
         calendar=read_calendar(fields.mapping("calendar")),
         missing_entitlement=MissingEntitlement(fields.text("missing_entitlement")),
         code_length=fields.integer("code_length", CODE_DIGITS_MIN, CODE_DIGITS_MAX),
+        # Calendars kept from before there was a choice have none.
+        hand_policy=HandPolicy(fields.optional_text("hand_policy") or HandPolicy.USUAL),
     )
 
 
@@ -484,6 +500,7 @@ _WRITERS: dict[type[Any], tuple[OrderKind, Callable[[Any], dict[str, Any]]]] = {
     SealAgainOrder: (OrderKind.SEAL_AGAIN, lambda o: {"terminal": o.terminal, "pupils": list(o.pupils)}),
     LeaseOrder: (OrderKind.LEASE, lambda o: {"until": instant_text(o.until)}),
     PurgeOrder: (OrderKind.PURGE, _purge),
+    EnrollmentAdvice: (OrderKind.ENROLLMENT_ADVISED, lambda o: {"pupil": o.pupil, "revision": o.revision}),
 }
 
 _READERS: dict[OrderKind, Callable[[Fields], Order]] = {
@@ -497,4 +514,5 @@ _READERS: dict[OrderKind, Callable[[Fields], Order]] = {
     OrderKind.SEAL_AGAIN: _read_seal_again,
     OrderKind.LEASE: lambda f: LeaseOrder(f.instant("until")),
     OrderKind.PURGE: _read_purge,
+    OrderKind.ENROLLMENT_ADVISED: lambda f: EnrollmentAdvice(parse_pupil_id(f.text("pupil")), f.integer("revision", 1)),
 }

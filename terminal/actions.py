@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from canteen.access_decision import HandStatus, Reason
+from canteen.clock import ClockTrust
 from canteen.credentials import CardNumber
 from canteen.errors import CanteenError
 from canteen.identifiers import new_pass_id
@@ -14,9 +17,10 @@ from canteen.meal_pass import PassAbandoned, PassCompleted, PassDenied, PassGran
 from firmware_bridge.devices import CardRefusal, CommandOutcome
 from hand_geometry.quality import QualityReason
 from sync.errors import JournalUnavailable
-from templates_store.errors import StoreUnavailable
+from sync.facts import EnrollmentAdvised
+from templates_store.errors import ConsentMissing, StoreUnavailable
 from templates_store.store import StoredReference
-from terminal.devices import Devices, HandCapture
+from terminal.devices import Devices, HandAnswer, HandCapture, HandQuestion
 from terminal.display.faces import PRESENT_AGAIN
 from terminal.identification import Finding, Identification
 from terminal.inbox import Inbox, Occurrence
@@ -24,6 +28,9 @@ from terminal.pass_machine import DEADLINES_S, HAND_TRIES, Action, Event, PassAt
 from terminal.pass_records import PassRecords
 from terminal.presenter import Presenter
 from terminal.vouching import VALID_FOR_S, VouchDesk, Vouching, VouchOutcome
+
+if TYPE_CHECKING:
+    from hand_geometry.acquisition import Features  # loads OpenCV: behind assembly only
 
 _log = logging.getLogger("canteen.terminal.actions")
 
@@ -167,13 +174,33 @@ class Actions:
         seen = replace(attempt, acted_at_s=capture.seen_at_s, tries=attempt.tries + 1, guidance=None)
         # Read now, not when the code was typed: a purge in between takes effect.
         reference = self._devices.store.reference(attempt.pupil, now)
-        hand = HandStatus.NO_REFERENCE
-        if isinstance(reference, StoredReference):
-            hand = self._devices.hand_reader.compare(reference, capture.features)
-        if hand is HandStatus.NOT_MATCHED and seen.tries < HAND_TRIES:
-            return Done(seen, Event.TRY_AGAIN)
         trust = self._records.clock_trust(now)
-        return self._found(seen, self._identification.with_hand(attempt.pupil, hand, now, trust))
+        answer = HandAnswer(HandStatus.NO_REFERENCE)
+        if isinstance(reference, StoredReference):
+            answer = self._ask_hand_reader(reference, capture.features, seen, now, trust)
+            seen = replace(seen, learnt=None if answer.learnt is None else (reference, answer.learnt))
+        if answer.wrong_hand:
+            seen = replace(seen, guidance=QualityReason.WRONG_HAND.value)
+        if answer.status is HandStatus.NOT_MATCHED and seen.tries < HAND_TRIES:
+            return Done(seen, Event.TRY_AGAIN)
+        return self._found(seen, self._identification.with_hand(attempt.pupil, answer.status, now, trust))
+
+    def _ask_hand_reader(
+        self, reference: StoredReference, features: Features, seen: PassAttempt, now: datetime, trust: ClockTrust
+    ) -> HandAnswer:
+        school = self._identification.calendar
+        return self._devices.hand_reader.compare(
+            HandQuestion(
+                reference,
+                features,
+                at=now,
+                today=school.calendar.local_day(now),
+                policy=school.hand_policy,
+                first_try=seen.tries == 1,
+                clock_believed=trust is not ClockTrust.UNTRUSTED,
+                memory=self._devices.store.adaptation_history(reference),
+            )
+        )
 
     def _count_try(self, attempt: PassAttempt, occurrence: Occurrence) -> Done:
         capture = occurrence.payload
@@ -232,6 +259,20 @@ class Actions:
         except StoreUnavailable as error:
             _log.warning("the instant was not noted: %s", error)
         return attempt
+
+    def _follow_hand(self, attempt: PassAttempt, _occurrence: Occurrence) -> PassAttempt:
+        """Staff are told first: told twice after a kill is better than never."""
+        if attempt.learnt is None:
+            return attempt
+        reference, learnt = attempt.learnt
+        try:
+            if learnt.advises_enrollment:
+                self._records.write([EnrollmentAdvised(reference.pupil, reference.revision)])
+            now = self._devices.clock.utc_now()
+            self._devices.store.adapt_reference(replace(reference, reference=learnt.reference), learnt.memory, now)
+        except (StoreUnavailable, JournalUnavailable, ConsentMissing) as error:
+            _log.warning("the reference did not follow the hand: %s", type(error).__name__)
+        return replace(attempt, learnt=None)
 
     def _lock(self, attempt: PassAttempt, _occurrence: Occurrence) -> PassAttempt:
         outcome = self._devices.board.lock()

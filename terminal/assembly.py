@@ -90,7 +90,7 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings, *, set
     records = PassRecords(devices.journal, devices.box, devices.store, devices.clock, served, prepaid, reserve)
     if reserve is not None:
         reserve.keep()
-    identification = Identification(devices.store, served, prepaid)
+    identification = Identification(devices.store, served, prepaid, devices.hand_reader.is_compared)
     presenter = Presenter(
         devices,
         inbox,
@@ -122,6 +122,7 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings, *, set
         neighbours.devices_changed,
         prepaid,
         neighbours.listen_again,
+        devices.hand_reader.carried_over,
     )
     if settle:
         recover(devices.journal, devices.store, records, served, prepaid, desk, devices.clock)

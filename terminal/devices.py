@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from canteen.access_decision import HandStatus
 from canteen.clock import Clock
+from canteen.hand_policy import HandPolicy
 from canteen.identifiers import DeviceId, PupilId
 from firmware_bridge.devices import Board
 from hand_geometry.quality import QualityReason
@@ -64,6 +66,52 @@ class PlatenLook:
     size_px: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class HandQuestion:
+    """One hand, one reference.
+
+    Attributes:
+        at: the instant of the decision; `today` the school's day then.
+        first_try: whether nothing was laid before in this attempt.
+        clock_believed: whether `at` may be learnt from.
+        memory: what was remembered when something was last learnt.
+    """
+
+    reference: StoredReference
+    features: Features = field(repr=False)
+    at: datetime
+    today: date
+    policy: HandPolicy
+    first_try: bool
+    clock_believed: bool
+    memory: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LearntHand:
+    """What a matched hand makes of a reference: to be kept in its place, with what has to be remembered beside it."""
+
+    reference: bytes = field(repr=False)
+    memory: bytes = field(repr=False)
+    advises_enrollment: bool = False
+    """Whether staff should take the hand anew soon; said once a reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandAnswer:
+    """What the comparison came to.
+
+    Attributes:
+        status: MATCHED or NOT_MATCHED; NO_REFERENCE where none is compared that day, or it cannot be read.
+        wrong_hand: whether the other hand lay there.
+        learnt: what the reference has become; None: as it is.
+    """
+
+    status: HandStatus
+    wrong_hand: bool = False
+    learnt: LearntHand | None = None
+
+
 class TerminalStore(TemplateStore, Protocol):
     """The template store, as a terminal needs it."""
 
@@ -92,8 +140,20 @@ class HandReader(Protocol):
         """Stop looking. Never waits."""
         ...
 
-    def compare(self, reference: StoredReference, features: Features) -> HandStatus:
-        """MATCHED or NOT_MATCHED; NO_REFERENCE where this version cannot read what is stored."""
+    def compare(self, question: HandQuestion) -> HandAnswer:
+        """The comparison, once."""
+        ...
+
+    def is_compared(self, reference: StoredReference, today: date) -> bool:
+        """Whether a hand is worth asking for that day: not while it is in plaster, nor after a splint's last day."""
+        ...
+
+    def awaits_enrollment(self, reference: StoredReference, memory: bytes | None) -> bool:
+        """Whether a new enrolment has been advised."""
+        ...
+
+    def carried_over(self, held: StoredReference, memory: bytes, coming: bytes) -> LearntHand | None:
+        """What `coming` becomes in the place of `held`, where it is the very same enrolment; None where it is not."""
         ...
 
     def warm_up(self) -> None:

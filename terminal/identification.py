@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from canteen.access_decision import (
@@ -53,8 +54,22 @@ class Finding:
 class Identification:
     """Answers for one credential at one instant, from the store and the table of those served."""
 
-    def __init__(self, store: TemplateStore, served: Served, prepaid: Prepaid) -> None:
-        self._store, self._served, self._prepaid = store, served, prepaid
+    def __init__(
+        self,
+        store: TemplateStore,
+        served: Served,
+        prepaid: Prepaid,
+        is_compared: Callable[[StoredReference, date], bool],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            store: who there is.
+            served: who has eaten.
+            prepaid: who has a prepaid meal left.
+            is_compared: whether a hand is compared with that reference on that day (`HandReader.is_compared`).
+        """
+        self._store, self._served, self._prepaid, self._is_compared = store, served, prepaid, is_compared
         self._calendar: CalendarOrder | None = None
 
     @property
@@ -82,7 +97,7 @@ class Identification:
         if found is None:
             return self._decide(CredentialStatus.UNKNOWN_CODE, None, HandStatus.NO_REFERENCE, now, trust)
         record, held = found
-        return self._decide(CredentialStatus.KNOWN_CODE, record, _hand_before(held), now, trust)
+        return self._decide(CredentialStatus.KNOWN_CODE, record, self._hand_before(held, now), now, trust)
 
     def by_card(self, card: CardNumber, now: datetime, trust: ClockTrust) -> Finding:
         """What is known of a card."""
@@ -142,6 +157,13 @@ class Identification:
             return Finding(decision)
         return Finding(decision, record.pupil, record.first_name, moment, charged_to)
 
+    def _hand_before(self, held: StoredReference | ReferenceAbsence, now: datetime) -> HandStatus:
+        if held is ReferenceAbsence.LEASE_EXPIRED:
+            return HandStatus.REFERENCE_EXPIRED
+        if isinstance(held, StoredReference) and self._is_compared(held, self.calendar.calendar.local_day(now)):
+            return HandStatus.NOT_LAID_YET
+        return HandStatus.NO_REFERENCE
+
     def _read_calendar(self) -> CalendarOrder:
         document = self._store.document(CALENDAR_DOCUMENT)
         if document is None:
@@ -165,9 +187,3 @@ def _moment_about(calendar: ServingCalendar, now: datetime) -> ServiceMoment:
         return ServiceMoment(local.date(), OUT_OF_HOURS)
     nearest = min(today, key=lambda period: min(abs(minute - period.starts_minute), abs(minute - period.ends_minute)))
     return ServiceMoment(local.date(), nearest.name)
-
-
-def _hand_before(held: StoredReference | ReferenceAbsence) -> HandStatus:
-    if held is ReferenceAbsence.NONE:
-        return HandStatus.NO_REFERENCE
-    return HandStatus.REFERENCE_EXPIRED if held is ReferenceAbsence.LEASE_EXPIRED else HandStatus.NOT_LAID_YET

@@ -38,13 +38,13 @@ from sync.orders import (
     read_order,
     write_order,
 )
-from sync.sealed_reference import open_reference
+from sync.sealed_reference import ReferenceGrant, open_reference
 from sync.sealing import OpeningKey
 from sync.signing import VerifyingKey
 from templates_store.errors import CodeTaken, ConsentMissing, StoreUnavailable, UnknownPupil
 from templates_store.lease import LeaseStanding
-from templates_store.store import Erasure, PupilRecord
-from terminal.devices import TerminalStore
+from templates_store.store import Erasure, PupilRecord, StoredReference
+from terminal.devices import LearntHand, TerminalStore
 from terminal.identification import CALENDAR_DOCUMENT
 from terminal.pass_records import PassRecords
 from terminal.prepaid import Prepaid
@@ -88,12 +88,14 @@ class OrderDesk:
         devices_changed: Callable[[], None],
         prepaid: Prepaid,
         first_balances: Callable[[], None],
+        carried_over: Callable[[StoredReference, bytes, bytes], LearntHand | None],
     ) -> None:
         self._device, self._box, self._store = device, box, store
         self._records, self._clock = records, clock
         self._server_key, self._opening_key = server_key, opening_key
         self._calendar_changed, self._devices_changed = calendar_changed, devices_changed
         self._prepaid, self._first_balances = prepaid, first_balances
+        self._carried_over = carried_over
         self._not_before_s = self._tend_at_s = 0.0
         self._standing = LeaseStanding.HOLDS
         self._answered = 0
@@ -236,7 +238,20 @@ class OrderDesk:
         if self._store.believed_time(self._clock.utc_now()) >= grant.dies_at:
             # Held back on the way, by whomever: its pupil may be gone. The station seals again what still stands.
             raise _Refused(REFERENCE_EXPIRED)
+        learnt = self._learnt_before(grant)
         self._store.put_reference(grant.pupil, grant.revision, grant.consent, grant.reference)
+        if learnt is not None:
+            # A cut in between leaves the enrolment alone, which grows again.
+            follows = StoredReference(grant.pupil, grant.revision, grant.consent, learnt.reference)
+            self._store.adapt_reference(follows, learnt.memory, self._clock.utc_now())
+
+    def _learnt_before(self, grant: ReferenceGrant) -> LearntHand | None:
+        """A splint put on or taken off sends the same enrolment again: what was learnt of it stays."""
+        held = self._store.reference(grant.pupil, self._clock.utc_now())
+        if not isinstance(held, StoredReference) or grant.revision <= held.revision:
+            return None
+        memory = self._store.adaptation_history(held)
+        return None if memory is None else self._carried_over(held, memory, grant.reference)
 
     def _station(self, station: DeviceId) -> DeviceEntry:
         document = self._store.document(DEVICES_DOCUMENT)

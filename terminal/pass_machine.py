@@ -18,6 +18,8 @@ from canteen.identifiers import PassId, PupilId
 from canteen.meal_pass import PassMethod
 from canteen.serving_periods import ServiceMoment
 from firmware_bridge.devices import CardRefusal
+from templates_store.store import StoredReference
+from terminal.devices import LearntHand
 from terminal.vouching import Vouching
 
 HAND_TRIES = 3
@@ -109,6 +111,8 @@ class Action(StrEnum):
     UNLOCK = "unlock"
     """Reports UNLOCK_REFUSED or BOARD_LOST unless the board confirmed it."""
     NOTE_INSTANT = "note-instant"
+    FOLLOW_HAND = "follow-hand"
+    """Keep what the reference has become, after the gate is open."""
     LOCK = "lock"
     """Queues LOCKED, or BOARD_LOST, behind what the board reported meanwhile."""
     JOURNAL_COMPLETED = "journal-completed"
@@ -157,6 +161,7 @@ class PassAttempt:
     tries: int = 0
     watch: int = 0
     guidance: str | None = None
+    learnt: tuple[StoredReference, LearntHand] | None = field(default=None, repr=False)
     pass_id: PassId | None = None
     journalled: bool = False
     abandoned: bool = False
@@ -269,7 +274,7 @@ IGNORED: dict[State, frozenset[Event]] = {
 """What is let pass, state by state; together with the table every pair is named."""
 
 _S, _E, _A = State, Event, Action
-_OPEN = row(_S.PASSAGE_OPEN, _A.JOURNAL_GRANT, _A.UNLOCK, _A.SHOW, _A.NOTE_INSTANT)
+_OPEN = row(_S.PASSAGE_OPEN, _A.JOURNAL_GRANT, _A.UNLOCK, _A.SHOW, _A.NOTE_INSTANT, _A.FOLLOW_HAND)
 _DENY = row(_S.SHOWING_DENIAL, _A.JOURNAL_DENIAL, _A.SHOW)
 _TOO_SLOW = row(_S.SHOWING_DENIAL, _A.STOP_WATCHING, _A.GIVE_UP, _A.JOURNAL_DENIAL, _A.SHOW)
 _TYPE = row(_S.TYPING_CODE, _A.BEGIN, _A.ADD_DIGIT, _A.SHOW)

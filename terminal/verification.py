@@ -6,21 +6,23 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from datetime import date
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from canteen.access_decision import HandStatus
-from hand_geometry.acquisition import FailureToAcquire, Features, acquire, capture_hand
+from hand_geometry.acquisition import FailureToAcquire, acquire, capture_hand
 from hand_geometry.capture_device import CaptureDevice, Frame
-from hand_geometry.comparison import DEFAULT_THRESHOLD, Threshold, compare, decide
+from hand_geometry.comparison import Threshold, compare
 from hand_geometry.errors import CameraUnavailableError, FittedNumbersError, ReferenceFormatError
+from hand_geometry.held_hand import HeldHand, carried_over, compare_held, decode_held, enrolled_about
 from hand_geometry.quality import QualityReason
 from hand_geometry.reference_codec import decode_reference, encode_reference
 from templates_store.store import StoredReference
 from terminal.camera_thread import CameraThread
-from terminal.devices import HandCapture, PlatenLook, PlatenState
+from terminal.devices import HandAnswer, HandCapture, HandQuestion, LearntHand, PlatenLook, PlatenState
 
 _log = logging.getLogger("canteen.terminal.verification")
 
@@ -64,10 +66,8 @@ class _Witness:
 class HandVerification:
     """`HandReader` over a capture device. Its one thread is the camera's only owner."""
 
-    def __init__(
-        self, device: CaptureDevice, monotonic: Callable[[], float], threshold: Threshold = DEFAULT_THRESHOLD
-    ) -> None:
-        self._device, self._monotonic, self._threshold = device, monotonic, threshold
+    def __init__(self, device: CaptureDevice, monotonic: Callable[[], float]) -> None:
+        self._device, self._monotonic = device, monotonic
         self._thread = CameraThread()
         self._stirred_s = monotonic()
         """When the camera's thread last came back from a call."""
@@ -87,14 +87,46 @@ class HandVerification:
     def stop(self) -> None:
         self._cancelled.set()
 
-    def compare(self, reference: StoredReference, features: Features) -> HandStatus:
+    def compare(self, question: HandQuestion) -> HandAnswer:
         try:
-            score = compare(decode_reference(reference.reference), features)
+            held = decode_held(question.reference.reference, question.memory)
+            compared = compare_held(
+                held,
+                question.features,
+                question.at,
+                question.today,
+                Threshold.at_false_match_rate(1.0 / question.policy.one_stranger_in),
+                enrolled_at=enrolled_about(question.reference.revision, question.at),
+                first_try=question.first_try,
+            )
         except (ReferenceFormatError, FittedNumbersError) as error:
             # Made by another version: the pupil takes the card until the station has enrolled the hand again.
             _log.warning("a stored reference cannot be compared: %s", type(error).__name__)
-            return HandStatus.NO_REFERENCE
-        return HandStatus.MATCHED if decide(score, self._threshold) else HandStatus.NOT_MATCHED
+            return HandAnswer(HandStatus.NO_REFERENCE)
+        if compared.matched is None:
+            return HandAnswer(HandStatus.NO_REFERENCE)
+        if not compared.matched:
+            return HandAnswer(HandStatus.NOT_MATCHED, wrong_hand=compared.wrong_hand)
+        learnt = None if compared.held is None else _learnt(compared.held, advises=compared.advises_enrollment)
+        return HandAnswer(HandStatus.MATCHED, learnt=learnt if question.clock_believed else None)
+
+    def is_compared(self, reference: StoredReference, today: date) -> bool:
+        try:
+            return decode_held(reference.reference).on(today) is not None
+        except ReferenceFormatError:
+            return True  # `compare` tells, once a hand has been laid
+
+    def awaits_enrollment(self, reference: StoredReference, memory: bytes | None) -> bool:
+        try:
+            return decode_held(reference.reference, memory).advised
+        except ReferenceFormatError:
+            return True  # of another version: nothing else helps
+
+    def carried_over(self, held: StoredReference, memory: bytes, coming: bytes) -> LearntHand | None:
+        try:
+            return _learnt(carried_over(decode_held(held.reference, memory), decode_held(coming)))
+        except ReferenceFormatError:
+            return None
 
     def warm_up(self) -> None:
         """Wake the camera and go the whole way once with a drawn hand, beside the start and for the first pupil."""
@@ -185,6 +217,11 @@ class HandVerification:
             elif float(np.abs(glance - first).mean()) > _MOVED_GREY_LEVELS:
                 return
             cancelled.wait(_PAUSE_S)
+
+
+def _learnt(held: HeldHand, *, advises: bool = False) -> LearntHand | None:
+    memory = held.remembered()
+    return None if memory is None else LearntHand(held.encoded(), memory, advises)
 
 
 def _glanced_at(image: NDArray[np.uint8]) -> PlatenLook:

@@ -127,6 +127,7 @@ def change_calendar(asked: shapes.CalendarIn, services: TheServices, operator: T
             calendar,
             missing or present.missing_entitlement,
             present.code_length,
+            present.hand_policy if asked.hand_policy is None else asked.hand_policy,
         )
         store_calendar_order(session, order)
         services.orders.issue_to_all(session, order)

@@ -15,6 +15,7 @@ from billing_server.reading import DeviceState
 from billing_server.roster import Identity, NewPupil
 from canteen.credentials import PersonalCode
 from canteen.entitlements import Entitlement, EntitlementKind
+from canteen.hand_policy import HandPolicy
 from sync.encoding import octets_text
 from sync.orders import DeviceRole, PurgeCause
 
@@ -73,6 +74,7 @@ class CalendarIn(_Strict):
     closed_days: list[str] = Field(default=[], max_length=2000)
     school_name: str | None = Field(default=None, min_length=1, max_length=200)
     missing_entitlement: str | None = Field(default=None, max_length=40)
+    hand_policy: HandPolicy | None = None
 
 
 def instant(value: datetime | None) -> str | None:

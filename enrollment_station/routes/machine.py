@@ -49,6 +49,7 @@ def pupils(request: Request) -> dict[str, Any]:
     """The roster."""
     station = station_of(request)
     note_in_audit(request, AuditedAction.ROSTER_SEEN)
+    renew = station.advice.due(station.consents.today())
     return {
         "pupils": [
             {
@@ -56,7 +57,12 @@ def pupils(request: Request) -> dict[str, Any]:
                 "first_name": standing.record.first_name,
                 "last_name": standing.record.last_name,
                 "class": standing.record.class_name,
-                "state": state_of(standing.consent, standing.revision, has_card=standing.has_card).value,
+                "state": state_of(
+                    standing.consent,
+                    standing.revision,
+                    has_card=standing.has_card,
+                    renew_revision=renew.get(standing.record.pupil, 0),
+                ).value,
                 "consent": standing.consent.value,
                 "revision": standing.revision,
                 "has_card": standing.has_card,

@@ -23,7 +23,8 @@ def roster(request: Request, q: str = "", etat: str = "", classe: str = "") -> H
     """The list of pupils."""
     station = station_of(request)
     station.audit.note(station.recorder.now(), operator_name(request), AuditedAction.ROSTER_SEEN)
-    view = view_roster(station.store.standings(), q, etat, classe)
+    renew = station.advice.due(station.consents.today())
+    view = view_roster(station.store.standings(), q, etat, classe, renew=renew)
     return render(
         request,
         "roster.html",
@@ -50,11 +51,13 @@ def pupil(request: Request, untrusted_pupil: str) -> HTMLResponse:
     consent_state, consent = station.store.consent_of(pupil_id)
     revision = station.store.reference_revision(pupil_id)
     has_card = station.store.has_card(pupil_id)
+    today = station.consents.today()
+    renew = station.advice.due(today).get(pupil_id, 0)
     return render(
         request,
         "pupil.html",
         record=record,
-        state=state_of(consent_state, revision, has_card=has_card),
+        state=state_of(consent_state, revision, has_card=has_card, renew_revision=renew),
         state_names=STATE_NAMES,
         consent_state=consent_state,
         consent=consent,
@@ -65,7 +68,7 @@ def pupil(request: Request, untrusted_pupil: str) -> HTMLResponse:
         has_card=has_card,
         terminals=len(station.dispatch.terminals()),
         notice=station.consents.latest_notice(),
-        today=station.recorder.now().astimezone(station.consents.timezone()).date(),
+        today=today,
         signed_on=None if consent is None else consent.given_at.astimezone(station.consents.timezone()).date(),
         card_mode=station.configuration.cards.mode.value,
         card_steps=card_sentences.STEPS,

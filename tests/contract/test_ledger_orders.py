@@ -9,18 +9,20 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
+from billing_server.enrollment_advice import to_enroll_anew
 from billing_server.errors import DeviceConflict
 from billing_server.models import Alarm, Device, OrderRow, Refusal
 from billing_server.roster import Identity, NewPupil
 from canteen.consent import ConsentState
 from canteen.identifiers import DeviceId
 from sync.errors import SealBroken
-from sync.facts import OrderApplied, OrderRefused, ReferenceSealed
+from sync.facts import EnrollmentAdvised, OrderApplied, OrderRefused, ReferenceEnrolled, ReferenceSealed
 from sync.messages import read_orders
 from sync.orders import (
     CalendarOrder,
     DeviceRole,
     DevicesOrder,
+    EnrollmentAdvice,
     LeaseOrder,
     PurgeCause,
     PurgeOrder,
@@ -237,3 +239,34 @@ def test_numbers_have_no_holes_when_several_write_at_once(bench: LedgerBench) ->
     with bench.services.database.reading() as session:
         numbers = list(session.scalars(select(OrderRow.number).where(OrderRow.device == DeviceId("terminal-1"))))
     assert list(range(1, 37)) == sorted(numbers)
+
+
+def test_an_advice_reaches_the_station_once(bench: LedgerBench) -> None:
+    """Two terminals find the same; the station hears it once, the list has it until the hand is taken anew."""
+    pupil = bench.pupil()
+    station = bench.device("station-1", DeviceRole.STATION)
+    terminals = [bench.device("terminal-1"), bench.device("terminal-2")]
+    bench.send(
+        station,
+        station.note(consent(pupil, ConsentState.GIVEN, bench.clock.utc_now()), ReferenceEnrolled(pupil, 7, "2026-1")),
+    )
+    for terminal in terminals:
+        bench.send(terminal, terminal.note(EnrollmentAdvised(pupil, 7)))
+    advices = [order for _, order in bench.orders(station) if isinstance(order, EnrollmentAdvice)]
+    assert [EnrollmentAdvice(pupil, 7)] == advices
+    with bench.services.database.reading() as session:
+        assert {pupil} == to_enroll_anew(session)
+    bench.send(station, station.note(ReferenceEnrolled(pupil, 8, "2026-1")))
+    bench.send(terminals[0], terminals[0].note(EnrollmentAdvised(pupil, 7)))
+    with bench.services.database.reading() as session:
+        assert set() == to_enroll_anew(session)
+    assert 1 == sum(isinstance(order, EnrollmentAdvice) for _, order in bench.orders(station))
+
+
+def test_an_advice_of_a_station_or_without_consent_goes_nowhere(bench: LedgerBench) -> None:
+    """Only a terminal sees hands pass; and of whom no hand may be held, none is asked for."""
+    pupil = bench.pupil()
+    station, terminal = bench.device("station-1", DeviceRole.STATION), bench.device("terminal-1")
+    bench.send(station, station.note(EnrollmentAdvised(pupil, 7)))
+    bench.send(terminal, terminal.note(EnrollmentAdvised(pupil, 7)))
+    assert not [order for _, order in bench.orders(station) if isinstance(order, EnrollmentAdvice)]

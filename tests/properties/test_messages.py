@@ -15,6 +15,7 @@ from canteen.clock import ClockTrust
 from canteen.consent import Consent, ConsentState, GivenBy
 from canteen.credentials import CardNumber, PersonalCode
 from canteen.entitlements import EntitlementKind, external_meal, forfait_4_days
+from canteen.hand_policy import HandPolicy
 from canteen.identifiers import DeviceId, new_pass_id, new_pupil_id, new_purge_id
 from canteen.meal_pass import (
     PassAbandoned,
@@ -29,6 +30,7 @@ from sync.errors import BadSignature, MalformedMessage, SealBroken
 from sync.facts import (
     CardIssued,
     ConsentRecorded,
+    EnrollmentAdvised,
     Fact,
     FactKind,
     OrderApplied,
@@ -60,6 +62,7 @@ from sync.orders import (
     DeviceEntry,
     DeviceRole,
     DevicesOrder,
+    EnrollmentAdvice,
     LeaseOrder,
     Order,
     OrderKind,
@@ -100,6 +103,7 @@ FACTS: list[Fact] = [
     PurgeReceipt(new_purge_id(), PUPIL, PurgeScope.EVERYTHING, "ab" * 32, NOW, 3, 4),
     PurgeReceipt(new_purge_id(), PUPIL, PurgeScope.REFERENCE, None, NOW, 3, 3, PurgeCause.END_OF_YEAR, "Mme Roux"),
     ReferencesDestroyed("running-time", 2, NOW, 3, 4),
+    EnrollmentAdvised(PUPIL, 1_790_000_000),
     ConsentRecorded(PUPIL, ConsentState.GIVEN, "2026-1", GivenBy.LEGAL_REPRESENTATIVE, NOW, "intendance"),
     ReferenceEnrolled(PUPIL, 1, "2026-1"),
     ReferenceSealed(PUPIL, TERMINAL, 1, b"sealed"),
@@ -126,6 +130,7 @@ ORDERS: list[Order] = [
             "Europe/Paris", (ServingPeriod("midi", frozenset({0, 3}), 690, 825),), frozenset({date(2026, 12, 25)})
         ),
         MissingEntitlement.DENY,
+        hand_policy=HandPolicy.STRICT,
     ),
     BalancesOrder(((PUPIL, -2),), MissingEntitlement.SERVE_AND_BILL, (CountedUpTo(TERMINAL, "0" * 16, 7),)),
     DevicesOrder((DeviceEntry(TERMINAL, DeviceRole.TERMINAL, SERVER.verifying_key, OPENING.sealing_key),)),
@@ -136,6 +141,7 @@ ORDERS: list[Order] = [
     LeaseOrder(NOW + timedelta(days=7)),
     PurgeOrder(new_purge_id(), PUPIL, PurgeScope.EVERYTHING, PurgeCause.DEPARTURE, NOW + timedelta(days=7)),
     PurgeOrder(new_purge_id(), PUPIL, PurgeScope.REFERENCE, PurgeCause.WITHDRAWAL, NOW, "Mme Roux", NOW),
+    EnrollmentAdvice(PUPIL, 1_790_000_000),
 ]
 
 json_values = st.recursive(
@@ -286,3 +292,15 @@ def test_topics(topic: str) -> None:
 def test_clock_trust_travels() -> None:
     """The three values of the protocol."""
     assert {"trusted", "unconfirmed", "untrusted"} == {trust.value for trust in ClockTrust}
+
+
+def test_a_calendar_from_before_the_policy_is_the_usual_one() -> None:
+    """Terminals keep the order as it came: an update of the program must not close the lane."""
+    order = next(order for order in ORDERS if isinstance(order, CalendarOrder))
+    body = write_order(order)
+    del body["hand_policy"]
+    read = read_order(body)
+    assert isinstance(read, CalendarOrder)
+    assert HandPolicy.USUAL is read.hand_policy
+    with pytest.raises(MalformedMessage):
+        read_order({**body, "hand_policy": "lax"})

@@ -21,6 +21,7 @@ from sync.orders import (
     CalendarOrder,
     CardAssigned,
     CardBlocked,
+    EnrollmentAdvice,
     LeaseOrder,
     PurgeCause,
     PurgeOrder,
@@ -293,3 +294,25 @@ def test_nothing_is_sealed_again_after_the_stations_own_lease(bench: Bench) -> N
     assert orders.LEASE_OVER == refused.why
     bench.apply(LeaseOrder(bench.clock.utc_now() + timedelta(days=7)))
     assert [ReferenceSealed, OrderApplied] == [type(fact) for fact in bench.apply(again)]
+
+
+def test_who_has_grown_is_on_the_list_until_taken_anew(bench: Bench) -> None:
+    """A terminal's advice, by the server, shows at the station; a new hand or a purge ends it, and leaves no trace."""
+    bench.fill()
+    bench.consent(ADA)
+    bench.enroll(ADA, placements(1))
+    revision = bench.station.store.reference_revision(ADA)
+    bench.apply(EnrollmentAdvice(ADA, revision), EnrollmentAdvice(ALAN, 3))
+    states = {
+        item["pupil"]: item["state"] for item in bench.client.get("/api/eleves", headers=bench.bearer).json()["pupils"]
+    }
+    assert ("a-reprendre", "sans-carte") == (states[ADA], states[ALAN])
+    assert "À réenrôler" in bench.client.get(f"/eleves/{ADA}", headers=bench.bearer).text
+    assert f"/eleves/{ADA}" in bench.client.get("/?etat=a-reprendre", headers=bench.bearer).text
+    bench.restart()
+    bench.clock.advance(1.0)
+    bench.enroll(ADA, placements(1))
+    assert f"/eleves/{ADA}" not in bench.client.get("/?etat=a-reprendre", headers=bench.bearer).text
+    bench.apply(EnrollmentAdvice(ADA, bench.station.store.reference_revision(ADA)))
+    bench.apply(_purge())
+    assert {} == bench.station.store.document("enroll-anew")

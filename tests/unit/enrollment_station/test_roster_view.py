@@ -62,7 +62,9 @@ def test_search_and_filters(search: str, state: str, class_name: str, expected: 
     assert expected == [line.last_name for line in view.lines]
     assert 4 == view.total
     assert {PupilState.HAND: 1, PupilState.TO_ENROLL: 1, PupilState.OPPOSED: 1} == {
-        key: count for key, count in view.counts.items() if key not in {PupilState.CARD, PupilState.NOTHING}
+        key: count
+        for key, count in view.counts.items()
+        if key not in {PupilState.CARD, PupilState.NOTHING, PupilState.TO_RENEW}
     }
 
 

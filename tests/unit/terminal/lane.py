@@ -41,7 +41,7 @@ from templates_store.encrypted_store import EncryptedStore
 from templates_store.key_source import FileKeySource
 from templates_store.store import StoredReference
 from terminal.assembly import Lane, LaneSettings, assemble_lane
-from terminal.devices import Devices, HandCapture, PlatenLook, PlatenState
+from terminal.devices import Devices, HandAnswer, HandCapture, HandQuestion, LearntHand, PlatenLook, PlatenState
 from terminal.display.view import ScreenView
 from terminal.inbox import Inbox
 from terminal.pass_machine import State
@@ -182,10 +182,19 @@ class MemoryHandReader:
     def stop(self) -> None:
         self._waiting = None
 
-    def compare(self, reference: StoredReference, features: Features) -> HandStatus:
+    def compare(self, question: HandQuestion) -> HandAnswer:
         self.comparisons += 1
-        same = reference.reference == reference_of(int(features.values[0]))
-        return HandStatus.MATCHED if same else HandStatus.NOT_MATCHED
+        same = question.reference.reference == reference_of(int(question.features.values[0]))
+        return HandAnswer(HandStatus.MATCHED if same else HandStatus.NOT_MATCHED)
+
+    def is_compared(self, reference: StoredReference, today: date) -> bool:
+        return bool(reference.reference) and today.year > 2000
+
+    def awaits_enrollment(self, reference: StoredReference, memory: bytes | None) -> bool:
+        return not reference.reference and memory is not None
+
+    def carried_over(self, held: StoredReference, memory: bytes, coming: bytes) -> LearntHand | None:
+        return LearntHand(coming, memory) if held.reference == coming else None
 
     def warm_up(self) -> None:
         """Is always warm."""

@@ -6,20 +6,22 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from canteen.access_decision import HandStatus
+from canteen.hand_policy import HandPolicy
 from hand_geometry.capture_device import Frame
 from hand_geometry.errors import CameraUnavailableError
 from hand_geometry.quality import QualityReason
 from hand_geometry.simulated_camera import FrameServer, SimulatedCamera
 from templates_store.store import StoredReference
-from terminal.devices import HandCapture, PlatenState
+from terminal.devices import HandCapture, HandQuestion, PlatenState
 from terminal.verification import HandVerification, LateCamera
-from tests.unit.terminal.lane import CONSENT, pupil_id
+from tests.unit.terminal.lane import CONSENT, NOON, pupil_id
 from tests.unit.terminal.test_program import picture, reference_bytes
 
 Reader = tuple[HandVerification, FrameServer, "queue.Queue[HandCapture]"]
@@ -45,9 +47,12 @@ def test_own_and_other_hand(reader: Reader) -> None:
         capture = captures.get(timeout=3)
         assert capture.watch == identity
         assert capture.features is not None
-        assert expected is verification.compare(reference, capture.features)
+        question = HandQuestion(
+            reference, capture.features, NOON, NOON.date(), HandPolicy.USUAL, first_try=True, clock_believed=True
+        )
+        assert expected is verification.compare(question).status
         damaged = StoredReference(pupil_id(1), 1, CONSENT, b"of another version")
-        assert HandStatus.NO_REFERENCE is verification.compare(damaged, capture.features)
+        assert HandStatus.NO_REFERENCE is verification.compare(replace(question, reference=damaged)).status
 
 
 def test_stopped_watch_says_nothing(reader: Reader) -> None:
