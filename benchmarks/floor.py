@@ -16,6 +16,7 @@ from benchmarks.hands import BenchHand
 from benchmarks.language import _
 from firmware_bridge.control_panel import ControlPanelBoard
 from firmware_bridge.devices import BoardEvent, BoardRecovered, CommandOutcome
+from firmware_bridge.peripheral_session import PeripheralPlace
 from hand_geometry.acquisition import Features, acquire
 from hand_geometry.comparison import compare
 
@@ -59,7 +60,7 @@ def time_round_trips(serial: Path, address: int, key: bytes, count: int, draw: r
         if isinstance(event, BoardRecovered):
             online.set()
 
-    board = ControlPanelBoard(serial, address, key, note, production=False)
+    board = ControlPanelBoard(serial, [PeripheralPlace(address, key)], note, production=False)
     board.start()
     try:
         if not online.wait(_ONLINE_WITHIN_S):

@@ -36,6 +36,19 @@ def create_channel_key(path: Path) -> None:
     create_private_file(path, secrets.token_bytes(KEY_BYTES))
 
 
+def replace_channel_key(path: Path, key: bytes) -> None:
+    """Put another key in the place of the one in `path`, whole or not at all.
+
+    Raises:
+        ChannelKeyRefused: no usable key.
+    """
+    check_channel_key(key)
+    fresh = path.with_name(path.name + ".fresh")
+    fresh.unlink(missing_ok=True)
+    create_private_file(fresh, key)
+    fresh.replace(path)
+
+
 def check_channel_key(key: bytes) -> None:
     """Refuse a key of the wrong length, and keys that are no secret.
 

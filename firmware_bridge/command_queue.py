@@ -1,4 +1,6 @@
-"""What is to be sent to the board: turnstile commands somebody waits for, then the latest signal; one at a time."""
+"""What is to be sent to a peripheral: turnstile commands somebody waits for, a tray, then the latest signal; one at a
+time.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,13 @@ _REFUSALS = 3
 
 @dataclass(eq=False, slots=True)
 class TurnstileCommand:
-    """One command somebody waits for; `finished` publishes `outcome`."""
+    """One command with a deadline; `finished` publishes `outcome` to whoever waits."""
 
     message: OsdpMessage
     unlocks: bool
     deadline_s: float
+    once: bool = False
+    """Whether it must never be sent twice, as unlocks never are: a second tray is a second tray."""
     refusals: int = 0
     outcome: CommandOutcome = CommandOutcome.BOARD_LOST
     finished: threading.Event = field(default_factory=threading.Event)
@@ -95,7 +99,7 @@ class CommandQueue:
         command, self._in_flight = self._in_flight, None
         if command is None:
             return
-        if isinstance(command, TurnstileCommand) and command.unlocks:
+        if isinstance(command, TurnstileCommand) and (command.unlocks or command.once):
             command.finished.set()
             return
         with self._lock:

@@ -1,64 +1,59 @@
-"""The control panel's end of the line: libosdp under a loop of our own, with one owner for every kind of recovery.
+"""The control panel's end of the line: its one owner, one loop over every peripheral on it, and a `Board` on top.
 
-libosdp's own recovery is not used. After one lost reply it waits a second, repeats a frame whose message code the
-peripheral can no longer accept, and then stays offline for 300 s. Here, a command unanswered for `UNANSWERED_S` or a
-broken secure channel ends the session and a new one begins at once: 25 ms of handshake. What the peripheral still holds
-from before is discarded until its first empty answer, so that nothing typed or presented before a cut ever joins what
-comes after.
+Keypad and reader may sit at one address, the turnstile at another, the tray dispenser at a third; most boards have
+all at one. What is lost and found is told in the domain's words: without its turnstile the access point is lost;
+without its keypad, cards beside the board and vouched passes go on; without trays, everything does.
 """
 
 from __future__ import annotations
 
 import contextlib
-import enum
 import logging
 import os
 import select
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import osdp_sys
-from osdp import Event, LibFlag, LogLevel, PDInfo
+from osdp import LogLevel
 
-from firmware_bridge.channel_key import check_channel_key
-from firmware_bridge.command_queue import CommandQueue, TurnstileCommand
-from firmware_bridge.contacts import Contacts
+from firmware_bridge.command_queue import TurnstileCommand
+from firmware_bridge.contacts import Contacts, TrayContacts
 from firmware_bridge.devices import (
-    BoardEvent,
     BoardLost,
+    BoardPart,
     BoardRecovered,
     CommandOutcome,
     InputInterrupted,
+    KeypadLost,
+    KeypadRecovered,
     LossReason,
     OnBoardEvent,
+    Role,
     Signal,
 )
 from firmware_bridge.errors import BoardMisused, LineUnavailable, SimulatedDeviceInProduction
-from firmware_bridge.osdp_messages import OsdpMessage, Refusal, StatusReport, lock_command, reported, unlock_command
-from firmware_bridge.serial_channel import SECURITY_CHALLENGE, SerialChannel
+from firmware_bridge.osdp_messages import (
+    OsdpMessage,
+    Refusal,
+    Reported,
+    StatusReport,
+    give_tray_command,
+    lock_command,
+    unlock_command,
+)
+from firmware_bridge.peripheral_session import Link, PeripheralPlace, PeripheralSession
+from firmware_bridge.serial_channel import SerialLine
 
 _log = logging.getLogger("canteen.firmware_bridge.control_panel")
 
 PERIOD_S = 0.005
-"""Longest pause of the loop: replies and commands wake it at once; this only rounds libosdp's 50 ms between polls."""
-UNANSWERED_S = 0.25
-"""OSDP allows a peripheral 200 ms for a reply, libosdp polls 50 ms after one: a longer pause is a failure."""
-LOST_AFTER_S = 0.7
-"""From the last answer to BoardLost: three sessions can fail first, and it stays well below a second."""
+"""Longest pause of the loop: replies and commands wake it at once; this only rounds libosdp's pause between polls."""
 REOPEN_S = 0.2
 COMMAND_DEADLINE_S = 1.0
 """A pupil waits for the turnstile; later than this, nobody knows any more whom the command was for."""
-_KEY_REFUSALS = 2
-"""Noise can spoil one handshake; two in a row with an answer each time mean another key."""
-
-
-class _Link(enum.Enum):
-    CLOSED = enum.auto()
-    CONNECTING = enum.auto()
-    DRAINING = enum.auto()
-    ONLINE = enum.auto()
 
 
 class ControlPanelBoard:
@@ -67,8 +62,7 @@ class ControlPanelBoard:
     def __init__(
         self,
         serial_path: Path,
-        address: int,
-        secure_channel_key: bytes,
+        places: Sequence[PeripheralPlace],
         on_event: OnBoardEvent,
         *,
         production: bool,
@@ -77,42 +71,39 @@ class ControlPanelBoard:
         """Prepare; nothing is opened before `start`.
 
         Raises:
-            ChannelKeyRefused: the key has not 16 bytes or is publicly known.
-            BoardMisused: an address outside 0 to 126.
+            BoardMisused: two peripherals at one address, or a role that nobody or more than one has.
         """
-        check_channel_key(secure_channel_key)
-        if not 0 <= address <= 126:
-            raise BoardMisused(f"OSDP addresses are 0 to 126, not {address}")
         self._serial_path = serial_path
-        self._address = address
-        self._key = secure_channel_key
         self._on_event = on_event
         self._production = production
-        self._channel = SerialChannel(serial_path, baud)
-        self._panel: Any = None
-        self._link = _Link.CLOSED
-        self._loss: LossReason | None = None
-        self._was_online = False
-        self._last_answer_s = 0.0
+        self._line = SerialLine(serial_path, baud)
+        if len({place.address for place in places}) != len(places):
+            raise BoardMisused("each address once")
+        self._sessions = [PeripheralSession(place, self._line, self) for place in places]
+        self._reader, self._gate = self._who_is(Role.READER), self._who_is(Role.GATE)
+        trays = [session for session in self._sessions if Role.TRAYS in session.place.roles]
+        self._trays = self._who_is(Role.TRAYS) if trays else None
         self._open_after_s = 0.0
-        self._opened_at_s = 0.0
-        self._key_refusals = 0
-        self._answers_drained = 0
-        self._untrusted_events: list[dict[str, object]] = []
-        self._contacts = Contacts()
-        self._commands = CommandQueue()
+        self._contacts = {session.place.address: Contacts() for session in self._sessions}
+        self._tray_contacts = TrayContacts()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._wake_lock = threading.Lock()
         self._wake_read, self._wake_write = -1, -1
 
     def __repr__(self) -> str:
-        return f"ControlPanelBoard({self._serial_path}, address={self._address}, link={self._link.name})"
+        links = ", ".join(f"{session.place.address}: {session.link.name}" for session in self._sessions)
+        return f"ControlPanelBoard({self._serial_path}, {links})"
 
     @property
     def online(self) -> bool:
-        """Whether the board answers now under the secure channel."""
-        return self._link is _Link.ONLINE
+        """Whether the turnstile answers now under the secure channel."""
+        return self._gate.online
+
+    @property
+    def parts(self) -> tuple[BoardPart, ...]:
+        """Every peripheral that is expected on the line."""
+        return tuple(session.part for session in self._sessions)
 
     def start(self) -> None:
         """Start the loop.
@@ -123,11 +114,11 @@ class ControlPanelBoard:
         """
         if self._thread is not None:
             raise BoardMisused("the board was started before")
-        if self._production and Path(os.path.realpath(self._serial_path)).is_relative_to("/dev/pts"):
-            raise SimulatedDeviceInProduction(str(self._serial_path))
+        refuse_pseudo_terminal(self._serial_path, production=self._production)
         osdp_sys.set_loglevel(LogLevel.Emergency)  # libosdp writes to stderr by itself; what matters is logged here
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._last_answer_s = time.monotonic()
+        for session in self._sessions:
+            session.begin(time.monotonic())
         self._thread = threading.Thread(target=self._run, name="control-panel", daemon=True)
         self._thread.start()
 
@@ -161,19 +152,33 @@ class ControlPanelBoard:
         """
         return self._command(lock_command(), unlocks=False)
 
+    def give_tray(self) -> None:
+        """Push out one tray now or not at all; nothing where there is no dispenser."""
+        if self._trays is None or not self._trays.online:
+            return
+        until_s = time.monotonic() + COMMAND_DEADLINE_S
+        self._trays.commands.put(TurnstileCommand(give_tray_command(), unlocks=False, deadline_s=until_s, once=True))
+        self._wake()
+
     def show(self, signal: Signal, text: str) -> None:
         """Show `signal` and `text` (folded to ASCII, 32 characters) as soon as the board can."""
-        self._commands.show(signal, text)
+        self._reader.commands.show(signal, text)
         self._wake()
+
+    def _who_is(self, role: Role) -> PeripheralSession:
+        those = [session for session in self._sessions if role in session.place.roles]
+        if len(those) != 1:
+            raise BoardMisused(f"one peripheral is the {role.value}, not {len(those)}")
+        return those[0]
 
     def _command(self, message: OsdpMessage, *, unlocks: bool) -> CommandOutcome:
         """Queue a turnstile command and wait for what becomes of it."""
         if threading.current_thread() is self._thread:
             raise BoardMisused("the event handler must not wait for the board")
-        if self._thread is None or self._stopping.is_set() or self._loss is not None:
+        if self._thread is None or self._stopping.is_set() or self._gate.loss is not None:
             return CommandOutcome.BOARD_LOST
         command = TurnstileCommand(message, unlocks, time.monotonic() + COMMAND_DEADLINE_S)
-        self._commands.put(command)
+        self._gate.commands.put(command)
         self._wake()
         # The loop keeps the deadline; the margin only covers a loop that has died.
         command.finished.wait(COMMAND_DEADLINE_S + 0.5)
@@ -193,167 +198,102 @@ class ControlPanelBoard:
                 self._tick(time.monotonic())
                 self._pause()
         finally:
-            self._link = _Link.CLOSED
             self._stopping.set()
-            self._panel = None
-            self._channel.close()
-            self._commands.abandon()
+            for session in self._sessions:
+                session.line_closed()
+                session.commands.abandon()
+            self._line.close()
 
     def _pause(self) -> None:
         """Sleep until a byte, a command or the end of the period."""
         descriptors = [self._wake_read]
-        if self._channel.is_open:
-            descriptors.append(self._channel.fileno())
-        ready, _, _ = select.select(descriptors, [], [], PERIOD_S if self._channel.is_open else REOPEN_S / 4)
+        if self._line.is_open:
+            descriptors.append(self._line.fileno())
+        ready, _, _ = select.select(descriptors, [], [], PERIOD_S if self._line.is_open else REOPEN_S / 4)
         if self._wake_read in ready:
             os.read(self._wake_read, 4096)
 
     def _tick(self, now_s: float) -> None:
-        """One round: line, libosdp, link state, events, commands."""
-        if self._link is _Link.CLOSED:
+        """One round over the line and everybody on it."""
+        if not self._line.is_open:
             self._try_open(now_s)
-        if self._panel is not None:
-            self._channel.pump()
-            self._panel.refresh()
-            if not self._channel.is_open:
-                self._close_line(now_s)
-            else:
-                self._follow_link(now_s)
-        self._pass_on_reports()
-        self._note_loss(now_s)
-        self._commands.expire(now_s)
-        if self._link is _Link.ONLINE:
-            self._submit_next()
+        self._line.pump()
+        for session in self._sessions:
+            others = [other for other in self._sessions if other is not session]
+            session.tick(now_s, alone=all(other.lets_others_pass for other in others))
+        if not self._line.is_open and any(session.link is not Link.CLOSED for session in self._sessions):
+            self._open_after_s = now_s
+            for session in self._sessions:
+                session.line_closed()
 
     def _try_open(self, now_s: float) -> None:
         if now_s < self._open_after_s:
             return
         try:
-            self._channel.open()
+            self._line.open()
         except LineUnavailable:
             self._open_after_s = now_s + REOPEN_S
+            return
+        for session in self._sessions:
+            session.line_opened(now_s)
+
+    # What the sessions tell
+
+    def answers(self, session: PeripheralSession, *, again: bool) -> None:
+        """It answers: the access point, or one of its parts, is there."""
+        if session is self._gate and not again:
+            self._on_event(BoardRecovered())
+        elif session is self._reader:
+            self._on_event(InputInterrupted() if again else KeypadRecovered())
+
+    def began(self, session: PeripheralSession) -> None:
+        """Its contacts are reported anew."""
+        self._contacts[session.place.address].session_began()
+
+    def is_lost(self, session: PeripheralSession, reason: LossReason) -> None:
+        """It does not: what it held is void."""
+        self._contacts[session.place.address].forget()
+        if session is self._trays:
+            for event in self._tray_contacts.lost():
+                self._on_event(event)
+        if session is self._gate:
+            self._on_event(BoardLost(reason))
+        elif session is self._reader:
+            self._on_event(KeypadLost(reason))
+
+    def reports(self, session: PeripheralSession, report: Reported, *, stale: bool) -> None:
+        """What a peripheral is not there for is not believed of it."""
+        if isinstance(report, Refusal):
+            _log.warning("refused from the board: %s", report.value)
+        elif isinstance(report, StatusReport):
+            self._take_contacts(session, report)
+        elif session is not self._reader:
+            _log.warning("refused from address %d: it is no reader", session.place.address)
+        elif stale:
+            _log.info("discarded from the board: held since before an interruption")
         else:
-            self._opened_at_s = now_s
-            self._new_session()
+            self._on_event(report)
 
-    def _close_line(self, now_s: float) -> None:
-        self._panel = None
-        self._link = _Link.CLOSED
-        self._open_after_s = now_s
-        self._key_refusals = 0
-        self._commands.put_back()
+    def sends(self, session: PeripheralSession, command: TurnstileCommand) -> None:
+        """What locks from here on is our doing."""
+        if session is self._gate and not command.unlocks and not command.once:
+            self._contacts[session.place.address].locking()
 
-    def _new_session(self) -> None:
-        """Replace libosdp's context: the only way to make it try again at once from every one of its states."""
-        self._commands.put_back()
-        self._untrusted_events.clear()
-        self._channel.restart_bookkeeping()
-        information = PDInfo(self._address, self._channel, scbk=self._key, flags=[LibFlag.EnforceSecure])
-        panel = osdp_sys.ControlPanel([information.get()])
-        panel.set_event_callback(self._take_event)
-        panel.set_command_completion_callback(self._take_completion)
-        self._panel = panel
-        self._link = _Link.CONNECTING
+    def did(self, session: PeripheralSession, command: TurnstileCommand) -> None:
+        """An unlock was confirmed, which clears the passage's latch."""
+        if command.unlocks:
+            self._contacts[session.place.address].unlocked()
 
-    def _follow_link(self, now_s: float) -> None:
-        """Move the link on, or begin again when it failed."""
-        channel = self._channel
-        secure = bool(self._panel.sc_status() & 1)
-        unanswered = now_s - channel.commanded_at_s > UNANSWERED_S
-        if self._link is _Link.CONNECTING:
-            if secure:
-                self._link = _Link.DRAINING
-                self._answers_drained = channel.answers
-                self._key_refusals = 0
-            elif unanswered:
-                refused = channel.last_security_block == SECURITY_CHALLENGE and channel.frames_since_command > 0
-                self._key_refusals = self._key_refusals + 1 if refused else 0
-                self._new_session()
-            return
-        if not secure or unanswered:
-            _log.info("the line was interrupted; a new session begins")
-            self._new_session()
-            return
-        if self._link is _Link.ONLINE:
-            self._last_answer_s = channel.advanced_at_s
-        elif self._untrusted_events:
-            self._answers_drained = channel.answers  # this answer held something: wait for the next one
-        elif channel.answers > self._answers_drained + 1:
-            self._go_online(now_s)
+    def _take_contacts(self, session: PeripheralSession, report: StatusReport) -> None:
+        contacts = self._contacts[session.place.address]
+        for event in contacts.update(report) if session is self._gate else contacts.tamper(report):
+            self._on_event(event)
+        if session is self._trays:
+            for event in self._tray_contacts.update(report):
+                self._on_event(event)
 
-    def _go_online(self, now_s: float) -> None:
-        """The peripheral has nothing left from before."""
-        self._link = _Link.ONLINE
-        self._last_answer_s = now_s
-        event: BoardEvent = InputInterrupted()
-        if self._loss is not None or not self._was_online:
-            event = BoardRecovered()
-            _log.info("the board answers under the secure channel")
-        self._loss = None
-        self._was_online = True
-        self._commands.show_again()
-        self._on_event(event)
 
-    def _note_loss(self, now_s: float) -> None:
-        """Report a loss once, and again when its reason changes."""
-        if self._link is _Link.ONLINE or now_s - self._last_answer_s < LOST_AFTER_S:
-            return
-        if self._link is _Link.CLOSED:
-            reason = LossReason.NO_DEVICE
-        elif self._key_refusals >= _KEY_REFUSALS:
-            reason = LossReason.KEY_REFUSED
-        else:
-            reason = LossReason.SILENT
-        if reason is self._loss or (self._loss is LossReason.KEY_REFUSED and self._key_refusals > 0):
-            return
-        if self._loss is LossReason.NO_DEVICE and now_s - self._opened_at_s < LOST_AFTER_S:
-            return  # just plugged in: it may be about to answer
-        self._loss = reason
-        self._contacts.forget()
-        self._commands.abandon()
-        _log.warning("the board is lost: %s", reason.value)
-        self._on_event(BoardLost(reason))
-
-    def _take_event(self, _index: int, untrusted_event: dict[str, object]) -> int:
-        """Called by libosdp: keep a copy. An exception here would surface in unrelated code."""
-        if untrusted_event.get("event") != Event.Notification:
-            self._untrusted_events.append(dict(untrusted_event))
-        # The binding never releases this dictionary: emptied, at least no code or card number stays in memory.
-        untrusted_event.clear()
-        return 0
-
-    def _pass_on_reports(self) -> None:
-        """Translate and deliver what came in; while draining, only the turnstile's contacts count."""
-        untrusted_events, self._untrusted_events = self._untrusted_events, []
-        for untrusted_event in untrusted_events:
-            for report in reported(untrusted_event):
-                if isinstance(report, Refusal):
-                    _log.warning("refused from the board: %s", report.value)
-                elif isinstance(report, StatusReport):
-                    for event in self._contacts.update(report):
-                        self._on_event(event)
-                elif self._link is _Link.ONLINE:
-                    self._on_event(report)
-                else:
-                    _log.info("discarded from the board: held since before an interruption")
-
-    def _submit_next(self) -> None:
-        """Hand libosdp one command."""
-        command = self._commands.take()
-        if command is None:
-            return
-        if isinstance(command, TurnstileCommand) and not command.unlocks:
-            self._contacts.locking()
-        message = command.message if isinstance(command, TurnstileCommand) else command
-        if self._panel.submit_command(0, message):
-            self._panel.refresh()  # sends now instead of in the next round
-        else:
-            self._commands.put_back()
-
-    def _take_completion(self, _index: int, _message: dict[str, object], status: int) -> None:
-        """Called by libosdp: what became of the command in flight."""
-        command = self._commands.complete(status)
-        if command is not None:
-            if command.unlocks:
-                self._contacts.unlocked()
-            command.finished.set()
+def refuse_pseudo_terminal(serial_path: Path, *, production: bool) -> None:
+    """Raises SimulatedDeviceInProduction where production would speak to a twin."""
+    if production and Path(os.path.realpath(serial_path)).is_relative_to("/dev/pts"):
+        raise SimulatedDeviceInProduction(str(serial_path))

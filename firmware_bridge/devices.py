@@ -126,6 +126,38 @@ class TamperDetected:
     """The board's cover contact opened."""
 
 
+@dataclass(frozen=True, slots=True)
+class RotationRefused:
+    """Somebody pushed the locked turnstile: too early, or close behind another."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmergencyReleased:
+    """The fire alarm or the release button has freed the gate; the board only reports it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmergencyEnded:
+    """The gate obeys again."""
+
+
+class TrayState(enum.StrEnum):
+    """How the tray dispenser is."""
+
+    READY = "ready"
+    JAMMED = "jammed"
+    EMPTY = "empty"
+    LOST = "lost"
+    """Its board does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class TraysChanged:
+    """The dispenser is otherwise than before. Never a reason to hold a meal back."""
+
+    state: TrayState
+
+
 class LossReason(enum.Enum):
     """Why the board cannot be used; what staff would have to look at."""
 
@@ -139,7 +171,7 @@ class LossReason(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class BoardLost:
-    """The board has not answered for `LOST_AFTER_S`. Whatever it held is void."""
+    """The turnstile has not answered for `LOST_AFTER_S`. Whatever it held is void."""
 
     reason: LossReason
 
@@ -154,11 +186,23 @@ class InputInterrupted:
     """The line failed too briefly for a loss. A key or card may be missing: void the code so far; a passage goes on."""
 
 
+@dataclass(frozen=True, slots=True)
+class KeypadLost:
+    """Keypad, reader and lamp have an address of their own, and it is silent; the turnstile still answers."""
+
+    reason: LossReason
+
+
+@dataclass(frozen=True, slots=True)
+class KeypadRecovered:
+    """Keys are heard again; nothing typed before."""
+
+
 KeypadEvent = DigitPressed | CorrectionPressed | EnterPressed | CancelPressed
 CardReaderEvent = CardPresented
-TurnstileEvent = PassageCompleted | PassageAbandoned
-LineEvent = BoardLost | BoardRecovered | InputInterrupted | TamperDetected
-BoardEvent = KeypadEvent | CardReaderEvent | TurnstileEvent | LineEvent
+TurnstileEvent = PassageCompleted | PassageAbandoned | RotationRefused | EmergencyReleased | EmergencyEnded
+LineEvent = BoardLost | BoardRecovered | KeypadLost | KeypadRecovered | InputInterrupted | TamperDetected
+BoardEvent = KeypadEvent | CardReaderEvent | TurnstileEvent | TraysChanged | LineEvent
 
 PcscReaderEvent = CardPresented | CardRefused | CardReaderLost | CardReaderRecovered
 """What a reader beside the board reports; a card is the same card, whichever way it came."""
@@ -203,6 +247,14 @@ class Turnstile(Protocol):
         ...
 
 
+class TrayDispenser(Protocol):
+    """Pushes out one tray at a time."""
+
+    def give_tray(self) -> None:
+        """Give one tray now or not at all: never waits, is never repeated, and is void after a second."""
+        ...
+
+
 class Signals(Protocol):
     """Lamp, buzzer and the board's line of text."""
 
@@ -211,12 +263,70 @@ class Signals(Protocol):
         ...
 
 
-class Board(Turnstile, Signals, Protocol):
-    """One access point's devices on one line, with one owner who retries."""
+class Role(enum.StrEnum):
+    """What a peripheral on the line is there for."""
+
+    READER = "reader"
+    """Keypad, card reader, lamp, buzzer and text."""
+    GATE = "gate"
+    TRAYS = "trays"
+
+
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """What a peripheral says of itself (OSDP PDID and PDCAP).
+
+    Attributes:
+        vendor: the maker's three-byte code, in hexadecimal.
+        capabilities: (function code, compliance level, number of items), those that it has.
+    """
+
+    vendor: str
+    model: int
+    version: int
+    serial: str
+    firmware: str
+    capabilities: tuple[tuple[int, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LinkQuality:
+    """How one address has answered since the start.
+
+    Attributes:
+        answers: commands that were answered.
+        sessions: how often the secure channel was built; more than one means that the line was interrupted.
+        answer_ms: mean time to an answer, over the last few dozen; None before the first.
+    """
+
+    answers: int = 0
+    sessions: int = 0
+    answer_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BoardPart:
+    """One peripheral on the line, as it is now."""
+
+    address: int
+    roles: tuple[Role, ...]
+    online: bool
+    loss: LossReason | None
+    identification: Identification | None
+    quality: LinkQuality
+
+
+class Board(Turnstile, TrayDispenser, Signals, Protocol):
+    """One access point's devices on one line, at one address or several, with one owner who retries."""
 
     @property
     def online(self) -> bool:
-        """Whether the board answers now under the secure channel."""
+        """Whether the turnstile answers now under the secure channel."""
+        ...
+
+    @property
+    def parts(self) -> tuple[BoardPart, ...]:
+        """Every peripheral that is expected on the line."""
         ...
 
     def start(self) -> None:

@@ -16,7 +16,7 @@ _CRC_PRESENT = 0x04
 _CRC_SEED = 0x1D0F
 _HEADER_BYTES = 5
 _FRAME_BYTES_MIN = 7
-_FRAME_BYTES_MAX = 512
+FRAME_BYTES_MAX = 512
 """libosdp's packet buffer is no larger."""
 _BUFFER_BYTES = 4096
 
@@ -66,7 +66,7 @@ class FrameAssembler:
         if len(header) < _HEADER_BYTES or header[1] & _REPLY != self._direction:
             return 0
         length = header[2] | header[3] << 8
-        if not _FRAME_BYTES_MIN <= length <= _FRAME_BYTES_MAX or len(self._received) < start + length:
+        if not _FRAME_BYTES_MIN <= length <= FRAME_BYTES_MAX or len(self._received) < start + length:
             return 0
         frame = self._received[start : start + length]
         if header[4] & _CRC_PRESENT:

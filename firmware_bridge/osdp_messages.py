@@ -33,9 +33,17 @@ from firmware_bridge.errors import BoardMisused
 OsdpMessage = dict[str, int | str | bytes | bool]
 
 TURNSTILE_OUTPUT = 0
-PASSAGE_INPUT = 0
-INPUTS = 4
+TRAY_OUTPUT = 1
 OUTPUTS = 2
+PASSAGE_INPUT = 0
+REFUSED_ROTATION_INPUT = 1
+EMERGENCY_INPUT = 2
+TRAY_JAM_INPUT = 4
+TRAY_EMPTY_INPUT = 5
+INPUTS = 6
+"""Input 3 is spare. A board with fewer inputs reports fewer; what it has not is never reported."""
+TRAY_PULSE_TENTHS = 5
+"""Long enough for a relay and a motor's cam, short enough that no second tray follows."""
 TEXT_LENGTH = 32
 """libosdp's longest text command."""
 
@@ -63,6 +71,10 @@ class StatusReport:
     """What the board says of its contacts: only the parts that its message carried are set."""
 
     passage_latched: bool | None = None
+    rotation_refused: bool | None = None
+    emergency: bool | None = None
+    tray_jammed: bool | None = None
+    tray_empty: bool | None = None
     unlocked: bool | None = None
     tampered: bool | None = None
 
@@ -111,19 +123,29 @@ def _card(untrusted_event: Mapping[str, object]) -> CardPresented | Refusal:
 
 
 def _status(untrusted_event: Mapping[str, object]) -> StatusReport | Refusal:
-    """The contact we know in a status report; other contacts of a larger board are left alone."""
+    """The contacts we know in a status report; other contacts of a larger board are left alone."""
     report = untrusted_event.get("report")
     if not isinstance(report, bytes) or not report:
         return Refusal.EVENT_UNKNOWN
     match untrusted_event.get("type"):
         case StatusReportType.Input:
-            return StatusReport(passage_latched=bool(report[PASSAGE_INPUT]))
+            return StatusReport(
+                passage_latched=_contact(report, PASSAGE_INPUT),
+                rotation_refused=_contact(report, REFUSED_ROTATION_INPUT),
+                emergency=_contact(report, EMERGENCY_INPUT),
+                tray_jammed=_contact(report, TRAY_JAM_INPUT),
+                tray_empty=_contact(report, TRAY_EMPTY_INPUT),
+            )
         case StatusReportType.Output:
             return StatusReport(unlocked=bool(report[TURNSTILE_OUTPUT]))
         case StatusReportType.Local:
             return StatusReport(tampered=bool(report[0]))
         case _:
             return Refusal.EVENT_UNKNOWN
+
+
+def _contact(report: bytes, at: int) -> bool | None:
+    return bool(report[at]) if at < len(report) else None
 
 
 def unlock_command(timeout_s: float) -> OsdpMessage:
@@ -145,6 +167,16 @@ def unlock_command(timeout_s: float) -> OsdpMessage:
 def lock_command() -> OsdpMessage:
     """Lock the turnstile now."""
     return {"command": Command.Output, "output_no": TURNSTILE_OUTPUT, "control_code": OUTPUT_OFF, "timer_count": 0}
+
+
+def give_tray_command() -> OsdpMessage:
+    """Push out one tray: a short pulse that ends by itself."""
+    return {
+        "command": Command.Output,
+        "output_no": TRAY_OUTPUT,
+        "control_code": OUTPUT_ON_FOR,
+        "timer_count": TRAY_PULSE_TENTHS,
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ class PeripheralState:
     passages: int
     secure: bool
     online: bool
+    trays: int = 0
+    """Trays given since power-on."""
 
 
 class PeripheralClient:
@@ -65,6 +67,10 @@ class PeripheralClient:
         """Open the cover."""
         self._ask(do="tamper")
 
+    def act(self, what: str) -> None:
+        """Anything else that needs no argument: cut, restore, jam, clear, empty, refill, alarm, calm."""
+        self._ask(do=what)
+
     def state(self) -> PeripheralState:
         """What lamp, text, buzzer, turnstile and line show now."""
         untrusted = self._ask(do="state")
@@ -76,6 +82,7 @@ class PeripheralClient:
             passages=int(str(untrusted["passages"])),
             secure=untrusted["secure"] is True,
             online=untrusted["online"] is True,
+            trays=int(str(untrusted["trays"])),
         )
 
     def _ask(self, **request: Any) -> dict[str, object]:

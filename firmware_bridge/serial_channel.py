@@ -1,54 +1,52 @@
-"""A serial line as libosdp wants it: bytes in, bytes out, never an exception.
+"""A serial line shared by the peripherals on it, and each one's share as libosdp wants it: bytes in, bytes out, never
+an exception.
 
-What goes wrong on the line closes it; the owner (`control_panel`) sees `is_open` false and opens it again. The channel
-also reads the header of the frames it sends, because libosdp does not say whether a poll was answered: the two-bit
-sequence number of a command moves on only after a valid reply to the command before it.
+What goes wrong on the line closes it; the owner (`control_panel`) sees `is_open` false and opens it again. The line is
+half duplex: while one address owes an answer, nobody else may speak. libosdp would arbitrate that by itself only within
+one context, and one context cannot begin anew for one silent peripheral without breaking the others' sessions.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from pathlib import Path
 
 import serial
 
 from firmware_bridge.errors import LineUnavailable
-from firmware_bridge.osdp_frames import FRAME_START, FrameAssembler
+from firmware_bridge.osdp_frames import FRAME_BYTES_MAX, FRAME_START, FrameAssembler
 
 _log = logging.getLogger("canteen.firmware_bridge.serial_channel")
 
 _READ_BYTES = 4096
 _SECURITY_BLOCK_PRESENT = 0x08
+_ADDRESS = 0x7F
+_FRAMES_KEPT = 8
+_DELAYS_KEPT = 64
 SECURITY_CHALLENGE = 0x11
 """Security block type of the challenge, the first step of the secure channel (SCS_11)."""
+ANSWER_WITHIN_S = 0.2
+"""OSDP gives a peripheral this long to begin its answer; until then the line is its own."""
+PROBE_ANSWER_WITHIN_S = 0.1
+"""One that has been silent for long is given less, so that it does not take the line from those that answer."""
 
 
-class SerialChannel:
-    """One serial device, opened and reopened by its owner; `id`, `read`, `write`, `flush` are libosdp's channel."""
-
-    id = 1
+class SerialLine:
+    """One serial device, opened and reopened by its owner."""
 
     def __init__(self, path: Path, baud: int) -> None:
-        self._path = path
-        self._baud = baud
+        self._path, self._baud = path, baud
         self._port: serial.Serial | None = None
         self._frames = FrameAssembler(replies=True)
-        self.restart_bookkeeping()
+        self._channels: dict[int, AddressChannel] = {}
+        self.strangers = 0
+        """Valid answers from addresses that nobody asked."""
 
-    def restart_bookkeeping(self) -> None:
-        """Forget the frames seen so far: a new session starts."""
-        self._frames.clear()
-        self._sequence: int | None = None
-        self.advanced_at_s = time.monotonic()
-        """When a command last had a new sequence number (monotonic)."""
-        self.commanded_at_s = self.advanced_at_s
-        """When the last command was sent (monotonic)."""
-        self.answers = 0
-        """Commands known to be answered in this session."""
-        self.last_security_block = 0
-        self.frames_since_command = 0
-        """Valid replies to the last command, whether libosdp accepts them or not."""
+    def channel(self, address: int) -> AddressChannel:
+        """The share of one address."""
+        return self._channels.setdefault(address, AddressChannel(self, address))
 
     @property
     def is_open(self) -> bool:
@@ -61,6 +59,10 @@ class SerialChannel:
             raise LineUnavailable(str(self._path))
         return int(self._port.fileno())
 
+    def free_for(self, address: int, now_s: float) -> bool:
+        """Whether nobody else owes an answer."""
+        return not any(other.owes_answer(now_s) for at, other in self._channels.items() if at != address)
+
     def open(self) -> None:
         """Open the device for ourselves alone.
 
@@ -72,7 +74,9 @@ class SerialChannel:
             self._port = serial.Serial(str(self._path), self._baud, timeout=0, write_timeout=0, exclusive=True)
         except (OSError, ValueError) as error:
             raise LineUnavailable(str(self._path)) from error
-        self.restart_bookkeeping()
+        self._frames.clear()
+        for channel in self._channels.values():
+            channel.restart_bookkeeping()
 
     def close(self) -> None:
         """Close the device if it is open."""
@@ -84,7 +88,7 @@ class SerialChannel:
                 _log.debug("the serial device was gone before it was closed")
 
     def pump(self) -> None:
-        """Take in what the device has received; a device that fails is closed."""
+        """Take in what the device has received, and hand each answer to its address; a device that fails is closed."""
         if self._port is None:
             return
         try:
@@ -93,30 +97,109 @@ class SerialChannel:
             self._fail()
             return
         self._frames.feed(chunk)
+        while frame := self._frames.take(FRAME_BYTES_MAX):
+            channel = self._channels.get(frame[1] & _ADDRESS)
+            if channel is None:
+                self.strangers += 1
+            else:
+                channel.deliver(frame)
 
-    def read(self, max_bytes: int) -> bytes:
-        """The next whole reply that came in."""
+    def send(self, frame: bytes) -> None:
+        """Put a frame on the line; one that is lost shows as a missing answer, which has its own handling."""
+        # Whatever came in before a command cannot be its answer (late, doubled or noise).
         self.pump()
-        frame = self._frames.take(max_bytes)
-        self.frames_since_command += bool(frame)
-        return frame
-
-    def write(self, buf: bytes) -> int:
-        """Send a frame. Always claims success: a lost frame shows as a missing reply, which has its own handling."""
-        # The line is half duplex: whatever came in before a command cannot be its reply (late, doubled or noise).
-        self.flush()
-        self._note_command(buf)
+        self._frames.clear()
         if self._port is not None:
             try:
-                self._port.write(buf)
+                self._port.write(frame)
             except OSError:
                 self._fail()
+
+    def _fail(self) -> None:
+        """The device is gone."""
+        _log.warning("the serial device failed; it is closed until it comes back")
+        self.close()
+
+
+class AddressChannel:
+    """What one peripheral's session sees of the line; `id`, `read`, `write`, `flush` are libosdp's channel.
+
+    It also reads the header of the frames it sends, because libosdp does not say whether a poll was answered: the
+    two-bit sequence number of a command moves on only after a valid reply to the command before it.
+    """
+
+    id = 1
+
+    def __init__(self, line: SerialLine, address: int) -> None:
+        self._line, self._address = line, address
+        self._answers: deque[bytes] = deque(maxlen=_FRAMES_KEPT)
+        self._rest = b""
+        self._delays_s: deque[float] = deque(maxlen=_DELAYS_KEPT)
+        self.patience_s = ANSWER_WITHIN_S
+        self.restart_bookkeeping()
+
+    def restart_bookkeeping(self) -> None:
+        """Forget the frames seen so far: a new session starts."""
+        self._drop()
+        self._sequence: int | None = None
+        self._owes_answer = False
+        self.advanced_at_s = time.monotonic()
+        """When a command last had a new sequence number (monotonic)."""
+        self.commanded_at_s = self.advanced_at_s
+        """When the last command was sent (monotonic)."""
+        self.excused_s = 0.0
+        """How long since the last command it was not this peripheral's turn."""
+        self.answers = 0
+        """Commands known to be answered in this session."""
+        self.last_security_block = 0
+        self.frames_since_command = 0
+        """Valid replies to the last command, whether libosdp accepts them or not."""
+
+    @property
+    def answer_ms(self) -> float | None:
+        """Mean time to an answer over the last few dozen."""
+        return 1000.0 * sum(self._delays_s) / len(self._delays_s) if self._delays_s else None
+
+    def owes_answer(self, now_s: float) -> bool:
+        """Whether this address was asked something, and may still begin to answer."""
+        return self._owes_answer and now_s - self.commanded_at_s < self.patience_s
+
+    def deliver(self, frame: bytes) -> None:
+        """An answer from this address has come in."""
+        if self._owes_answer:
+            self._owes_answer = False
+            self._delays_s.append(time.monotonic() - self.commanded_at_s)
+        self._answers.append(frame)
+
+    def read(self, max_bytes: int) -> bytes:
+        """The next whole answer; one longer than `max_bytes` in parts, which libosdp accepts while each fills its
+        read.
+        """
+        if not self._rest:
+            self._line.pump()
+            if not self._answers:
+                return b""
+            self._rest = self._answers.popleft()
+            self.frames_since_command += 1
+        part, self._rest = self._rest[:max_bytes], self._rest[max_bytes:]
+        return part
+
+    def write(self, buf: bytes) -> int:
+        """Send a frame; always claims success."""
+        self._line.pump()
+        self._drop()
+        self._note_command(buf)
+        self._line.send(buf)
         return len(buf)
 
     def flush(self) -> None:
         """Drop what came in so far."""
-        self.pump()
-        self._frames.clear()
+        self._line.pump()
+        self._drop()
+
+    def _drop(self) -> None:
+        self._answers.clear()
+        self._rest = b""
 
     def _note_command(self, frame: bytes) -> None:
         """Learn from a frame's header whether libosdp accepted the reply to the one before."""
@@ -133,9 +216,5 @@ class SerialChannel:
             self.advanced_at_s = now_s
         self.last_security_block = frame[header + 6] if control & _SECURITY_BLOCK_PRESENT else 0
         self.frames_since_command = 0
-        self.commanded_at_s = now_s
-
-    def _fail(self) -> None:
-        """The device is gone."""
-        _log.warning("the serial device failed; it is closed until it comes back")
-        self.close()
+        self.commanded_at_s, self.excused_s = now_s, 0.0
+        self._owes_answer = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 from canteen.credentials import CardNumber
 from canteen.errors import InvalidCardNumber
@@ -53,7 +53,22 @@ class WriteGarbage:
 class Act:
     """What needs no argument."""
 
-    what: Literal["push", "unplug", "plug", "tamper", "state"]
+    what: Literal[
+        "push",
+        "unplug",
+        "plug",
+        "cut",
+        "restore",
+        "tamper",
+        "jam",
+        "clear",
+        "empty",
+        "refill",
+        "alarm",
+        "calm",
+        "state",
+    ]
+    """`unplug` pulls the adapter of the line, `cut` takes one peripheral's power."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +77,8 @@ class BadRequest:
 
     why: str
 
+
+_ACTS: tuple[str, ...] = get_args(get_type_hints(Act)["what"])
 
 Request = PressKey | PresentCard | PresentRawCard | WriteGarbage | Act | BadRequest
 
@@ -89,10 +106,10 @@ def parse_request(untrusted_line: bytes) -> Request:
             if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= GARBAGE_BYTES_MAX:
                 return BadRequest(f"bytes: 1 to {GARBAGE_BYTES_MAX}")
             return WriteGarbage(count)
-        case "push" | "unplug" | "plug" | "tamper" | "state" as what:
-            return Act(what)
+        case str(what) if what in _ACTS:
+            return Act(what)  # type: ignore[arg-type] # one of them, as the line above has seen
         case _:
-            return BadRequest("do: press, card, push, unplug, plug, garbage, tamper or state")
+            return BadRequest(f"do: press, card, garbage, {', '.join(_ACTS)}")
 
 
 def _card(untrusted_number: object, *, raw: bool) -> Request:

@@ -1,7 +1,8 @@
-"""The board's twin: a true OSDP peripheral on a pseudo-terminal, with keypad, card reader, lamp, text and turnstile.
+"""The board's twin: a true OSDP peripheral on a pseudo-terminal, with keypad, card reader, lamp, text, turnstile and
+tray dispenser.
 
 `python -m firmware_bridge.simulated_peripheral --serial PATH --control SOCKET --key-file FILE` runs it as a program of
-its own. One thread: line, side door and turnstile share a selector.
+its own, with `--also` several on one line. One thread: line, side doors and mechanics share a selector.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import argparse
 import ctypes
 import os
 import secrets
-import selectors
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import osdp_sys
 from osdp import (
@@ -30,13 +33,25 @@ from osdp import (
     PDInfo,
     StatusReportType,
 )
+from osdp.helpers import PdId
 
-from firmware_bridge.channel_key import check_channel_key, read_channel_key
-from firmware_bridge.errors import FirmwareBridgeError, SimulatedDeviceInProduction
-from firmware_bridge.osdp_frames import FrameAssembler
-from firmware_bridge.osdp_messages import INPUTS, OUTPUT_OFF, OUTPUT_ON_FOR, OUTPUTS, PASSAGE_INPUT, TURNSTILE_OUTPUT
+from firmware_bridge.channel_key import read_channel_key, replace_channel_key
+from firmware_bridge.devices import Role
+from firmware_bridge.errors import ChannelKeyRefused, FirmwareBridgeError, SimulatedDeviceInProduction
+from firmware_bridge.osdp_messages import (
+    EMERGENCY_INPUT,
+    INPUTS,
+    OUTPUT_OFF,
+    OUTPUT_ON_FOR,
+    OUTPUTS,
+    PASSAGE_INPUT,
+    REFUSED_ROTATION_INPUT,
+    TRAY_EMPTY_INPUT,
+    TRAY_JAM_INPUT,
+    TRAY_OUTPUT,
+    TURNSTILE_OUTPUT,
+)
 from firmware_bridge.phrases import translator
-from firmware_bridge.pseudo_terminal import PseudoTerminalLine
 from firmware_bridge.side_door import Reply, SideDoor
 from firmware_bridge.side_door_requests import (
     Act,
@@ -47,10 +62,11 @@ from firmware_bridge.side_door_requests import (
     Request,
     WriteGarbage,
 )
+from firmware_bridge.simulated_line import SimulatedLine
+from firmware_bridge.simulated_trays import STACK, SimulatedTrayDispenser
 from firmware_bridge.simulated_turnstile import Relocked, SimulatedTurnstile
 
 ADDRESS = 101
-PERIOD_S = 0.005
 _SILENT_AFTER_S = 0.4
 """A panel polls every 50 ms: longer without a byte means there is none, and keypad and reader are dead."""
 _KEY_CODES = {"*": 0x7F, "#": 0x0D, "C": 0x1B}
@@ -84,20 +100,23 @@ class _PeripheralChannel:
 
     id = 2
 
-    def __init__(self, line: PseudoTerminalLine) -> None:
+    def __init__(self, line: SimulatedLine) -> None:
         self._line = line
-        self._frames = FrameAssembler(replies=False)
+        self._commands: deque[bytes] = deque(maxlen=8)
+        self._rest = b""
         self.heard_at_s = -1e9
 
-    def pump(self) -> None:
-        """Take in what has come."""
-        while chunk := self._line.read():
-            self.heard_at_s = time.monotonic()
-            self._frames.feed(chunk)
+    def deliver(self, frame: bytes) -> None:
+        """A command for this address."""
+        self.heard_at_s = time.monotonic()
+        self._commands.append(frame)
 
     def read(self, max_bytes: int) -> bytes:
-        """The next whole command that came in."""
-        return self._frames.take(max_bytes)
+        """The next whole command that came in, in parts where it is longer."""
+        if not self._rest and self._commands:
+            self._rest = self._commands.popleft()
+        part, self._rest = self._rest[:max_bytes], self._rest[max_bytes:]
+        return part
 
     def write(self, buf: bytes) -> int:
         """Send; a reply that is lost is the panel's to notice."""
@@ -106,53 +125,98 @@ class _PeripheralChannel:
 
     def flush(self) -> None:
         """Drop what came in."""
-        self._frames.clear()
+        self._commands.clear()
+        self._rest = b""
+
+
+@dataclass(frozen=True, slots=True)
+class PeripheralSetting:
+    """One peripheral: its address, its side door, its key's file and what it has.
+
+    Attributes:
+        install_mode: whether it takes a first key over the public installation key, as a new board does.
+    """
+
+    address: int
+    control: Path
+    key_file: Path
+    roles: frozenset[Role] = frozenset(Role)
+    install_mode: bool = False
 
 
 class SimulatedPeripheral:
-    """One board; `run` serves it until `stop`."""
+    """One board on a line; the line's loop drives it."""
 
-    def __init__(self, serial_path: Path, control_socket: Path, key: bytes, *, production: bool, address: int) -> None:
-        """Create line and side door.
+    def __init__(self, line: SimulatedLine, setting: PeripheralSetting, *, production: bool) -> None:
+        """Create its side door, and appear on the line.
 
         Raises:
             SimulatedDeviceInProduction: asked to serve in production.
             ChannelKeyRefused: no usable key.
-            ControlRefused: another peripheral answers at `control_socket`.
+            ControlRefused: another peripheral answers at its side door.
         """
         if production:
             raise SimulatedDeviceInProduction("simulated_peripheral")
-        check_channel_key(key)
+        self._setting = setting
+        self.address = setting.address
+        self._key = self._read_key()
         osdp_sys.set_loglevel(LogLevel.Emergency)
-        self._selector = selectors.DefaultSelector()
-        self._door = SideDoor(control_socket, self._selector, self.answer)
-        self._line = PseudoTerminalLine(serial_path)
-        self._channel = _PeripheralChannel(self._line)
-        information = PDInfo(address, self._channel, scbk=key, flags=[LibFlag.EnforceSecure])
-        self._device = osdp_sys.PeripheralDevice(information.get(), capabilities=PDCapabilities(_CAPABILITIES).get())
-        self._device.set_command_callback(self._obey)
-        self._turnstile = SimulatedTurnstile()
+        self._line = line
+        self._door = SideDoor(setting.control, line.selector, self.answer)
+        self._channel = _PeripheralChannel(line)
+        self._turnstile, self._trays = SimulatedTurnstile(), SimulatedTrayDispenser()
+        self._emergency = False
         self._lamp, self._text, self._beeps = "off", "", 0
         self._secure = False
-        self._stopping = False
-        self._plug()
+        self._device: Any = None
+        self._power_on()
+        line.add(self)
 
-    def stop(self) -> None:
-        """End `run` after its current round."""
-        self._stopping = True
+    def _read_key(self) -> bytes | None:
+        if self._setting.install_mode and not self._setting.key_file.exists():
+            return None
+        return read_channel_key(self._setting.key_file)
 
-    def run(self) -> None:
-        """Serve line, side door and turnstile until `stop`."""
-        try:
-            while not self._stopping:
-                for key, _ in self._selector.select(PERIOD_S):
-                    serve: Callable[[], None] = key.data
-                    serve()
-                self._round(time.monotonic())
-        finally:
-            self._unplug()
-            self._door.close()
-            self._selector.close()
+    def _power_on(self) -> None:
+        """As after a reboot: nothing typed or presented before is held."""
+        flag = LibFlag.InstallMode if self._setting.install_mode else LibFlag.EnforceSecure
+        identity = PdId(version=1, model=7, vendor_code=0xCA57EE, serial_number=self.address, firmware_version=0x010203)
+        information = PDInfo(self.address, self._channel, scbk=self._key, flags=[flag], id=identity)
+        ctypes.CDLL(None).srand(secrets.randbits(32))  # libosdp draws its challenges from an unseeded rand()
+        self._device = osdp_sys.PeripheralDevice(information.get(), capabilities=PDCapabilities(_CAPABILITIES).get())
+        self._device.set_command_callback(self._obey)
+
+    # The line's side
+
+    def hear(self, frame: bytes) -> None:
+        """A command for us has come in."""
+        if self._device is not None:
+            self._channel.deliver(frame)
+
+    def line_unplugged(self) -> None:
+        """The adapter was pulled."""
+        self._channel.flush()
+
+    def close(self) -> None:
+        """The end."""
+        self._door.close()
+
+    def round(self, now_s: float) -> None:
+        """One round of libosdp and of the mechanics' clock."""
+        if self._device is not None:
+            self._device.refresh()
+            secure = bool(self._device.is_sc_active())
+            if not secure:
+                # Nothing typed or presented while nobody listened may arrive later.
+                self._device.flush_events()
+            elif not self._secure:
+                self._secure = True
+                self._report_contacts()
+            self._secure = secure
+        if self._turnstile.pass_time(now_s) is Relocked.BY_TIMEOUT:
+            self._report_contacts()
+
+    # The side door
 
     def answer(self, request: Request) -> Reply:
         """Carry out one request of the side door."""
@@ -174,57 +238,56 @@ class SimulatedPeripheral:
     def _act(self, what: str) -> Reply:
         match what:
             case "push":
-                turned = self._turnstile.push()
-                if turned:
-                    self._report_contacts()
-                return {"turned": turned}
+                return {"turned": self._push()}
             case "unplug":
-                self._unplug()
+                self._line.unplug()
             case "plug":
-                self._plug()
+                self._line.plug()
+            case "cut":
+                self._device, self._secure = None, False
+                self._channel.flush()
+            case "restore":
+                self._power_on()
             case "tamper":
                 self._submit(event=Event.Status, type=StatusReportType.Local, report=bytes([1, 0]))
+            case "jam" | "clear":
+                self._trays.jammed = what == "jam"
+                self._report_contacts()
+            case "empty" | "refill":
+                self._trays.left = 0 if what == "empty" else STACK
+                self._report_contacts()
+            case "alarm" | "calm":
+                self._emergency = what == "alarm"
+                self._report_contacts()
             case _:
-                return {
-                    "lamp": self._lamp,
-                    "text": self._text,
-                    "buzzer": self._beeps,
-                    "turnstile": "unlocked" if self._turnstile.unlocked else "locked",
-                    "passages": self._turnstile.passages,
-                    "secure": self._secure,
-                    "online": self._answering(),
-                }
+                return self._state()
         return {"done": what}
 
-    def _round(self, now_s: float) -> None:
-        """One round of libosdp and of the turnstile's clock."""
-        self._channel.pump()
-        self._device.refresh()
-        secure = bool(self._device.is_sc_active())
-        if not secure:
-            # Nothing typed or presented while nobody listened may arrive later.
-            self._device.flush_events()
-        elif not self._secure:
-            self._secure = True
-            self._report_contacts()
-        self._secure = secure
-        if self._turnstile.pass_time(now_s) is Relocked.BY_TIMEOUT:
-            self._report_contacts()
+    def _state(self) -> Reply:
+        return {
+            "lamp": self._lamp,
+            "text": self._text,
+            "buzzer": self._beeps,
+            "turnstile": "unlocked" if self._turnstile.unlocked else "locked",
+            "passages": self._turnstile.passages,
+            "trays": self._trays.given,
+            "secure": self._secure,
+            "online": self._answering(),
+        }
+
+    def _push(self) -> bool:
+        """Somebody pushes: whether it turned. During an alarm it always does, and counts nobody."""
+        if self._emergency:
+            return True
+        turned = self._turnstile.push()
+        if not turned:
+            self._report_inputs(refused=True)
+        self._report_contacts()
+        return turned
 
     def _answering(self) -> bool:
         """Whether a panel talks to us under the secure channel."""
         return self._secure and time.monotonic() - self._channel.heard_at_s < _SILENT_AFTER_S
-
-    def _plug(self) -> None:
-        if not self._line.plugged:
-            self._line.plug()
-            self._selector.register(self._line.fileno(), selectors.EVENT_READ, self._channel.pump)
-
-    def _unplug(self) -> None:
-        if self._line.plugged:
-            self._selector.unregister(self._line.fileno())
-            self._line.unplug()
-            self._channel.flush()
 
     def _submit_card(self, number: bytes) -> bool:
         return self._submit(
@@ -237,17 +300,24 @@ class SimulatedPeripheral:
         )
 
     def _report_contacts(self) -> None:
-        """Say where passage latch and lock stand: on every change and at every new secure channel."""
+        """Say where every contact stands: on every change and at every new secure channel."""
+        self._report_inputs(refused=False)
+        if Role.GATE in self._setting.roles:
+            outputs = bytearray(OUTPUTS)
+            outputs[TURNSTILE_OUTPUT] = self._turnstile.unlocked
+            self._submit(event=Event.Status, type=StatusReportType.Output, report=bytes(outputs))
+
+    def _report_inputs(self, *, refused: bool) -> None:
         inputs = bytearray(INPUTS)
         inputs[PASSAGE_INPUT] = self._turnstile.passage_latched
+        inputs[REFUSED_ROTATION_INPUT] = refused
+        inputs[EMERGENCY_INPUT] = self._emergency
+        inputs[TRAY_JAM_INPUT], inputs[TRAY_EMPTY_INPUT] = self._trays.jammed, self._trays.empty
         self._submit(event=Event.Status, type=StatusReportType.Input, report=bytes(inputs))
-        outputs = bytearray(OUTPUTS)
-        outputs[TURNSTILE_OUTPUT] = self._turnstile.unlocked
-        self._submit(event=Event.Status, type=StatusReportType.Output, report=bytes(outputs))
 
     def _submit(self, **event: int | bytes) -> bool:
         """Queue an event for the next poll; dead without a panel, as keypads are."""
-        return self._answering() and bool(self._device.submit_event(event))
+        return self._device is not None and self._answering() and bool(self._device.submit_event(event))
 
     def _obey(self, untrusted_command: dict[str, int | str | bool]) -> tuple[int, None]:
         """Libosdp's callback: an exception here would surface in unrelated code."""
@@ -256,6 +326,8 @@ class SimulatedPeripheral:
         match untrusted_command.get("command"):
             case Command.Output:
                 return self._obey_output(untrusted_command)
+            case Command.Keyset:
+                return self._take_key(untrusted_command.get("data"))
             case Command.LED:
                 colour = _COLOURS.get(untrusted_command.get("on_color"), "unknown")
                 self._lamp = f"{colour} blinking" if untrusted_command.get("off_count") else colour
@@ -267,14 +339,29 @@ class SimulatedPeripheral:
                 return _REFUSED
         return _ACCEPTED
 
-    def _obey_output(self, untrusted_command: dict[str, int | str | bool]) -> tuple[int, None]:
-        if untrusted_command.get("output_no") != TURNSTILE_OUTPUT:
+    def _take_key(self, untrusted_key: object) -> tuple[int, None]:
+        """A new secure channel key, kept before it is acknowledged: a board that forgets it would be lost."""
+        if not isinstance(untrusted_key, bytes):
             return _REFUSED
-        match untrusted_command.get("control_code"):
-            case x if x == OUTPUT_OFF:
-                self._turnstile.lock()
-            case x if x == OUTPUT_ON_FOR:
+        try:
+            replace_channel_key(self._setting.key_file, untrusted_key)
+        except (ChannelKeyRefused, OSError):
+            return _REFUSED
+        self._key = untrusted_key
+        self._setting = replace(self._setting, install_mode=False)
+        return _ACCEPTED
+
+    def _obey_output(self, untrusted_command: dict[str, int | str | bool]) -> tuple[int, None]:
+        timed = untrusted_command.get("control_code") == OUTPUT_ON_FOR
+        match untrusted_command.get("output_no"):
+            case x if x == TRAY_OUTPUT and timed and Role.TRAYS in self._setting.roles:
+                self._trays.pulse()
+                self._report_contacts()
+            case x if x == TURNSTILE_OUTPUT and timed and Role.GATE in self._setting.roles:
                 self._turnstile.unlock(time.monotonic(), int(untrusted_command.get("timer_count", 0)) / 10)
+                self._report_contacts()
+            case x if x == TURNSTILE_OUTPUT and untrusted_command.get("control_code") == OUTPUT_OFF:
+                self._turnstile.lock()
             case _:
                 return _REFUSED
         return _ACCEPTED
@@ -288,16 +375,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--control", type=Path, required=True, help=tr("socket Unix de commande"))
     parser.add_argument("--key-file", type=Path, required=True, help=tr("clé du canal, 16 octets, fichier en 0600"))
     parser.add_argument("--address", type=int, default=ADDRESS, help=tr("adresse OSDP, 0 à 126"))
+    parser.add_argument(
+        "--roles",
+        type=_roles,
+        default=frozenset(Role),
+        help=tr("ce qu'elle porte : reader,gate,trays ; tout par défaut"),
+    )
+    parser.add_argument(
+        "--install-mode", action="store_true", help=tr("accepte une première clé, comme une carte neuve")
+    )
+    parser.add_argument(
+        "--also",
+        nargs=4,
+        action="append",
+        default=[],
+        metavar=("ADDRESS", "ROLES", "SOCKET", "KEY"),
+        help=tr("une carte de plus sur la même ligne"),
+    )
     parser.add_argument("--production", action="store_true", help=tr("toujours refusé : ceci est une simulation"))
     options = parser.parse_args(arguments)
+    settings = [
+        PeripheralSetting(options.address, options.control, options.key_file, options.roles, options.install_mode),
+        *(PeripheralSetting(int(at), Path(door), Path(key), _roles(roles)) for at, roles, door, key in options.also),
+    ]
+    line = SimulatedLine(options.serial)
     try:
-        peripheral = SimulatedPeripheral(
-            options.serial,
-            options.control,
-            read_channel_key(options.key_file),
-            production=options.production,
-            address=options.address,
-        )
+        for setting in settings:
+            SimulatedPeripheral(line, setting, production=options.production)
     except SimulatedDeviceInProduction:
         sys.stderr.write(tr("Une carte simulée ne sert jamais en production.") + "\n")
         return 2
@@ -305,9 +409,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(tr("La carte simulée ne peut pas démarrer : {why}").format(why=error) + "\n")
         return 2
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: peripheral.stop())
-    peripheral.run()
+        signal.signal(number, lambda *_: line.stop())
+    line.run()
     return 0
+
+
+def _roles(text: str) -> frozenset[Role]:
+    return frozenset(Role(name) for name in text.split(","))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from sync.facts import EnrollmentAdvised
 from templates_store.errors import ConsentMissing, StoreUnavailable
 from templates_store.store import StoredReference
 from terminal.devices import Devices, HandAnswer, HandCapture, HandQuestion
-from terminal.display.faces import PRESENT_AGAIN
+from terminal.display.faces import EMERGENCY, PRESENT_AGAIN
 from terminal.identification import Finding, Identification
 from terminal.inbox import Inbox, Occurrence
 from terminal.pass_machine import DEADLINES_S, HAND_TRIES, Action, Event, PassAttempt, State
@@ -274,6 +274,10 @@ class Actions:
             _log.warning("the reference did not follow the hand: %s", type(error).__name__)
         return replace(attempt, learnt=None)
 
+    def _give_tray(self, attempt: PassAttempt, _occurrence: Occurrence) -> PassAttempt:
+        self._devices.board.give_tray()
+        return attempt
+
     def _lock(self, attempt: PassAttempt, _occurrence: Occurrence) -> PassAttempt:
         outcome = self._devices.board.lock()
         self._inbox.post(Event.BOARD_LOST if outcome is CommandOutcome.BOARD_LOST else Event.LOCKED)
@@ -335,6 +339,8 @@ class Actions:
         """What stands in the way of service now, for staff; None when nothing does."""
         if not self._devices.board.online:
             return self._presenter.fault or "board"
+        if self._inbox.emergency:
+            return EMERGENCY
         try:
             self._devices.store.document("calendar")
             self._records.write_late()

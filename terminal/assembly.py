@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from canteen.clock import Clock, SystemClock
-from firmware_bridge.channel_key import read_channel_key
 from firmware_bridge.control_panel import ControlPanelBoard
 from hand_geometry.capture_device import CaptureDevice
 from sync.order_box import OrderBox
@@ -177,11 +176,11 @@ def assemble(
     store = EncryptedStore(configuration.store, configuration.store_key)
     closing.callback(store.close)
     board = ControlPanelBoard(
-        configuration.board_serial,
-        configuration.board_address,
-        read_channel_key(configuration.board_channel_key),
+        configuration.board.serial,
+        [peripheral.place() for peripheral in configuration.board.peripherals],
         inbox.on_board_event,
         production=configuration.production,
+        baud=configuration.board.baud,
     )
     closing.callback(board.stop)
     from terminal.verification import HandVerification  # loads OpenCV

@@ -18,6 +18,7 @@ from sync.signing import VerifyingKey
 from templates_store.errors import KeyUnavailable
 from templates_store.key_choice import chosen_key_source
 from templates_store.key_source import KeySource
+from terminal.board_settings import BoardSource, read_board
 from terminal.card_settings import PcscReaderSource, read_card_reader
 from terminal.display.staff import StaffSettings
 from terminal.errors import ConfigurationRefused
@@ -65,9 +66,7 @@ class Configuration:
     signing_key: Path
     sealing_key: Path
     server_signing_key: VerifyingKey
-    board_serial: Path
-    board_address: int
-    board_channel_key: Path
+    board: BoardSource
     camera: CameraSource
     display_host: str
     display_port: int
@@ -100,7 +99,7 @@ def read_configuration(path: Path) -> Configuration:
 
 
 def _read(top: TomlTable, folder: Path) -> Configuration:
-    storage, board = top.table("storage"), top.table("board")
+    storage = top.table("storage")
     display, passage = top.table("display", {}), top.table("passage", {})
     configuration = Configuration(
         device=_device(top),
@@ -113,9 +112,7 @@ def _read(top: TomlTable, folder: Path) -> Configuration:
         signing_key=storage.path("signing_key", folder),
         sealing_key=storage.path("sealing_key", folder),
         server_signing_key=_server_key(top.table("trust")),
-        board_serial=board.path("serial", folder),
-        board_address=board.integer("address", 0, 126, 101),
-        board_channel_key=board.path("channel_key", folder),
+        board=read_board(top.table("board"), folder),
         camera=_camera(top.table("camera"), folder),
         display_host=_loopback(display),
         display_port=display.integer("port", 0, 65535, 8003),
@@ -123,7 +120,7 @@ def _read(top: TomlTable, folder: Path) -> Configuration:
         staff=_staff(top.table("staff", {})),
         card_reader=read_card_reader(top.table("card_reader", {}), folder),
     )
-    for table in (top, storage, board, display, passage):
+    for table in (top, storage, display, passage):
         table.refuse_unknown()
     return configuration
 

@@ -21,13 +21,21 @@ from firmware_bridge.devices import (
     CardRefused,
     CorrectionPressed,
     DigitPressed,
+    EmergencyEnded,
+    EmergencyReleased,
     EnterPressed,
     InputInterrupted,
+    KeypadLost,
+    KeypadRecovered,
+    LossReason,
     PassageAbandoned,
     PassageCompleted,
     PcscReaderEvent,
     ReaderLossReason,
+    RotationRefused,
     TamperDetected,
+    TraysChanged,
+    TrayState,
 )
 from terminal.devices import HandCapture
 from terminal.pass_machine import Event
@@ -58,6 +66,7 @@ class BoardSeen:
     losses: int = 0
     interruptions: int = 0
     loss: str | None = None
+    refused_rotations: int = 0
 
 
 _PLAIN: dict[type[BoardEvent], Event] = {
@@ -68,6 +77,11 @@ _PLAIN: dict[type[BoardEvent], Event] = {
     PassageAbandoned: Event.PASSAGE_ABANDONED,
     BoardRecovered: Event.BOARD_RECOVERED,
     InputInterrupted: Event.INPUT_INTERRUPTED,
+    EmergencyReleased: Event.EMERGENCY,
+    EmergencyEnded: Event.BOARD_RECOVERED,
+    RotationRefused: Event.ROTATION_REFUSED,
+    TraysChanged: Event.TRAYS_CHANGED,
+    KeypadLost: Event.KEYPAD_LOST,
 }
 
 
@@ -82,6 +96,12 @@ class Inbox:
         self.board_seen = BoardSeen()
         self.card_reader_loss: ReaderLossReason | None = None
         """Why the reader beside the board reads nothing now; None where it does, or where there is none."""
+        self.keypad_loss: LossReason | None = None
+        """Why no key is heard, where the turnstile answers."""
+        self.trays: TrayState | None = None
+        """How the tray dispenser is; None where there is none, or before its first word."""
+        self.emergency = False
+        """Whether the gate was freed by alarm."""
         self.tampered = False
         """Whether the board's cover was opened since the start; staff see it on the screen."""
 
@@ -102,12 +122,30 @@ class Inbox:
             case TamperDetected():
                 _log.warning("the board's cover was opened")
                 self.tampered = True
+            case KeypadRecovered():
+                self.keypad_loss = None
             case _:
-                if isinstance(event, InputInterrupted):
-                    self.board_seen = replace(self.board_seen, interruptions=self.board_seen.interruptions + 1)
-                elif isinstance(event, BoardRecovered):
-                    self.board_seen = replace(self.board_seen, loss=None)
+                self._note(event)
                 self.post(_PLAIN[type(event)])
+
+    def _note(self, event: BoardEvent) -> None:
+        """What is told of the board beyond the one event: at the foot of the screen, and by the doctor."""
+        seen = self.board_seen
+        match event:
+            case InputInterrupted():
+                self.board_seen = replace(seen, interruptions=seen.interruptions + 1)
+            case BoardRecovered():
+                self.board_seen = replace(seen, loss=None)
+            case RotationRefused():
+                self.board_seen = replace(seen, refused_rotations=seen.refused_rotations + 1)
+            case KeypadLost(reason):
+                self.keypad_loss = reason
+            case TraysChanged(state):
+                self.trays = state
+                _log.info("the tray dispenser is %s", state.value)
+            case EmergencyReleased() | EmergencyEnded():
+                self.emergency = isinstance(event, EmergencyReleased)
+                _log.warning("the gate is %s", "free: emergency release" if self.emergency else "obeying again")
 
     def on_card_reader_event(self, event: PcscReaderEvent) -> None:
         """What a reader beside the board reports, on its thread: a card is the same card, whichever way it came."""

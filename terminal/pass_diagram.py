@@ -16,11 +16,12 @@ page and the table equal. Do not edit it here.
 An action may report an event of its own (`decide` reports `access-granted`, `journal-grant` may report
 `journal-failed`). The rest of its row is then left out and that event comes next, before anything from outside.
 `unlock` follows `journal-grant` in every row in which it stands, so nothing opens that is not on disk. A pupil has
-{HAND_TRIES} placements of the hand within one attempt, and as many attempts as it takes. `board-lost`, `fault` and
-`stopping` lead to `out-of-service` from every state; the diagram leaves those three out, the table below does not.
+{HAND_TRIES} placements of the hand within one attempt, and as many attempts as it takes. `board-lost`, `emergency`,
+`fault` and `stopping` lead to `out-of-service` from every state; the diagram leaves those four out, the table below
+does not.
 """
 
-_LEFT_OUT = frozenset({Event.BOARD_LOST, Event.FAULT, Event.STOPPING})
+_LEFT_OUT = frozenset({Event.BOARD_LOST, Event.EMERGENCY, Event.FAULT, Event.STOPPING})
 
 
 def draw() -> str:

@@ -59,6 +59,14 @@ class Event(StrEnum):
     """Staff ask for a pupil to be let through."""
     PASSAGE_COMPLETED = "passage-completed"
     PASSAGE_ABANDONED = "passage-abandoned"
+    ROTATION_REFUSED = "rotation-refused"
+    """Somebody pushed the locked turnstile."""
+    TRAYS_CHANGED = "trays-changed"
+    """Jammed, empty, or in order again."""
+    EMERGENCY = "emergency"
+    """The gate was freed by alarm: it lets everybody through, and nobody is counted."""
+    KEYPAD_LOST = "keypad-lost"
+    """The keypad alone is silent; the turnstile answers."""
     BOARD_LOST = "board-lost"
     BOARD_RECOVERED = "board-recovered"
     INPUT_INTERRUPTED = "input-interrupted"
@@ -110,6 +118,8 @@ class Action(StrEnum):
     """On disk when it returns; reports JOURNAL_FAILED otherwise."""
     UNLOCK = "unlock"
     """Reports UNLOCK_REFUSED or BOARD_LOST unless the board confirmed it."""
+    GIVE_TRAY = "give-tray"
+    """Never waits, and reports nothing: a jam holds no meal back."""
     NOTE_INSTANT = "note-instant"
     FOLLOW_HAND = "follow-hand"
     """Keep what the reference has become, after the gate is open."""
@@ -229,8 +239,11 @@ _REPORTED = frozenset(
         Event.BACK_IN_SERVICE,
     }
 )
-_LATE_WORD = frozenset({Event.LOCKED, Event.BOARD_RECOVERED})
-"""A late word of the board that changes nothing where nobody waits for it."""
+_LATE_WORD = frozenset({Event.LOCKED, Event.BOARD_RECOVERED, Event.ROTATION_REFUSED})
+"""A word of the board that changes nothing where nobody waits for it; pushes at a locked arm are counted elsewhere."""
+
+_AT_THE_SIDE = frozenset({Event.TRAYS_CHANGED, Event.KEYPAD_LOST})
+"""What stands at the foot of the screen, and touches no attempt that does not need it."""
 
 IGNORED: dict[State, frozenset[Event]] = {
     State.IDLE: (_KEYPAD - {Event.DIGIT})
@@ -238,43 +251,61 @@ IGNORED: dict[State, frozenset[Event]] = {
     | _HAND
     | _REPORTED
     | _LATE_WORD
-    | {Event.DEADLINE, Event.INPUT_INTERRUPTED},
+    | {Event.DEADLINE, Event.INPUT_INTERRUPTED, Event.TRAYS_CHANGED},
     State.TYPING_CODE: _PASSAGE
     | _HAND
     | _LATE_WORD
     | (_REPORTED - {Event.CODE_COMPLETE, Event.CODE_EMPTY})
-    | {Event.ENTER},
+    | {Event.ENTER, Event.TRAYS_CHANGED},
     State.DECIDING: _KEYPAD
     | _PASSAGE
     | _HAND
     | _LATE_WORD
     | (_REPORTED - {Event.HAND_NEEDED, Event.ACCESS_GRANTED, Event.ACCESS_DENIED})
+    | _AT_THE_SIDE
     | {Event.CARD, Event.CARD_REFUSED, Event.VOUCHED, Event.INPUT_INTERRUPTED},
     # A digit too many must not undo a complete code: the correction key does.
-    State.AWAITING_HAND: _PASSAGE | _REPORTED | _LATE_WORD | {Event.DIGIT, Event.ENTER, Event.INPUT_INTERRUPTED},
+    State.AWAITING_HAND: _PASSAGE
+    | _REPORTED
+    | _LATE_WORD
+    | _AT_THE_SIDE
+    | {Event.DIGIT, Event.ENTER, Event.INPUT_INTERRUPTED},
     State.COMPARING: _KEYPAD
     | _PASSAGE
     | _HAND
     | _LATE_WORD
     | (_REPORTED - {Event.TRY_AGAIN, Event.ACCESS_GRANTED, Event.ACCESS_DENIED})
+    | _AT_THE_SIDE
     | {Event.CARD, Event.CARD_REFUSED, Event.VOUCHED, Event.INPUT_INTERRUPTED},
-    State.GUIDING: _PASSAGE | _HAND | _REPORTED | _LATE_WORD | {Event.DIGIT, Event.ENTER, Event.INPUT_INTERRUPTED},
+    State.GUIDING: _PASSAGE
+    | _HAND
+    | _REPORTED
+    | _LATE_WORD
+    | _AT_THE_SIDE
+    | {Event.DIGIT, Event.ENTER, Event.INPUT_INTERRUPTED},
     State.PASSAGE_OPEN: _HAND
     | _LATE_WORD
     | (_REPORTED - {Event.JOURNAL_FAILED, Event.UNLOCK_REFUSED})
     | {Event.ENTER, Event.CANCEL},
-    State.CLOSING: _HAND | _REPORTED | {Event.ENTER, Event.CANCEL, Event.BOARD_RECOVERED},
-    State.SHOWING_DENIAL: _PASSAGE | _HAND | _REPORTED | _LATE_WORD | {Event.ENTER, Event.INPUT_INTERRUPTED},
+    State.CLOSING: _HAND | _REPORTED | (_LATE_WORD - {Event.LOCKED}) | {Event.ENTER, Event.CANCEL, Event.TRAYS_CHANGED},
+    State.SHOWING_DENIAL: _PASSAGE
+    | _HAND
+    | _REPORTED
+    | _LATE_WORD
+    | _AT_THE_SIDE
+    | {Event.ENTER, Event.INPUT_INTERRUPTED},
     State.OUT_OF_SERVICE: _KEYPAD
     | _PASSAGE
     | _HAND
     | (_REPORTED - {Event.BACK_IN_SERVICE, Event.ACCESS_GRANTED, Event.ACCESS_DENIED, Event.JOURNAL_FAILED})
-    | {Event.CARD, Event.CARD_REFUSED, Event.INPUT_INTERRUPTED, Event.LOCKED},
+    | _AT_THE_SIDE
+    | (_LATE_WORD - {Event.BOARD_RECOVERED})
+    | {Event.CARD, Event.CARD_REFUSED, Event.INPUT_INTERRUPTED},
 }
 """What is let pass, state by state; together with the table every pair is named."""
 
 _S, _E, _A = State, Event, Action
-_OPEN = row(_S.PASSAGE_OPEN, _A.JOURNAL_GRANT, _A.UNLOCK, _A.SHOW, _A.NOTE_INSTANT, _A.FOLLOW_HAND)
+_OPEN = row(_S.PASSAGE_OPEN, _A.JOURNAL_GRANT, _A.UNLOCK, _A.GIVE_TRAY, _A.SHOW, _A.NOTE_INSTANT, _A.FOLLOW_HAND)
 _DENY = row(_S.SHOWING_DENIAL, _A.JOURNAL_DENIAL, _A.SHOW)
 _TOO_SLOW = row(_S.SHOWING_DENIAL, _A.STOP_WATCHING, _A.GIVE_UP, _A.JOURNAL_DENIAL, _A.SHOW)
 _TYPE = row(_S.TYPING_CODE, _A.BEGIN, _A.ADD_DIGIT, _A.SHOW)
@@ -302,7 +333,9 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.IDLE,           _E.CARD):              _CARD,
     (_S.IDLE,           _E.CARD_REFUSED):      _REFUSED,
     (_S.IDLE,           _E.VOUCHED):           _VOUCH,
+    (_S.IDLE,           _E.KEYPAD_LOST):       row(_S.IDLE, _A.SHOW),
     (_S.IDLE,           _E.BOARD_LOST):        _HALT,
+    (_S.IDLE,           _E.EMERGENCY):         _HALT,
     (_S.IDLE,           _E.FAULT):             _HALT,
     (_S.IDLE,           _E.STOPPING):          _HALT,
 
@@ -316,7 +349,9 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.TYPING_CODE,    _E.CARD):              _CARD,
     (_S.TYPING_CODE,    _E.CARD_REFUSED):      _REFUSED,
     (_S.TYPING_CODE,    _E.VOUCHED):           _VOUCH,
+    (_S.TYPING_CODE,    _E.KEYPAD_LOST):       _REST,
     (_S.TYPING_CODE,    _E.BOARD_LOST):        _HALT,
+    (_S.TYPING_CODE,    _E.EMERGENCY):         _HALT,
     (_S.TYPING_CODE,    _E.FAULT):             _HALT,
     (_S.TYPING_CODE,    _E.STOPPING):          _HALT,
 
@@ -325,6 +360,7 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.DECIDING,       _E.ACCESS_DENIED):     _DENY,
     (_S.DECIDING,       _E.DEADLINE):          _HALT,
     (_S.DECIDING,       _E.BOARD_LOST):        _HALT,
+    (_S.DECIDING,       _E.EMERGENCY):         _HALT,
     (_S.DECIDING,       _E.FAULT):             _HALT,
     (_S.DECIDING,       _E.STOPPING):          _HALT,
 
@@ -337,6 +373,7 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.AWAITING_HAND,  _E.CANCEL):            _REST_UNSEEN,
     (_S.AWAITING_HAND,  _E.DEADLINE):          _TOO_SLOW,
     (_S.AWAITING_HAND,  _E.BOARD_LOST):        _HALT,
+    (_S.AWAITING_HAND,  _E.EMERGENCY):         _HALT,
     (_S.AWAITING_HAND,  _E.FAULT):             _HALT,
     (_S.AWAITING_HAND,  _E.STOPPING):          _HALT,
 
@@ -345,6 +382,7 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.COMPARING,      _E.TRY_AGAIN):         row(_S.GUIDING, _A.SHOW),
     (_S.COMPARING,      _E.DEADLINE):          _HALT,
     (_S.COMPARING,      _E.BOARD_LOST):        _HALT,
+    (_S.COMPARING,      _E.EMERGENCY):         _HALT,
     (_S.COMPARING,      _E.FAULT):             _HALT,
     (_S.COMPARING,      _E.STOPPING):          _HALT,
 
@@ -355,6 +393,7 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.GUIDING,        _E.CORRECTION):        _REST_UNSEEN,
     (_S.GUIDING,        _E.CANCEL):            _REST_UNSEEN,
     (_S.GUIDING,        _E.BOARD_LOST):        _HALT,
+    (_S.GUIDING,        _E.EMERGENCY):         _HALT,
     (_S.GUIDING,        _E.FAULT):             _HALT,
     (_S.GUIDING,        _E.STOPPING):          _HALT,
 
@@ -367,9 +406,12 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.PASSAGE_OPEN,   _E.CARD_REFUSED):      _KEEP,
     (_S.PASSAGE_OPEN,   _E.VOUCHED):           _KEEP,
     (_S.PASSAGE_OPEN,   _E.INPUT_INTERRUPTED): row(_S.PASSAGE_OPEN, _A.DROP_KEPT),
+    (_S.PASSAGE_OPEN,   _E.KEYPAD_LOST):       row(_S.PASSAGE_OPEN, _A.DROP_KEPT),
+    (_S.PASSAGE_OPEN,   _E.TRAYS_CHANGED):     row(_S.PASSAGE_OPEN, _A.SHOW),
     (_S.PASSAGE_OPEN,   _E.JOURNAL_FAILED):    row(_S.SHOWING_DENIAL, _A.SHOW),
     (_S.PASSAGE_OPEN,   _E.UNLOCK_REFUSED):    row(_S.SHOWING_DENIAL, _A.JOURNAL_ABANDONED, _A.SHOW),
     (_S.PASSAGE_OPEN,   _E.BOARD_LOST):        _HALT_OPEN,
+    (_S.PASSAGE_OPEN,   _E.EMERGENCY):         _HALT_OPEN,
     (_S.PASSAGE_OPEN,   _E.FAULT):             _HALT_OPEN,
     (_S.PASSAGE_OPEN,   _E.STOPPING):          _HALT_OPEN,
 
@@ -382,8 +424,10 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.CLOSING,        _E.CARD_REFUSED):      _KEEP_CLOSING,
     (_S.CLOSING,        _E.VOUCHED):           _KEEP_CLOSING,
     (_S.CLOSING,        _E.INPUT_INTERRUPTED): row(_S.CLOSING, _A.DROP_KEPT),
+    (_S.CLOSING,        _E.KEYPAD_LOST):       row(_S.CLOSING, _A.DROP_KEPT),
     (_S.CLOSING,        _E.DEADLINE):          _HALT_OPEN,
     (_S.CLOSING,        _E.BOARD_LOST):        _HALT_OPEN,
+    (_S.CLOSING,        _E.EMERGENCY):         _HALT_OPEN,
     (_S.CLOSING,        _E.FAULT):             _HALT_OPEN,
     (_S.CLOSING,        _E.STOPPING):          _HALT_OPEN,
 
@@ -395,10 +439,12 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.SHOWING_DENIAL, _E.CANCEL):            _REST,
     (_S.SHOWING_DENIAL, _E.DEADLINE):          _REST,
     (_S.SHOWING_DENIAL, _E.BOARD_LOST):        _HALT,
+    (_S.SHOWING_DENIAL, _E.EMERGENCY):         _HALT,
     (_S.SHOWING_DENIAL, _E.FAULT):             _HALT,
     (_S.SHOWING_DENIAL, _E.STOPPING):          _HALT,
 
     (_S.OUT_OF_SERVICE, _E.BOARD_LOST):        row(_S.OUT_OF_SERVICE, _A.SHOW),
+    (_S.OUT_OF_SERVICE, _E.EMERGENCY):         row(_S.OUT_OF_SERVICE, _A.SHOW),
     (_S.OUT_OF_SERVICE, _E.BOARD_RECOVERED):   _CHECK,
     (_S.OUT_OF_SERVICE, _E.DEADLINE):          _CHECK,
     (_S.OUT_OF_SERVICE, _E.BACK_IN_SERVICE):   _REST,

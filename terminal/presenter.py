@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from canteen.errors import CanteenError
 from canteen.identifiers import PassId
 from canteen.serving_periods import ServiceMoment, ServingCalendar
-from firmware_bridge.devices import Signal
+from firmware_bridge.devices import Signal, TrayState
 from terminal.checkup import Checkup
 from terminal.devices import Devices
 from terminal.display.faces import STARTING, Face, face_for, tries_left
@@ -31,8 +33,8 @@ _SIGNALS = {
 }
 
 _BOARD_TEXT_LONGEST = 32
-CARD_READER = "card-reader"
-"""The name of its check."""
+CARD_READER, KEYPAD, TRAYS = "card-reader", "keypad", "trays"
+"""The names of their checks."""
 
 
 class Presenter:
@@ -63,6 +65,7 @@ class Presenter:
     def show(self, state: State, attempt: PassAttempt) -> None:
         """Screen and board say what `state` and `attempt` say."""
         self._shown = (state, attempt)
+        self._status = replace(self._status, **self._seen_now())
         face = face_for(state, attempt, status=self._status, fault=self.fault)
         self._signal(face, attempt)
         self._devices.screen.show(self._view(face, state, attempt))
@@ -106,9 +109,25 @@ class Presenter:
     def _ill(self) -> tuple[str, ...]:
         latest = None if self.checkup is None else self.checkup.latest
         ill = () if latest is None else latest.at_risk
-        if self._inbox.card_reader_loss is not None and CARD_READER not in ill:
-            return (*ill, CARD_READER)  # at once: pupils are presenting their cards to it
-        return ill
+        # At once, not at the next checkup: pupils stand before it.
+        now = {
+            CARD_READER: self._inbox.card_reader_loss is not None,
+            KEYPAD: self._inbox.keypad_loss is not None,
+            f"{TRAYS}-{self._inbox.trays}": self._inbox.trays not in (None, TrayState.READY),
+        }
+        return (*ill, *(name for name, is_ill in now.items() if is_ill and name not in ill))
+
+    def _seen_now(self) -> dict[str, Any]:
+        """What the devices have told since the foot line was read."""
+        keys_heard = self._inbox.keypad_loss is None
+        by_board = self._devices.card_reader is None
+        return {
+            "keys_heard": keys_heard,
+            "cards_read": self._inbox.card_reader_loss is None and (keys_heard or not by_board),
+            "tray_by_hand": self._inbox.trays not in (None, TrayState.READY),
+            "tampered": self._inbox.tampered,
+            "ill": self._ill(),
+        }
 
     def _read_status(self) -> LineStatus:
         """The foot line; what cannot be read is left as it was, the lane goes on."""
@@ -133,9 +152,7 @@ class Presenter:
             opens_at=None if moment else _opens_at(school.calendar, now),
             school=school.school_name,
             clock_trust=self._records.clock_trust(now).value,
-            tampered=self._inbox.tampered,
-            ill=self._ill(),
-            cards_read=self._inbox.card_reader_loss is None,
+            **self._seen_now(),
         )
 
 

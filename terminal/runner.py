@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from terminal.actions import Actions
 from terminal.devices import Devices, HandCapture
+from terminal.display.faces import EMERGENCY
 from terminal.inbox import Inbox, Occurrence
 from terminal.pass_machine import (
     DEADLINES_S,
@@ -98,6 +99,8 @@ class Runner:
             self._stopping = True
         if occurrence.event is Event.BOARD_LOST and occurrence.payload is not None:
             self._presenter.fault = f"board:{occurrence.payload}"
+        if occurrence.event is Event.EMERGENCY:
+            self._presenter.fault = EMERGENCY
         if isinstance(occurrence.payload, HandCapture) and occurrence.payload.watch != self.attempt.watch:
             return  # the answer to a question that is no longer asked
         events = deque([occurrence.event])

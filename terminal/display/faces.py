@@ -34,6 +34,9 @@ _IDLE = Face(Tone.READY, "keypad", _("Tape ton code"), _("ou présente ta carte"
 _IDLE_WITHOUT_CARDS = Face(
     Tone.READY, "keypad", _("Tape ton code"), _("Cartes en panne : ton code, ou un adulte"), _("Tape ton code")
 )
+_IDLE_WITHOUT_KEYS = Face(
+    Tone.READY, "card", _("Présente ta carte"), _("Clavier en panne : ta carte, ou un adulte"), _("Présente ta carte")
+)
 _CLOSED = Face(Tone.READY, "clock", _("C’est fermé pour l’instant"), _("Reviens à l’heure du repas"), _("Fermé"))
 _CLOSED_UNTIL = Face(Tone.READY, "clock", _("C’est fermé pour l’instant"), _("Ça ouvre à {when}"), _("Fermé"))
 _TYPING = Face(Tone.READY, "keypad", _("Tape ton code"), _("Erreur ? Touche ✱"), _("Tape ton code"))
@@ -42,6 +45,7 @@ _HAND = Face(Tone.ASK, "hand", _("Pose ta main"), _("bien à plat, doigts écart
 _WAIT = Face(Tone.ASK, "clock", _("Un instant…"), _("Je regarde"), _("Un instant"))
 _GRANTED = Face(Tone.GRANTED, "pass", _("Bon appétit, {name} !"), _("Tu peux passer"), _("Bon appétit !"))
 _GRANTED_UNNAMED = Face(Tone.GRANTED, "pass", _("Bon appétit !"), _("Tu peux passer"), _("Bon appétit !"))
+_TAKE_A_TRAY = _("Tu peux passer : prends un plateau sur la pile")
 _ABANDONED = Face(
     Tone.DENIED, "again", _("Le passage s’est refermé"), _("Recommence : ton repas t’attend"), _("Recommence")
 )
@@ -49,6 +53,7 @@ _STARTING = Face(Tone.FAULT, "clock", _("Je me prépare"), _("Encore un petit in
 _FAULT = Face(
     Tone.FAULT, "adult", _("Je ne marche pas"), _("Demande à un adulte : tu vas manger"), _("En panne : adulte")
 )
+_EMERGENCY = Face(Tone.FAULT, "adult", _("Suis les adultes"), _("Le passage est libre"), _("Passage libre"))
 
 _PAUSED_READER = Face(
     Tone.DENIED,
@@ -187,6 +192,8 @@ DENIALS: dict[Reason, Face] = {
 }
 """Every reason a pass may be denied for."""
 
+EMERGENCY = "emergency"
+"""The fault of a gate that an alarm has freed."""
 STARTING = "starting"
 """The fault of a terminal that has just begun: its board has not answered yet."""
 
@@ -199,9 +206,7 @@ def face_for(state: State, attempt: PassAttempt, *, status: LineStatus, fault: s
     """The screen's look in `state`."""
     match state:
         case State.IDLE:
-            if status.serving_period is not None:
-                return _IDLE if status.cards_read else _IDLE_WITHOUT_CARDS
-            return _CLOSED if status.opens_at is None else _CLOSED_UNTIL
+            return _idle_face(status)
         case State.TYPING_CODE:
             return _RETYPE if attempt.retype else _TYPING
         case State.AWAITING_HAND:
@@ -210,13 +215,23 @@ def face_for(state: State, attempt: PassAttempt, *, status: LineStatus, fault: s
             return guidance_face(attempt.guidance)
         case State.PASSAGE_OPEN | State.CLOSING:
             granted = _GRANTED if attempt.first_name else _GRANTED_UNNAMED
+            if status.tray_by_hand:
+                granted = replace(granted, prompt=_TAKE_A_TRAY)
             return granted if attempt.sign is None else replace(granted, staff_note=SIGNS[attempt.sign])
         case State.SHOWING_DENIAL:
             return _denial_face(attempt)
         case State.OUT_OF_SERVICE:
-            return _STARTING if fault == STARTING else _FAULT
+            return {STARTING: _STARTING, EMERGENCY: _EMERGENCY}.get(fault or "", _FAULT)
         case State.DECIDING | State.COMPARING:
             return _WAIT
+
+
+def _idle_face(status: LineStatus) -> Face:
+    if status.serving_period is None:
+        return _CLOSED if status.opens_at is None else _CLOSED_UNTIL
+    if status.keys_heard:
+        return _IDLE if status.cards_read else _IDLE_WITHOUT_CARDS
+    return _IDLE_WITHOUT_KEYS if status.cards_read else _FAULT
 
 
 def guidance_face(guidance: str | None) -> Face:

@@ -53,6 +53,9 @@ class LineStatus:
     tampered: bool = False
     ill: tuple[str, ...] = ()
     cards_read: bool = True
+    keys_heard: bool = True
+    tray_by_hand: bool = False
+    """Whether the tray dispenser gives none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def test_keys_by_their_osdp_codes() -> None:
 def test_status_reports_carry_their_own_contact_only() -> None:
     """An input report says nothing of the lock, an output report nothing of the passage."""
     kinds = {
-        StatusReportType.Input: StatusReport(passage_latched=True),
+        StatusReportType.Input: StatusReport(passage_latched=True, rotation_refused=False),
         StatusReportType.Output: StatusReport(unlocked=True),
         StatusReportType.Local: StatusReport(tampered=True),
     }

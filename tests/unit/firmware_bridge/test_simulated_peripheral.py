@@ -19,6 +19,7 @@ from firmware_bridge.channel_key import create_channel_key
 from firmware_bridge.control_panel import ControlPanelBoard
 from firmware_bridge.errors import BoardMisused, ChannelKeyRefused, ControlRefused, SimulatedDeviceInProduction
 from firmware_bridge.peripheral_client import PeripheralClient, PeripheralState
+from firmware_bridge.peripheral_session import PeripheralPlace
 from firmware_bridge.phrases import translator
 from firmware_bridge.simulated_peripheral import main
 
@@ -113,7 +114,7 @@ def test_an_error_reaches_the_client_as_an_exception(folder: Path) -> None:
 
 def test_the_panel_refuses_a_pseudo_terminal_in_production(folder: Path) -> None:
     """The same rule from the other end."""
-    board = ControlPanelBoard(folder / "line", 101, bytes(range(16)), print, production=True)
+    board = ControlPanelBoard(folder / "line", [PeripheralPlace(101, bytes(range(16)))], print, production=True)
     with pytest.raises(SimulatedDeviceInProduction):
         board.start()
 
@@ -121,10 +122,10 @@ def test_the_panel_refuses_a_pseudo_terminal_in_production(folder: Path) -> None
 def test_the_panel_refuses_bad_keys_and_addresses_and_hides_its_key() -> None:
     """Before it opens anything."""
     with pytest.raises(ChannelKeyRefused):
-        ControlPanelBoard(Path("/dev/null"), 1, bytes(16), print, production=False)
+        ControlPanelBoard(Path("/dev/null"), [PeripheralPlace(1, bytes(16))], print, production=False)
     with pytest.raises(BoardMisused):
-        ControlPanelBoard(Path("/dev/null"), 127, bytes(range(16)), print, production=False)
-    board = ControlPanelBoard(Path("/dev/null"), 1, bytes(range(16)), print, production=False)
+        ControlPanelBoard(Path("/dev/null"), [PeripheralPlace(127, bytes(range(16)))], print, production=False)
+    board = ControlPanelBoard(Path("/dev/null"), [PeripheralPlace(1, bytes(range(16)))], print, production=False)
     assert bytes(range(16)).hex() not in repr(board)
     assert str(bytes(range(16))) not in repr(board)
 

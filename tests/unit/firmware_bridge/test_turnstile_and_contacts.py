@@ -40,10 +40,40 @@ def test_the_latch_lasts_until_the_next_unlock() -> None:
     assert turnstile.passage_latched is False
 
 
-def test_a_passage_is_told_once_however_often_it_is_reported() -> None:
-    """The board repeats its contacts at every new session."""
+def _opened() -> Contacts:
+    """After an unlock that the board has confirmed and reported."""
     contacts = Contacts()
     contacts.unlocked()
+    assert contacts.update(StatusReport(passage_latched=False)) + contacts.update(StatusReport(unlocked=True)) == []
+    return contacts
+
+
+def test_what_was_said_before_an_unlock_is_not_taken_for_its_outcome() -> None:
+    """The next pupil's gate opens while the board still has the last one's passage to tell: it is nobody's again."""
+    contacts = _opened()
+    assert contacts.update(StatusReport(passage_latched=True)) == [PassageCompleted()]
+    contacts.unlocked()
+    late = [StatusReport(passage_latched=True), StatusReport(unlocked=False)]
+    assert [event for report in late for event in contacts.update(report)] == []
+    now = [StatusReport(passage_latched=False), StatusReport(unlocked=True), StatusReport(passage_latched=True)]
+    assert [event for report in now for event in contacts.update(report)] == [PassageCompleted()]
+
+
+def test_a_passage_that_a_cut_hid_is_found_in_the_new_session() -> None:
+    """The report of the unlock was lost with the line; what the new session tells is fresh."""
+    contacts = Contacts()
+    contacts.unlocked()
+    contacts.session_began()
+    assert contacts.update(StatusReport(passage_latched=True)) == [PassageCompleted()]
+    contacts.unlocked()
+    contacts.session_began()
+    assert contacts.update(StatusReport(passage_latched=False)) == []
+    assert contacts.update(StatusReport(unlocked=False)) == [PassageAbandoned()]
+
+
+def test_a_passage_is_told_once_however_often_it_is_reported() -> None:
+    """The board repeats its contacts at every new session."""
+    contacts = _opened()
     reports = [StatusReport(passage_latched=True), StatusReport(unlocked=False)] * 3
     events = [event for report in reports for event in contacts.update(report)]
     assert events == [PassageCompleted()]
@@ -51,16 +81,15 @@ def test_a_passage_is_told_once_however_often_it_is_reported() -> None:
 
 def test_a_passage_during_a_short_cut_is_told_afterwards() -> None:
     """The latch survives the cut, so the completed passage is not taken for an abandoned one."""
-    contacts = Contacts()
-    contacts.unlocked()
+    contacts = _opened()
+    contacts.session_began()
     assert contacts.update(StatusReport(passage_latched=True)) == [PassageCompleted()]
     assert contacts.update(StatusReport(unlocked=False)) == []
 
 
 def test_the_board_locking_by_itself_is_an_abandoned_passage() -> None:
     """Our own lock is not."""
-    contacts = Contacts()
-    contacts.unlocked()
+    contacts = _opened()
     assert contacts.update(StatusReport(passage_latched=False)) == []
     assert contacts.update(StatusReport(unlocked=False)) == [PassageAbandoned()]
     contacts.unlocked()

@@ -18,13 +18,17 @@ from canteen.identifiers import DeviceId, PupilId
 from canteen.personal_code import check_digit
 from canteen.serving_periods import EVERY_DAY, ServingCalendar, ServingPeriod
 from firmware_bridge.devices import (
+    BoardPart,
     BoardRecovered,
     CardPresented,
     CommandOutcome,
     CorrectionPressed,
     DigitPressed,
+    Identification,
+    LinkQuality,
     PassageAbandoned,
     PassageCompleted,
+    Role,
     Signal,
 )
 from hand_geometry.acquisition import Features
@@ -98,6 +102,8 @@ class MemoryBoard:
         self.unlocked = False
         self.answers = CommandOutcome.DONE
         self.unlocks = 0
+        self.trays_asked = 0
+        self.identification = Identification("ca57ee", 7, 1, "00000065", "1.2.3", ((3, 1, 1),))
         self.shown: list[tuple[Signal, str]] = []
         self.before_unlock: Callable[[], None] = lambda: None
         self._online = False
@@ -129,6 +135,14 @@ class MemoryBoard:
         if self.answers is CommandOutcome.DONE:
             self.unlocked = False
         return self.answers
+
+    @property
+    def parts(self) -> tuple[BoardPart, ...]:
+        roles = (Role.READER, Role.GATE)
+        return (BoardPart(101, roles, self._online, None, self.identification, LinkQuality(10, 1, 5.0)),)
+
+    def give_tray(self) -> None:
+        self.trays_asked += 1
 
     def show(self, signal: Signal, text: str) -> None:
         assert len(text) <= 32

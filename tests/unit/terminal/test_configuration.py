@@ -47,7 +47,7 @@ def test_good(tmp_path: Path) -> None:
     assert (True, "fr", 101, "127.0.0.1", 8003, 6.0) == (
         read.production,
         read.language,
-        read.board_address,
+        read.board.peripherals[0].address,
         read.display_host,
         read.display_port,
         read.passage_timeout_s,
