@@ -43,6 +43,11 @@ class AccountDesk:
         known_pupil(session, pupil)
         self._note(session, pupil, AccountKind.PURCHASE, cents, by)
 
+    def correct(self, session: Session, pupil: PupilId, cents: int, by: str) -> None:
+        """Somebody puts an account right, up or down: one more entry. Raises UnknownPupil."""
+        known_pupil(session, pupil)
+        self._note(session, pupil, AccountKind.CORRECTION, cents, by)
+
     def balance_cents(self, session: Session, pupil: str) -> int:
         """What is left; below zero when more was eaten than paid."""
         total = select(func.coalesce(func.sum(AccountEntry.cents), 0)).where(AccountEntry.pupil == pupil)

@@ -34,6 +34,7 @@ from billing_server.roster import PupilRegistry
 from billing_server.school import School
 from billing_server.settlements import SettlementDesk
 from billing_server.vault import Vault
+from billing_server.year_end import YearEnd
 from canteen.clock import Clock, SystemClock
 from sync.mqtt_transport import BrokerSettings, MqttTransport
 from sync.sealing import OpeningKey
@@ -119,6 +120,7 @@ def assemble(settings: Settings, clock: Clock | None = None) -> Services:
     cards = CardDesk(vault, orders, opening_key, clock)
     purges = PurgeDesk(orders, cards, clock, settings.policy.purge_deadline, settings.policy.lease)
     balances = BalanceDesk(orders, settings.school.meal_cents, settings.policy.no_meals_left, clock)
+    year_end = YearEnd(purges, school, settings.policy.erase_hands_on, clock)
     consents = ConsentDesk(purges, clock)
     devices = DeviceDesk(orders, pupils, cards, balances, school, clock, settings.policy.lease)
     accounts = AccountDesk(settings.school.meal_cents, clock)
@@ -157,7 +159,9 @@ def assemble(settings: Settings, clock: Clock | None = None) -> Services:
         refusals=refusals,
         pulse=pulse,
         line=line,
-        housekeeping=Housekeeping(database, devices, purges, ResealDesk(orders, clock), balances, refusals),
+        housekeeping=Housekeeping(
+            database, devices, purges, year_end, ResealDesk(orders, clock), balances, refusals
+        ),
         clock=clock,
     )
 

@@ -33,6 +33,8 @@ class Action(StrEnum):
     SETTLED_PASS = "settled-pass"
     SETTLED_FORK = "settled-fork"
     CREDITED_MEALS = "credited-meals"
+    CORRECTED_ACCOUNT = "corrected-account"
+    SAW_ACCOUNTS = "saw-accounts"
     EXPORTED_RECEIPTS = "exported-receipts"
     CERTIFIED_PURGE = "certified-purge"
     CARRIED_IN = "carried-in"

@@ -73,7 +73,7 @@ class BalanceDesk:
         if told is not None and timedelta(0) <= now - datetime.fromisoformat(told["at"]) < TOLD_EVERY:
             return
         order = self.current(session)
-        if order is None or (told is not None and told["told"] == _said(order)):
+        if order is None or (not order.meals_left if told is None else told["told"] == _said(order)):
             return
         terminals = locked_devices(session, DeviceRole.TERMINAL)
         for device in terminals:

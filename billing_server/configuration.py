@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ class Policy:
     Attributes:
         purge_deadline: how long holders have to erase; a week by the old AU-009's retention rule, still the usage.
         lease: how long references may be compared without a word from us.
+        erase_hands_on: month and day on which every hand is erased, each year; None keeps them over the summer.
         no_meals_left: what happens at the line to an external whose prepaid meals are used up.
         code_length: digits of every personal code, chosen once: a terminal decides at the last one, so all have as
             many. 5 serve 1,000 pupils with ten valid codes for each one given.
@@ -58,6 +59,7 @@ class Policy:
     missing_entitlement: MissingEntitlement = MissingEntitlement.DENY
     code_length: int = 5
     no_meals_left: MissingEntitlement = MissingEntitlement.SERVE_AND_BILL
+    erase_hands_on: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,7 @@ class _Reader:
                 purge_deadline=timedelta(days=self._whole(policy, "purge_deadline_days", 7, 1, 31)),
                 lease=timedelta(days=self._whole(policy, "lease_days", 7, 1, 31)),
                 missing_entitlement=self._choice(policy, "missing_entitlement", MissingEntitlement.DENY),
+                erase_hands_on=self._day_of_year(policy, "erase_hands_on"),
                 no_meals_left=self._choice(policy, "no_meals_left", MissingEntitlement.SERVE_AND_BILL),
                 code_length=self._whole(policy, "code_length", 5, CODE_DIGITS_MIN, CODE_DIGITS_MAX),
             ),
@@ -180,6 +183,18 @@ class _Reader:
             certificate=self._file(table, "certificate"),
             key=self._file(table, "key"),
         )
+
+    def _day_of_year(self, table: dict[str, Any], name: str) -> tuple[int, int] | None:
+        if name not in table:
+            return None
+        month, separator, day = self._text(table, name).partition("-")
+        try:
+            date(2001, int(month), int(day))  # a year without 29 February: the day must be there every year
+        except ValueError:
+            separator = ""
+        if not separator:
+            raise self._refused(f"policy.{name}", 'a month and a day, for example "07-31"')
+        return int(month), int(day)
 
     def _choice(self, table: dict[str, Any], name: str, usual: MissingEntitlement) -> MissingEntitlement:
         value = self._text(table, name, usual.value)

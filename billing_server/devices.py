@@ -97,7 +97,7 @@ class DeviceDesk:
         for blocked in self.cards.blocked_cards(session):
             self.orders.issue(session, device, blocked)
         balances = self.balances.current(session) if role is DeviceRole.TERMINAL else None
-        if balances is not None:
+        if balances is not None and balances.meals_left:
             self.orders.issue(session, device, balances)
         self._renew(session, device)
 

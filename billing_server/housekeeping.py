@@ -1,4 +1,4 @@
-"""What must happen without being asked: leases, purge deadlines, holdings, balances, refusals written down."""
+"""What must happen without being asked: leases, deadlines, the year's end, holdings, balances, refusals."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from billing_server.devices import DeviceDesk
 from billing_server.purge_deadlines import PurgeDesk
 from billing_server.refusals import Refusals
 from billing_server.resealing import ResealDesk
+from billing_server.year_end import YearEnd
 
 _log = logging.getLogger("canteen.billing.housekeeping")
 
@@ -28,12 +29,13 @@ class Housekeeping:
         database: Database,
         devices: DeviceDesk,
         purges: PurgeDesk,
+        year_end: YearEnd,
         resealing: ResealDesk,
         balances: BalanceDesk,
         refusals: Refusals,
     ) -> None:
         self._database, self._devices, self._purges, self._refusals = database, devices, purges, refusals
-        self._resealing, self._balances = resealing, balances
+        self._year_end, self._resealing, self._balances = year_end, resealing, balances
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -49,6 +51,7 @@ class Housekeeping:
         """Do what is due."""
         with self._database.writing() as session:
             self._refusals.write_down(session)
+            self._year_end.watch(session)
             self._purges.watch(session)
             self._devices.renew_leases(session)
             self._resealing.watch(session)

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from billing_server import reading, wording
@@ -100,7 +100,8 @@ class PupilLine:
     enroll_anew: bool
     """A terminal finds that the hand has left its reference."""
     card: Card | None
-    blocked_cards: int
+    blocked_card: int | None
+    """The card that was blocked last, where none is in use."""
     departed: str | None
 
 
@@ -126,7 +127,7 @@ def pupil_lines(services: Services, session: Session, text: Text) -> list[PupilL
                 consent_text=text(wording.CONSENTS[consent]),
                 enroll_anew=row.pupil in anew and may_use_biometrics(consent),
                 card=next((card for card in reversed(own) if card.blocked_at is None), None),
-                blocked_cards=sum(card.blocked_at is not None for card in own),
+                blocked_card=max((card.id for card in own if card.blocked_at is not None), default=None),
                 departed=None if row.departed_at is None else text.moment(row.departed_at),
             )
         )
@@ -183,16 +184,24 @@ class PurgeCard:
         return "bad" if self.days_left < 0 else "odd" if self.days_left <= 3 else "open"
 
 
-def purge_cards(services: Services, session: Session, text: Text) -> list[PurgeCard]:
-    """Purges: those still running first, then by date."""
+def purge_cards(
+    services: Services, session: Session, text: Text, most: int | None = None
+) -> tuple[list[PurgeCard], int, int]:
+    """Purges: those still running first, the most urgent on top, then those done, the latest on top; at `most` so many
+    of each. And how many there are of each.
+    """
+    running, done = Purge.completed_at.is_(None), Purge.completed_at.is_not(None)
+    urgent = session.scalars(select(Purge).where(running).order_by(Purge.deadline, Purge.purge).limit(most)).all()
+    latest = session.scalars(select(Purge).where(done).order_by(Purge.completed_at.desc()).limit(most)).all()
+    purges = [*urgent, *latest]
     holders: dict[str, list[PurgeHolder]] = {}
-    for holder in session.scalars(select(PurgeHolder).order_by(PurgeHolder.device)):
+    shown = select(PurgeHolder).where(PurgeHolder.purge.in_([purge.purge for purge in purges]))
+    for holder in session.scalars(shown.order_by(PurgeHolder.device)):
         holders.setdefault(holder.purge, []).append(holder)
-    purges = session.scalars(select(Purge).order_by(Purge.completed_at.is_not(None), Purge.asked_at.desc())).all()
     identities = services.pupils.identities(session, (purge.pupil for purge in purges))
     keys = {row.device: VerifyingKey(row.verifying_key) for row in session.scalars(select(Device))}
     now = services.clock.utc_now()
-    return [
+    cards = [
         PurgeCard(
             purge=purge.purge,
             who=full_name(identities[purge.pupil]),
@@ -209,6 +218,8 @@ def purge_cards(services: Services, session: Session, text: Text) -> list[PurgeC
         )
         for purge in purges
     ]
+    counted = [session.scalar(select(func.count()).select_from(Purge).where(which)) or 0 for which in (running, done)]
+    return cards, counted[0], counted[1]
 
 
 def days_until(now: datetime, deadline: datetime) -> int:

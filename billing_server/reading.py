@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import ColumnElement, false, func, select
 from sqlalchemy.orm import Session
 
-from billing_server.models import Alarm, Denial, Device, Entry, Journal, MealPassRow, OrderRow
+from billing_server.models import Alarm, Card, Denial, Device, Entry, Holding, Journal, MealPassRow, OrderRow, PupilRow
 from canteen.anti_passback import COUNTS_AS_SERVED
 from canteen.meal_pass import PassOutcome
+from canteen.serving_periods import ServingCalendar
+from sync.orders import OrderKind
 
 
 def passes_after(
@@ -76,20 +79,30 @@ class PeriodCounts:
     served: int
     by_method: dict[str, int]
     by_outcome: dict[str, int]
+    to_come: int = 0
+    """Pupils with a right to a meal on this day who have not had one in this period."""
 
 
 @dataclass(frozen=True, slots=True)
 class DayCounts:
-    """A day in numbers."""
+    """A day in numbers. `periods` are those of the calendar, if it was given, and those with passes."""
 
     day: date
     periods: list[PeriodCounts]
     denied: dict[str, int]
 
 
-def counts_of(session: Session, day: date) -> DayCounts:
-    """Meals per serving period, method and outcome, and denials per reason."""
-    by_period: dict[str, list[tuple[str, str, int]]] = {}
+def counts_of(session: Session, day: date, calendar: ServingCalendar | None = None) -> DayCounts:
+    """Meals per serving period, method and outcome, who is still to come, and denials per reason."""
+    by_period: dict[str, list[tuple[str, str, int]]] = {period: [] for period in _served_on(calendar, day)}
+    entitled = _entitled(session, day)
+    came: dict[str, set[str]] = {}
+    for period, pupil in session.execute(
+        select(MealPassRow.period, MealPassRow.pupil)
+        .where(MealPassRow.day == day, MealPassRow.outcome.in_(_COUNTED))
+        .distinct()
+    ):
+        came.setdefault(period, set()).add(pupil)
     grouped = (MealPassRow.period, MealPassRow.method, MealPassRow.outcome)
     rows = session.execute(select(*grouped, func.count()).where(MealPassRow.day == day).group_by(*grouped))
     for period, method, outcome, times in rows:
@@ -102,19 +115,47 @@ def counts_of(session: Session, day: date) -> DayCounts:
     )
     return DayCounts(
         day,
-        [_period_counts(period, by_period[period]) for period in sorted(by_period)],
+        [
+            _period_counts(period, by_period[period], len(entitled - came.get(period, set())))
+            for period in (by_period if calendar is not None else sorted(by_period))
+        ],
         {row.reason: row.times for row in denied},
     )
 
 
-def _period_counts(period: str, rows: list[tuple[str, str, int]]) -> PeriodCounts:
+_COUNTED = [outcome.value for outcome, counts in COUNTS_AS_SERVED.items() if counts]
+
+
+def _served_on(calendar: ServingCalendar | None, day: date) -> list[str]:
+    """The periods of a day, in the order of the clock."""
+    if calendar is None or day in calendar.closed_days:
+        return []
+    periods = sorted(calendar.periods, key=lambda period: period.starts_minute)
+    return list(dict.fromkeys(period.name for period in periods if day.weekday() in period.weekdays))
+
+
+def _entitled(session: Session, day: date) -> set[str]:
+    """Pupils who may have a meal on `day`."""
+    rows = session.execute(select(PupilRow.pupil, PupilRow.entitlements).where(PupilRow.departed_at.is_(None)))
+    # Read as stored, not as objects: an open page asks this twice a second.
+    asked, weekday = day.isoformat(), day.weekday()
+    return {
+        pupil
+        for pupil, entitlements in rows
+        if any(e["from"] <= asked <= e["until"] and weekday in e["weekdays"] for e in json.loads(entitlements))
+    }
+
+
+def _period_counts(period: str, rows: list[tuple[str, str, int]], to_come: int) -> PeriodCounts:
     by_method: Counter[str] = Counter()
     by_outcome: Counter[str] = Counter()
     for method, outcome, times in rows:
         by_outcome[outcome] += times
         if COUNTS_AS_SERVED[PassOutcome(outcome)]:
             by_method[method] += times
-    return PeriodCounts(period, by_method.total(), dict(sorted(by_method.items())), dict(sorted(by_outcome.items())))
+    return PeriodCounts(
+        period, by_method.total(), dict(sorted(by_method.items())), dict(sorted(by_outcome.items())), to_come
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +229,47 @@ def device_states(session: Session) -> list[DeviceState]:
             )
         )
     return states
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedCard:
+    """What a device knows of a card that was blocked: since when, or not yet."""
+
+    device: str
+    answered_after: timedelta | None
+    refused: bool
+
+
+def who_knows_of_block(session: Session, card: Card) -> list[BlockedCard]:
+    """Every device that was told of the block of `card`, those that do not know yet first."""
+    if card.blocked_at is None:
+        return []
+    told = select(OrderRow, Device.revoked_at).join(Device, Device.device == OrderRow.device)
+    rows = session.execute(
+        told.where(
+            OrderRow.kind == OrderKind.CARD_BLOCKED.value,
+            OrderRow.issued_at.between(card.blocked_at, card.blocked_at + _ONE_BLOCK),
+        ).order_by(OrderRow.answered_at.is_not(None), OrderRow.device, OrderRow.number)
+    )
+    return [
+        BlockedCard(
+            order.device,
+            None if order.answered_at is None else order.answered_at - order.issued_at,
+            order.refused_why is not None,
+        )
+        for order, revoked_at in rows
+        if revoked_at is None
+    ]
+
+
+_ONE_BLOCK = timedelta(seconds=2)
+"""The orders of one block are made within its transaction. Two cards blocked at once are shown together."""
+
+
+def references_held(session: Session) -> dict[str, int]:
+    """How many hands each device holds, as far as we were told."""
+    rows = session.execute(select(Holding.device, func.count()).group_by(Holding.device).order_by(Holding.device))
+    return {str(device): int(number) for device, number in rows}
 
 
 def open_alarms(session: Session) -> Sequence[Alarm]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 
 from billing_server.errors import ImportRefused, RowError
 from billing_server.roster import Identity, NewPupil
 from billing_server.text import N_
 from canteen.entitlements import Entitlement, external_meal, forfait_4_days, forfait_5_days
+from canteen.identifiers import PupilId
 
+_NAMES = ("last_name", "first_name", "class")
 _COLUMNS = {
     "last_name": ("last_name", "nom"),
     "first_name": ("first_name", "prenom", "prénom"),
@@ -33,6 +35,10 @@ NAME_MISSING = N_("nom, prénom ou classe manquants ou trop longs")
 REGIME_UNKNOWN = N_("régime inconnu : 4, 5, ou la date du repas d’un externe")
 TWICE = N_("cet élève figure deux fois dans le fichier")
 HERE_ALREADY = N_("cet élève est déjà inscrit")
+NOT_HERE = N_("aucun élève inscrit ne porte ce nom dans cette classe")
+SEVERAL = N_("plusieurs élèves portent ce nom : donnez la classe telle qu’elle est inscrite")
+NOBODY_STAYS = N_("aucun élève inscrit ne figure dans ce fichier : est-ce le bon ?")
+NO_NAMES = N_("la première ligne doit nommer les colonnes : nom, prénom, classe")
 NAMESAKE = N_(
     "un élève du même nom est déjà inscrit dans une autre classe : s’il a changé de classe, retirez la ligne ;"
     " si c’est un homonyme, ajoutez son second prénom"
@@ -70,6 +76,39 @@ def parse_roster(untrusted_file: bytes, today: date, known: Iterable[Identity]) 
     return pupils
 
 
+def parse_leavers(
+    untrusted_file: bytes, present: Sequence[tuple[PupilId, Identity]], *, whole_list: bool
+) -> list[PupilId]:
+    """Who leaves, by a CSV file with the columns nom, prénom, classe (an empty class: the name alone decides).
+
+    With `whole_list` the file names everybody who stays, newcomers too; whoever is present and not in it leaves. Else
+    it names those who leave, and each row must be exactly one present pupil.
+
+    Raises:
+        ImportRefused: with every row that is wrong; row 0 is the file itself.
+    """
+    by_name: dict[tuple[str, str], list[tuple[PupilId, Identity]]] = {}
+    for pupil, identity in present:
+        by_name.setdefault(_name(identity), []).append((pupil, identity))
+    named: set[PupilId] = set()
+    errors = []
+    for number, row in enumerate(_rows(untrusted_file, _NAMES, NO_NAMES), start=1):
+        wanted = Identity(row["first_name"], row["last_name"], row["class"])
+        found = by_name.get(_name(wanted), [])
+        of_class = [one for one in found if _folded(one[1].class_name) == _folded(wanted.class_name)]
+        if whole_list:
+            named.update(pupil for pupil, _ in found)  # whoever has changed class stays too
+        elif len(of_class) == 1 or (not wanted.class_name and len(found) == 1):
+            named.add((of_class or found)[0][0])
+        else:
+            errors.append(RowError(number, SEVERAL if found and not wanted.class_name else NOT_HERE))
+    if whole_list and present and not named:
+        errors.append(RowError(0, NOBODY_STAYS))
+    if errors:
+        raise ImportRefused(errors)
+    return [pupil for pupil, _ in present if (pupil in named) is not whole_list]
+
+
 def _name(identity: Identity) -> tuple[str, str]:
     """A child's name as a person compares it: another child's account must not come from capitals or accents."""
     return _folded(identity.last_name), _folded(identity.first_name)
@@ -86,7 +125,9 @@ def school_year(today: date) -> tuple[date, date]:
     return date(first, _SCHOOL_YEAR_STARTS, 1), date(first + 1, *_SCHOOL_YEAR_ENDS)
 
 
-def _rows(untrusted_file: bytes) -> list[dict[str, str]]:
+def _rows(
+    untrusted_file: bytes, columns: Sequence[str] = tuple(_COLUMNS), missing: str = NO_COLUMN
+) -> list[dict[str, str]]:
     content = _decoded(untrusted_file)
     heading, _, _ = content.partition("\n")
     separator = max(",;\t", key=heading.count)
@@ -95,8 +136,8 @@ def _rows(untrusted_file: bytes) -> list[dict[str, str]]:
     except csv.Error as error:
         raise ImportRefused([RowError(0, NOT_TEXT)]) from error
     if not table:
-        raise ImportRefused([RowError(0, NO_COLUMN)])
-    places = _places(table[0])
+        raise ImportRefused([RowError(0, missing)])
+    places = _places(table[0], columns, missing)
     filled = [row for row in table[1:] if any(cell.strip() for cell in row)]
     if len(filled) > ROWS_MAX:
         raise ImportRefused([RowError(0, TOO_MANY)])
@@ -114,13 +155,13 @@ def _decoded(untrusted_file: bytes) -> str:
     raise ImportRefused([RowError(0, NOT_TEXT)])
 
 
-def _places(heading: list[str]) -> dict[str, int]:
+def _places(heading: list[str], columns: Sequence[str], missing: str) -> dict[str, int]:
     names = [cell.strip().lower() for cell in heading]
     places = {}
-    for column, spellings in _COLUMNS.items():
-        found = [names.index(spelling) for spelling in spellings if spelling in names]
+    for column in columns:
+        found = [names.index(spelling) for spelling in _COLUMNS[column] if spelling in names]
         if not found:
-            raise ImportRefused([RowError(0, NO_COLUMN)])
+            raise ImportRefused([RowError(0, missing)])
         places[column] = found[0]
     return places
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from billing_server.accounts import AccountKind
 from billing_server.alarms import AlarmKind
 from billing_server.refusals import WhyRefused
 from billing_server.text import N_
@@ -76,6 +77,12 @@ ORDERS = {
     OrderKind.LEASE: N_("bail"),
     OrderKind.PURGE: N_("effacement"),
     OrderKind.ENROLLMENT_ADVISED: N_("main à reprendre"),
+}
+
+ACCOUNTS = {
+    AccountKind.PURCHASE: N_("Achat de repas"),
+    AccountKind.MEAL: N_("Repas pris"),
+    AccountKind.CORRECTION: N_("Correction"),
 }
 
 CLOCKS = {

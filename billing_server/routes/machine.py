@@ -223,6 +223,7 @@ def counts(services: TheServices, day: date | None = None) -> dict[str, Any]:
                 "served": period.served,
                 "by_method": period.by_method,
                 "by_outcome": period.by_outcome,
+                "to_come": period.to_come,
             }
             for period in counted.periods
         ],

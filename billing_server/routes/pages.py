@@ -29,6 +29,8 @@ router = APIRouter(default_response_class=HTMLResponse)
 templates = Jinja2Templates(Path(__file__).parent.parent / "pages")
 
 LINES_SHOWN = 60
+PURGES_SHOWN = 60
+"""Of the running ones, and of those that are done: a school year ends with hundreds at once."""
 _COOKIE_LASTS_S = 30 * 86400
 _RENDERED_AGAIN_AFTER_S = 10
 """The live page says "20 s ago": it is drawn again this often even when nothing happens."""
@@ -151,19 +153,22 @@ def roster(request: Request, services: TheServices, operator: TheOperator) -> HT
 
 
 @router.get("/purges")
-def purges(request: Request, services: TheServices, operator: TheOperator) -> HTMLResponse:
-    """Each purge: asked when and why, who has confirmed, how many days are left."""
+def purges(request: Request, services: TheServices, operator: TheOperator, tous: bool = False) -> HTMLResponse:
+    """Each purge: asked when and why, who has confirmed, how many days are left; and who holds what."""
     now = services.clock.utc_now()
     with services.database.writing() as session:
         audit.note(session, operator.name, Action.SAW_PURGES, now)
         text = text_for(request, services, session)
-        context = _purges_context(services, session, text, now)
+        context = _purges_context(services, session, text, now, everything=tous)
+        context["held"] = reading.references_held(session)
     _looks(request)[operator.name, Action.SAW_PURGES] = now
     return render(request, "purges.html", text, context)
 
 
 @router.get("/purges/direct")
-def live_purges(request: Request, services: TheServices, operator: TheOperator, vu: str = "") -> Response:
+def live_purges(
+    request: Request, services: TheServices, operator: TheOperator, vu: str = "", tous: bool = False
+) -> Response:
     """The moving part of the purges page, as `live`."""
     now = services.clock.utc_now()
     if vu == _live_mark(services, now):
@@ -171,7 +176,7 @@ def live_purges(request: Request, services: TheServices, operator: TheOperator, 
     _note_look(request, services, operator.name, Action.SAW_PURGES, now)
     with services.database.reading() as session:
         text = text_for(request, services, session)
-        context = _purges_context(services, session, text, now)
+        context = _purges_context(services, session, text, now, everything=tous)
     return render(request, "_purges.html", text, context)
 
 
@@ -226,24 +231,36 @@ def fingerprint(key: bytes) -> str:
 
 
 def _live_context(services: Services, session: Session, text: Text, now: datetime) -> dict[str, Any]:
-    day = services.school.calendar(session).local_day(now)
+    calendar = services.school.calendar(session)
+    day = calendar.local_day(now)
     return {
         "here": "passages",
         "mark": _live_mark(services, now),
         "day": text.day(day),
-        "counts": reading.counts_of(session, day),
+        "counts": reading.counts_of(session, day, calendar),
         "methods": [(method.value, text(wording.METHODS[method])) for method in PassMethod],
         "lines": presenting.ledger_lines(services, session, text, day, LINES_SHOWN),
         "lines_shown": LINES_SHOWN,
         "devices": [
-            {"state": state, "contact": _contact(state, text, now)} for state in reading.device_states(session)
+            {"state": state, "contact": _contact(state, text, now)}
+            for state in reading.device_states(session)
+            if state.device.revoked_at is None
         ],
     }
 
 
-def _purges_context(services: Services, session: Session, text: Text, now: datetime) -> dict[str, Any]:
-    mark = _live_mark(services, now)
-    return {"here": "purges", "mark": mark, "purges": presenting.purge_cards(services, session, text)}
+def _purges_context(
+    services: Services, session: Session, text: Text, now: datetime, *, everything: bool
+) -> dict[str, Any]:
+    shown, running, done = presenting.purge_cards(services, session, text, None if everything else PURGES_SHOWN)
+    return {
+        "here": "purges",
+        "mark": _live_mark(services, now),
+        "purges": shown,
+        "running": running,
+        "done": done,
+        "everything": everything,
+    }
 
 
 def _live_mark(services: Services, now: datetime) -> str:

@@ -27,7 +27,7 @@
     if (!document.hidden) {
       try {
         const mark = place.querySelector("[data-mark]").dataset.mark;
-        const answer = await fetch(place.dataset.source + "?vu=" + encodeURIComponent(mark), { cache: "no-store" });
+        const answer = await fetch(place.dataset.source + (place.dataset.source.includes("?") ? "&" : "?") + "vu=" + encodeURIComponent(mark), { cache: "no-store" });
         if (answer.status === 200) {
           show(await answer.text());
         } else if (answer.status !== 204) {

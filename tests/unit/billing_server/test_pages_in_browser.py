@@ -15,6 +15,7 @@ from billing_server.app import make_app
 from billing_server.serving import _listen, _Server
 from canteen.access_decision import Reason
 from canteen.meal_pass import PassCompleted
+from sync.facts import ReferenceEnrolled
 from sync.orders import DeviceRole, PurgeCause
 from tests.browser.conftest import ARGUMENTS, CHROMIUM, picture
 from tests.conftest import wait_until
@@ -22,7 +23,17 @@ from tests.unit.billing_server.ledger_bench import LedgerBench, SqliteFiles, den
 
 pytestmark = pytest.mark.browser
 
-PAGES = ["/", "/eleves", "/rapprochement", "/purges", "/appareils", "/appareils/terminal-1/revoquer", "/alarmes"]
+PAGES = [
+    "/",
+    "/eleves",
+    "/soldes",
+    "/cartes/1/bloquer",
+    "/rapprochement",
+    "/purges",
+    "/appareils",
+    "/appareils/terminal-1/revoquer",
+    "/alarmes",
+]
 
 
 def fill(bench: LedgerBench) -> None:
@@ -44,6 +55,11 @@ def fill(bench: LedgerBench) -> None:
     bench.services.ingest.take_journal("canteen/terminal-1/up/journal", b"garbage")
     with bench.services.database.writing() as session:
         bench.services.purges.depart(session, pupils[2], PurgeCause.DEPARTURE, "Mme Roux")
+        bench.services.accounts.credit(session, pupils[0], 4200, "Mme Roux")
+        bench.services.accounts.correct(session, pupils[1], -420, "Mme Roux")
+        bench.services.cards.block(session, 1)
+    station.note(ReferenceEnrolled(pupils[1], 1, "2026-1"))
+    bench.send(station)
     bench.answer_all(terminal)
     bench.services.housekeeping.round()
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from billing_server.app import make_app
+from billing_server.models import AccountEntry
+from billing_server.roster import Identity, NewPupil
 from canteen.access_decision import Reason
-from canteen.meal_pass import PassCompleted
+from canteen.entitlements import external_meal
+from canteen.meal_pass import PassAbandoned, PassCompleted
 from sync.orders import DeviceRole
-from tests.unit.billing_server.ledger_bench import LedgerBench, denied, granted
+from tests.unit.billing_server.ledger_bench import TODAY, LedgerBench, denied, granted
 
 pytest_plugins = ("tests.unit.billing_server.databases",)
 
@@ -132,7 +136,8 @@ def test_a_lost_card_is_blocked_from_the_roster(small_bench: LedgerBench, page: 
     small_bench.send(station)
     assert "/cartes/1/bloquer" in page.get("/eleves").text
     assert "Léa Martin" in page.get("/cartes/1/bloquer").text
-    assert "Bloquée" in page.post("/cartes/1/bloquer").text
+    assert "La carte de Léa Martin est bloquée" in page.post("/cartes/1/bloquer").text
+    assert "Bloquée" in page.get("/eleves").text
     assert CardBlocked(card) == small_bench.orders(terminal)[-1][1]
 
 
@@ -178,3 +183,96 @@ def test_the_live_page_is_one_look_in_the_audit(small_bench: LedgerBench, page: 
     with small_bench.services.database.reading() as session:
         looks = session.scalar(select(func.count()).select_from(Audit).where(Audit.action == "saw-ledger"))
     assert 2 == looks  # one when the link opened the page, one when the page was opened again
+
+
+def test_departures_by_file_are_shown_before_anything_is_erased(small_bench: LedgerBench, page: TestClient) -> None:
+    """A list of leavers: each row one pupil or the row is named; nothing happens before the button; all or none."""
+    small_bench.device("terminal-1")
+    small_bench.pupil("Léa", "Martin", "5eB")
+    small_bench.pupil("Léa", "Martin", "6eA")
+    small_bench.pupil("Adam", "N’Guyen", "6eA")
+    wrong = "nom;prénom;classe\nMARTIN;léa;\nPetit;Sacha;6eB\n"
+    refused = page.post("/eleves/departs", files={"fichier": ("l.csv", wrong.encode())})
+    assert (422, True, True) == (
+        refused.status_code,
+        "plusieurs élèves" in refused.text,
+        "aucun élève inscrit" in refused.text,
+    )
+    right = "nom;prénom;classe\nMARTIN;léa;5eB\nN’GUYEN;Adam;\n"
+    asked = page.post("/eleves/departs", files={"fichier": ("l.csv", right.encode())}).text
+    assert "2 départs" in asked
+    assert "sur 3 élèves inscrits" in asked
+    assert "Aucun effacement demandé" in page.get("/purges").text
+    pupils = asked.partition('name="pupils" value="')[2].partition('"')[0]
+    shown = page.post("/eleves/departs/confirmer", data={"pupils": pupils, "cause": "end-of-schooling"}).text
+    assert 2 == shown.count("Fin de la scolarité")
+    assert "2 effacements en cours" in shown
+    assert 404 == page.post("/eleves/departs/confirmer", data={"pupils": "p-0000000000000000"}).status_code
+
+
+def test_a_list_of_all_who_stay_makes_the_others_leave(small_bench: LedgerBench, page: TestClient) -> None:
+    """Whoever changed class stays, newcomers are nobody's departure, and the wrong file empties no school."""
+    small_bench.pupil("Léa", "Martin", "5eB")
+    small_bench.pupil("Adam", "Nguyen", "6eA")
+    whole = {"liste": "restants"}
+    stays = "nom;prénom;classe\nMartin;Léa;4eB\nNouveau;Élève;6eA\n"
+    asked = page.post("/eleves/departs", data=whole, files={"fichier": ("l.csv", stays.encode())}).text
+    assert "1 départ<" in asked
+    assert "Nguyen Adam" in asked
+    assert "Martin" not in asked
+    another = "nom;prénom;classe\nDupont;Zoé;3eA\n"
+    assert "est-ce le bon" in page.post("/eleves/departs", data=whole, files={"fichier": ("l", another.encode())}).text
+
+
+def test_the_page_of_a_blocked_card_says_who_knows(small_bench: LedgerBench, page: TestClient) -> None:
+    """Device by device, with the seconds it took; live until all know."""
+    terminal, station = small_bench.device("terminal-1"), small_bench.device("station-1", DeviceRole.STATION)
+    small_bench.card_issued(station, small_bench.pupil())
+    for device in (station, terminal):
+        small_bench.send(device)
+        small_bench.answer_all(device)
+    shown = page.post("/cartes/1/bloquer").text
+    assert "2 appareils ne le savent pas encore." in shown
+    small_bench.clock.advance(0.4)
+    small_bench.answer_all(terminal)
+    shown = page.get("/cartes/1/direct").text
+    assert "1 appareil ne le sait pas encore." in shown
+    assert "a répondu après 0.4 s" in shown
+    small_bench.answer_all(station)
+    shown = page.get("/cartes/1/direct")
+    assert "Tous les appareils refusent cette carte." in shown.text
+    mark = shown.text.partition('data-mark="')[2].partition('"')[0]
+    assert 204 == page.get(f"/cartes/1/direct?vu={mark}").status_code
+    assert 404 == page.get("/cartes/9/direct").status_code
+
+
+def test_accounts_move_by_further_entries_only(small_bench: LedgerBench, page: TestClient) -> None:
+    """A purchase, a correction down, an amount that is none; the page says what is left and what moved."""
+    new = NewPupil(Identity("Adam", "Nguyen", "6eA"), (external_meal(TODAY),))
+    with small_bench.services.database.writing() as session:
+        ((pupil, _),) = small_bench.services.pupils.add(session, [new])
+    assert "Nguyen" in page.get("/soldes").text
+    page.post("/soldes", data={"pupil": pupil, "montant": "42,00", "nature": "purchase"})
+    shown = page.post("/soldes", data={"pupil": pupil, "montant": "-8,4 €", "nature": "correction", "motif": "rendu"})
+    assert "33,60 €" in shown.text
+    assert "−8,40 €" in shown.text
+    assert '<td class="number">8</td>' in shown.text
+    for montant, nature in (("-1", "purchase"), ("0", "correction"), ("1e3", "purchase"), ("5", "meal")):
+        refused = page.post("/soldes", data={"pupil": pupil, "montant": montant, "nature": nature})
+        assert "rien n’a été inscrit" in refused.text
+    assert 404 == page.post("/soldes", data={"pupil": "x", "montant": "5", "nature": "purchase"}).status_code
+    with small_bench.services.database.reading() as session:
+        assert [4200, -840] == list(session.scalars(select(AccountEntry.cents).order_by(AccountEntry.id)))
+
+
+def test_the_live_page_says_who_is_still_to_come(small_bench: LedgerBench, page: TestClient) -> None:
+    """Of the day's entitled pupils, less those who have eaten; an abandoned pass leaves the pupil to come."""
+    terminal = small_bench.device("terminal-1")
+    one, two, _ = small_bench.pupil(), small_bench.pupil(), small_bench.pupil()
+    assert "3 élèves à venir au plus" in page.get("/").text
+    left = granted(two)
+    small_bench.send(terminal, terminal.note(granted(one), left, PassAbandoned(left.pass_id)))
+    shown = page.get("/").text
+    assert "2 élèves à venir au plus" in shown
+    assert "horloge à l’heure" in shown
+    assert 2 == page.get("/api/counts").json()["periods"][0]["to_come"]
