@@ -159,9 +159,7 @@ def assemble(settings: Settings, clock: Clock | None = None) -> Services:
         refusals=refusals,
         pulse=pulse,
         line=line,
-        housekeeping=Housekeeping(
-            database, devices, purges, year_end, ResealDesk(orders, clock), balances, refusals
-        ),
+        housekeeping=Housekeeping(database, devices, purges, year_end, ResealDesk(orders, clock), balances, refusals),
         clock=clock,
     )
 
