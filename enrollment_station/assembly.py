@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
+from datetime import timedelta
 
 from canteen.clock import Clock, SystemClock
 from canteen.errors import CanteenError
@@ -27,9 +28,13 @@ from enrollment_station.work_list import WorkList
 from firmware_bridge.card_keys import EncodingKeys
 from sync.order_box import OrderBox
 from sync.pass_journal import PassJournal
+from sync.retention import Retention
 from sync.sealing import OpeningKey
 from sync.signing import SigningKey
 from templates_store.encrypted_store import EncryptedStore
+
+JOURNAL_KEPT = timedelta(days=31)
+"""The ledger keeps consents and receipts; a seal for a terminal, gone up long ago, must not outlive its pupil."""
 
 _log = logging.getLogger("canteen.station")
 
@@ -117,7 +122,17 @@ def assemble(configuration: StationConfiguration, clock: Clock | None = None) ->
         dispatch=dispatch,
         advice=advice,
         applier=OrderApplier(
-            device, box, store, recorder, dispatch, consents, advice, configuration.server, lock, opening_key
+            device,
+            box,
+            store,
+            recorder,
+            dispatch,
+            consents,
+            advice,
+            configuration.server,
+            lock,
+            Retention(journal, store.certain_time, recorder.clock.monotonic_s, JOURNAL_KEPT),
+            opening_key,
         ),
     )
 

@@ -35,6 +35,7 @@ from sync.orders import (
     SealAgainOrder,
     write_order,
 )
+from sync.retention import Retention
 from sync.sealing import OpeningKey
 from sync.signing import VerifyingKey
 from templates_store.encrypted_store import EncryptedStore
@@ -83,6 +84,7 @@ class OrderApplier:
     advice: AdviceList
     server: VerifyingKey
     lock: threading.RLock
+    retention: Retention
     opening_key: OpeningKey = field(repr=False)
 
     def run(self, stop: threading.Event) -> None:
@@ -94,6 +96,8 @@ class OrderApplier:
                     self.begin()
                     begun = True
                 wait_s = 0.0 if self.apply_next() else POLL_S
+                if wait_s:
+                    self.retention.keep()
             except (StoreUnavailable, JournalUnavailable, OrderBoxUnavailable, MalformedMessage) as error:
                 _log.error("orders wait: %s", error)
                 wait_s = _RETRY_S
@@ -155,6 +159,7 @@ class OrderApplier:
             raise _NotCarriedOut(OTHER_DEVICE)
         try:
             signed.verify(self.server)
+            self.store.note_signed_time(signed.issued_at, self.recorder.now())
             return signed.open(self.opening_key)
         except BadSignature as error:
             raise _NotCarriedOut(BAD_SIGNATURE) from error

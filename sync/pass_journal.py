@@ -34,6 +34,8 @@ CREATE TABLE IF NOT EXISTS entry (
     clock_trust TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL, signature BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS acknowledged (
     only INTEGER PRIMARY KEY CHECK (only = 1), sequence INTEGER NOT NULL, issued_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS forgotten (
+    only INTEGER PRIMARY KEY CHECK (only = 1), sequence INTEGER NOT NULL, digest TEXT NOT NULL);
 """
 
 _ENTRIES = "SELECT sequence, previous, recorded_at, clock_trust, kind, body, signature FROM entry "
@@ -41,6 +43,8 @@ _ENTRIES_AFTER = _ENTRIES + "WHERE sequence > ? ORDER BY sequence LIMIT ?"
 _ENTRIES_SINCE = _ENTRIES + "WHERE recorded_at >= ? ORDER BY sequence"
 
 _NONCE_BYTES = 12
+_FORGOTTEN_AT_ONCE = 500
+"""Entries a commit: a lane waits for it between two pupils."""
 _BATCH_ENTRIES_MOST = 1000
 
 
@@ -94,9 +98,17 @@ class JournalReader:
         return self.last_sequence - self.acknowledged_up_to
 
     def digest_of(self, sequence: int) -> str | None:
-        """The digest of an entry, or None if there is no such entry."""
+        """The digest of an entry, or None if there is no such entry (any more, but for the last that was forgotten)."""
         row = self._one("SELECT digest FROM entry WHERE sequence = ?", sequence)
+        if row is None:
+            row = self._one("SELECT digest FROM forgotten WHERE sequence = ?", sequence)
         return None if row is None else str(row[0])
+
+    @property
+    def anchor(self) -> tuple[int, str]:
+        """Number and digest of the last entry that was forgotten: what the first one that is left names before it."""
+        row = self._one("SELECT sequence, digest FROM forgotten")
+        return (0, GENESIS) if row is None else (int(row[0]), str(row[1]))
 
     def entries_after(self, sequence: int, limit: int = 200) -> list[JournalEntry]:
         """Up to `limit` entries that follow `sequence`, in order."""
@@ -215,6 +227,35 @@ class PassJournal(JournalReader):
             if entry.digest != self.digest_of(entry.sequence):
                 raise JournalBroken("the journal's last entry was changed")
             entry.verify(key.verifying_key)
+
+    def forget_before(self, instant: datetime, believed_until: datetime, most: int = _FORGOTTEN_AT_ONCE) -> int:
+        """Delete entries from the beginning that the ledger has and that were recorded before `instant`; how many.
+
+        The first one recorded in between the two instants stays, with all that follow. One that bears a later time was
+        written under a clock that ran ahead, and goes with its neighbours. The last entry always stays.
+
+        Raises:
+            JournalUnavailable: nothing was deleted.
+        """
+        with self._transaction():
+            first = self._connection.execute(
+                "SELECT min(sequence), max(sequence), (SELECT sequence FROM acknowledged) FROM entry"
+            ).fetchone()
+            oldest, newest, acknowledged = first
+            if oldest is None or not acknowledged:
+                return 0
+            young = self._connection.execute(
+                "SELECT sequence FROM entry WHERE recorded_at >= ? AND recorded_at < ? ORDER BY sequence LIMIT 1",
+                (instant_text(instant), instant_text(believed_until)),
+            ).fetchone()
+            last = min(newest - 1, acknowledged, oldest + most - 1, newest if young is None else young[0] - 1)
+            if last < oldest:
+                return 0
+            self._connection.execute(
+                "INSERT OR REPLACE INTO forgotten SELECT 1, sequence, digest FROM entry WHERE sequence = ?", (last,)
+            )
+            self._connection.execute("DELETE FROM entry WHERE sequence <= ?", (last,))
+        return int(last - oldest + 1)
 
     def append(self, fact: Fact, recorded_at: datetime, clock_trust: ClockTrust) -> JournalEntry:
         """Record `fact`; when this returns, it is on disk.

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from canteen.consent import Consent, ConsentState
 from canteen.credentials import CardNumber, PersonalCode
 from canteen.errors import CanteenError
 from canteen.identifiers import PupilId
+from templates_store.documents import put_document, read_document
 from templates_store.errors import ConsentMissing, StoreUnavailable, UnknownPupil
 from templates_store.key_source import KeySource
 from templates_store.lease import Lease, LeaseStanding
-from templates_store.lease_columns import read_lease, write_lease
-from templates_store.models import CardRow, ConsentRow, DocumentRow, PupilRow, ReferenceRow
+from templates_store.lease_keeping import LeaseKeeper, running_time_s
+from templates_store.models import CardRow, ConsentRow, PupilRow, ReferenceRow
 from templates_store.pupil_keys import pupil_key
 from templates_store.purge import (
     absentees,
     buried_revision,
-    destroy_all_references,
     is_held,
     last_erasure,
     purge_everything_of,
@@ -46,7 +43,6 @@ from templates_store.records import (
     pupil_of,
     read_consent,
     read_entitlements,
-    read_instant,
     read_pupil,
 )
 from templates_store.roster import put_roster
@@ -68,22 +64,6 @@ _log = logging.getLogger("canteen.store")
 
 _REFUSING = frozenset({ConsentState.OPPOSED.value, ConsentState.WITHDRAWN.value})
 
-_TEND_EVERY_S = 60.0
-"""Running time is written down this often: a power cut costs its count a minute, a write a minute costs nothing."""
-
-
-_SIGNED_EVERY = timedelta(minutes=1)
-"""A roster's orders are signed in one breath: the next second opinion a minute later says as much."""
-
-
-_ENDED_LEASE = "lease-ended"
-"""The document in which `ended_lease` is kept until it has been told."""
-
-
-def running_time_s() -> float:
-    """Seconds this machine has been on, asleep or not; no setting of the clock moves it."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
 
 class EncryptedStore:
     """`TemplateStore` in one SQLCipher file. Safe to share between threads; one process at a time writes it."""
@@ -97,11 +77,9 @@ class EncryptedStore:
             SelfTestFailed: the cryptography of this machine does not give its published answers.
         """
         run_self_test()
-        self._running_s = running_s
         self._file = StoreFile(path, key_source)
         self._keys = self._file.keys
-        self._tended_at_s = running_s()
-        self._take(self._read_lease())
+        self._leases = LeaseKeeper(self._file, running_s)
 
     def close(self) -> None:
         self._file.close()
@@ -287,7 +265,7 @@ class EncryptedStore:
             revision, notice_version, given_by, given_at, adaptation, _, wrapped_key, state = row
             if state in _REFUSING:
                 raise ConsentMissing("opposition or withdrawal is on record")
-            if (revision, adaptation) != (adapted.revision, before) or not self._may_compare(now):
+            if (revision, adaptation) != (adapted.revision, before) or not self._leases.may_compare(now):
                 return False
             key = self._file.epoch.unwrap(pupil, wrapped_key)
             bound = reference_bound(pupil, revision, notice_version, given_by, given_at, before + 1)
@@ -331,7 +309,7 @@ class EncryptedStore:
         """The reference in a row of `REFERENCE`, if consent and lease allow it; the caller holds the lock."""
         if state in _REFUSING:
             return ReferenceAbsence.NONE
-        if not self._may_compare(now):
+        if not self._leases.may_compare(now):
             return ReferenceAbsence.LEASE_EXPIRED
         if wrapped_key is None:
             raise StoreUnavailable(f"the key of {pupil} is missing")
@@ -339,13 +317,6 @@ class EncryptedStore:
         bound = reference_bound(pupil, revision, notice_version, given_by, given_at, adaptation)
         content = unseal(key, sealed, bound)
         return StoredReference(pupil, revision, read_consent(notice_version, given_by, given_at), content, adaptation)
-
-    def _may_compare(self, now: datetime) -> bool:
-        """Whether the lease holds, by the wall clock and by the time this machine has run; the caller has the lock."""
-        until = self._lease.until
-        if until is None or now >= until or self._file.is_older_copy:
-            return False
-        return self._running_s() - self._tended_at_s < self._lease_lasts_s
 
     def reference_revision(self, pupil: PupilId) -> int:
         with self._file.reading() as connection:
@@ -359,56 +330,30 @@ class EncryptedStore:
     # Lease, purge, documents, time
 
     def renew_lease(self, until: datetime) -> None:
-        with self._file.lock:
-            fresh = self._lease.renewed(until)
-            if fresh is not self._lease:
-                self._file.forgive_rollback()
-            self._keep_lease(fresh)
+        self._leases.renew(until)
 
     def note_signed_time(self, signed_time: datetime, now: datetime) -> None:
-        with self._file.lock:
-            known = self._lease.signed_time
-            if known is None or self._lease.suspended or signed_time - known >= _SIGNED_EVERY:
-                self._keep_lease(self._lease.signed(signed_time, now))
+        self._leases.note_signed_time(signed_time, now)
 
     def tend(self, now: datetime) -> LeaseStanding:
-        with self._file.lock:
-            ran_s = max(0.0, self._running_s() - self._tended_at_s)
-            lease = self._lease.tended(now, ran_s)
-            if ran_s >= _TEND_EVERY_S or lease.suspended != self._lease.suspended:
-                self._keep_lease(lease)
-                self._tended_at_s += ran_s
-            # Once destroyed, whatever came since without a fresh lease goes, too.
-            if lease.end is not None and (lease.destroyed_because is None or self._holds_references()):
-                self._end_lease(lease, now)
-            return self._lease.standing(now)
+        return self._leases.tend(now)
 
     def ended_lease(self) -> EndedLease | None:
-        content = self.document(_ENDED_LEASE)
-        if content is None:
-            return None
-        return EndedLease(
-            content["because"],
-            content["count"],
-            read_instant(content["destroyed_at"]),
-            content["epoch_before"],
-            content["epoch_after"],
-        )
+        return self._leases.ended_lease()
 
     def note_ended_lease_told(self) -> None:
-        with self._file.writing() as connection:
-            connection.execute(delete(DocumentRow).where(DocumentRow.name == _ENDED_LEASE))
+        self._leases.note_ended_lease_told()
 
     def believed_time(self, now: datetime) -> datetime:
-        with self._file.lock:
-            return self._lease.believed(now, max(0.0, self._running_s() - self._tended_at_s))
+        return self._leases.believed_time(now)
+
+    def certain_time(self) -> datetime | None:
+        return self._leases.certain_time()
 
     @property
     def lease(self) -> Lease:
         """Everything known of lease and time."""
-        with self._file.lock:
-            self._file.require_open()
-            return self._lease
+        return self._leases.lease
 
     @property
     def lease_until(self) -> datetime | None:
@@ -419,8 +364,7 @@ class EncryptedStore:
         return self.lease.high_water_mark
 
     def note_instant(self, instant: datetime) -> None:
-        with self._file.lock:
-            self._keep_lease(self._lease.noted(instant))
+        self._leases.note_instant(instant)
 
     def purge(self, pupil: PupilId, erasure: Erasure, consents_until: datetime | None = None) -> PurgeOutcome:
         with self._file.lock:
@@ -453,13 +397,11 @@ class EncryptedStore:
 
     def put_document(self, name: str, content: Mapping[str, Any]) -> None:
         with self._file.writing() as connection:
-            _put_document(connection, name, content)
+            put_document(connection, name, content)
 
     def document(self, name: str) -> dict[str, Any] | None:
         with self._file.reading() as connection:
-            text = connection.execute(select(DocumentRow.content).where(DocumentRow.name == name)).scalar_one_or_none()
-        content: dict[str, Any] | None = None if text is None else json.loads(text)
-        return content
+            return read_document(connection, name)
 
     # Inside
 
@@ -472,44 +414,6 @@ class EncryptedStore:
     ) -> None:
         purge_everything_of(connection, self._keys, self._file.epoch, gone)
         put_roster(connection, self._file.epoch, by_pupil, lookups)
-
-    def _read_lease(self) -> Lease:
-        with self._file.reading() as connection:
-            return read_lease(connection)
-
-    def _take(self, lease: Lease) -> None:
-        self._lease, self._lease_lasts_s = lease, lease.lasts_s
-
-    def _keep_lease(self, lease: Lease) -> None:
-        """On disk first, then in memory, where it is asked at every hand."""
-        self._file.require_open()
-        if lease != self._lease:
-            with self._file.writing() as connection:
-                write_lease(connection, lease)
-            self._take(lease)
-
-    def _holds_references(self) -> bool:
-        with self._file.reading() as connection:
-            return connection.execute(select(ReferenceRow.pupil).limit(1)).first() is not None
-
-    def _end_lease(self, lease: Lease, now: datetime) -> None:
-        ended = lease.over()
-
-        def destroy(connection: Connection) -> int:
-            write_lease(connection, ended)
-            epoch = self._file.epoch
-            went = destroy_all_references(connection, epoch)
-            if went:
-                told = EndedLease(str(ended.destroyed_because), went, now, epoch.number, epoch.number + 1)
-                _put_document(connection, _ENDED_LEASE, {**asdict(told), "destroyed_at": instant_text(now)})
-            return went
-
-        try:
-            went = self._file.new_epoch(destroy)
-        finally:
-            # The transaction may have been done where a later step was not.
-            self._take(self._read_lease())
-        _log.warning("the lease is over (%s): %d references destroyed", ended.destroyed_because, went)
 
     def _require(self, connection: Connection, pupil: PupilId) -> None:
         if connection.execute(select(PupilRow.pupil).where(PupilRow.pupil == pupil)).first() is None:
@@ -527,9 +431,3 @@ class EncryptedStore:
 
     def _card_lookup(self, card: CardNumber) -> bytes:
         return keyed_digest(self._keys.card_lookup, card.hexadecimal.encode())
-
-
-def _put_document(connection: Connection, name: str, content: Mapping[str, Any]) -> None:
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False)
-    put = upsert(DocumentRow).values(name=name, content=text)
-    connection.execute(put.on_conflict_do_update(index_elements=[DocumentRow.name], set_={"content": text}))

@@ -197,6 +197,10 @@ class TemplateStore(Protocol):
         """The latest instant that anything speaks for: the wall clock, its mark, signed times, running time."""
         ...
 
+    def certain_time(self) -> datetime | None:
+        """No later than the true time, whatever was done to the clock; None before the first signed word."""
+        ...
+
     @property
     def lease_until(self) -> datetime | None: ...
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from canteen.clock import Clock, SystemClock
@@ -13,6 +14,7 @@ from firmware_bridge.control_panel import ControlPanelBoard
 from hand_geometry.capture_device import CaptureDevice
 from sync.order_box import OrderBox
 from sync.pass_journal import PassJournal
+from sync.retention import PASSES_KEPT, Retention
 from sync.sealing import OpeningKey
 from sync.signing import SigningKey, VerifyingKey
 from templates_store.encrypted_store import EncryptedStore
@@ -79,6 +81,7 @@ class LaneSettings:
     folders: tuple[Path, ...] = ()
     """Where the files lie, whose disk the checks look at."""
     reserve: Reserve | None = None
+    passes_kept: timedelta = PASSES_KEPT
 
 
 def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings, *, settle: bool = True) -> Lane:
@@ -126,6 +129,7 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings, *, set
     if settle:
         recover(devices.journal, devices.store, records, served, prepaid, desk, devices.clock)
         neighbours.listen(for_s=AT_START_S)
+    retention = Retention(devices.journal, devices.store.certain_time, devices.clock.monotonic_s, settings.passes_kept)
     checkup = Checkup(
         lambda: examine(HealthSources(devices, inbox, records, identification, settings.folders, reserve)),
         identification,
@@ -139,13 +143,19 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings, *, set
         desk.apply_waiting,
         neighbours.listen,
         checkup.run_when_due,
-        (lambda: None) if reserve is None else reserve.keep,
+        lambda: _keep_disk(reserve, retention),
         ServiceManager(devices.clock.monotonic_s),
         passage_timeout_s=settings.passage_timeout_s,
     )
     presenter.checkup = checkup
     presenter.refresh()  # the first picture: being prepared
     return Lane(devices, inbox, runner, desk, presenter, identification, vouch_desk, checkup)
+
+
+def _keep_disk(reserve: Reserve | None, retention: Retention) -> None:
+    if reserve is not None:
+        reserve.keep()
+    retention.keep()
 
 
 def assemble(
@@ -211,6 +221,7 @@ def assemble(
         OpeningKey.load_or_create(configuration.sealing_key),
         tuple(sorted({path.parent for path in (configuration.journal, configuration.orders, configuration.store)})),
         Reserve(configuration.store.with_name(RESERVE_NAME)),
+        configuration.passes_kept,
     )
     lane = assemble_lane(devices, inbox, settings, settle=settle)
     staff.open(StaffDoor(lane.vouch_desk, store, lambda: lane.identification.calendar.calendar.timezone, lane.checkup))

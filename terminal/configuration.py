@@ -8,12 +8,14 @@ import ipaddress
 import re
 import tomllib
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from canteen.errors import InvalidIdentifier
 from canteen.identifiers import DeviceId, parse_device_id
 from canteen.operator_access import Operator
 from sync.errors import MalformedMessage
+from sync.retention import PASSES_KEPT, SHORTEST
 from sync.signing import VerifyingKey
 from templates_store.errors import KeyUnavailable
 from templates_store.key_choice import chosen_key_source
@@ -74,6 +76,8 @@ class Configuration:
     staff: StaffSettings
     card_reader: PcscReaderSource | None
     """None where cards are read by the board alone."""
+    passes_kept: timedelta
+    """How long the journal keeps what the ledger has acknowledged."""
 
 
 def read_configuration(path: Path) -> Configuration:
@@ -119,6 +123,7 @@ def _read(top: TomlTable, folder: Path) -> Configuration:
         passage_timeout_s=float(passage.integer("timeout_s", 1, 20, 6)),
         staff=_staff(top.table("staff", {})),
         card_reader=read_card_reader(top.table("card_reader", {}), folder),
+        passes_kept=timedelta(days=storage.integer("passes_kept_days", SHORTEST.days, 366, PASSES_KEPT.days)),
     )
     for table in (top, storage, display, passage):
         table.refuse_unknown()

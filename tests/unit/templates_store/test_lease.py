@@ -210,7 +210,7 @@ def test_a_fresh_lease_in_the_same_breath_goes_on(machine: Machine) -> None:
 def test_a_power_cut_before_the_destruction_is_made_good(machine: Machine) -> None:
     """Over and not yet destroyed: the next start compares nothing, and destroys."""
     machine.run(7 * 24 - 1)
-    machine.store._keep_lease(machine.store.lease.tended(machine.wall, 2 * HOUR_S))
+    machine.store._leases._keep(machine.store.lease.tended(machine.wall, 2 * HOUR_S), 0.0)
     assert machine.holds_a_reference()
     machine.switch_off_and_on(timedelta(0))
     assert not machine.compares()
@@ -264,3 +264,22 @@ def test_no_jump_ahead_destroys_before_the_grace_is_over(jump: timedelta, ran_s:
     """One mistake at the clock never wipes a school at a stroke."""
     lease = Lease().signed(NOW, NOW).renewed(NOW + WEEK).tended(NOW + jump, 0.0).tended(NOW + jump, ran_s)
     assert lease.end is None
+
+
+def test_a_lease_renewed_daily_holds_where_nobody_tends(tmp_path: Path) -> None:
+    """A station runs for a month without a restart, its references are the originals: each fresh word counts anew."""
+    running = [0.0]
+    store = EncryptedStore(tmp_path / "s.db", FileKeySource(tmp_path / "s.key"), lambda: running[0])
+    pupil = PupilId("p-00000000000000aa")
+    store.put_pupils([(PupilRecord(pupil, "A", "B", "C", ()), PersonalCode("0013"))], whole=True)
+    for day in range(30):
+        now = NOW + timedelta(days=day)
+        running[0] = day * 86400.0
+        store.note_signed_time(now, now)
+        store.renew_lease(now + timedelta(days=7))
+        store.note_instant(now)
+    store.put_reference(pupil, 1, CONSENT, b"reference")
+    assert isinstance(store.reference(pupil, now), StoredReference)
+    running[0] += 7 * 86400.0
+    assert ReferenceAbsence.LEASE_EXPIRED is store.reference(pupil, now)
+    store.close()
