@@ -19,7 +19,8 @@ from hand_geometry.platen import PlatenCalibration, without_markers
 from hand_geometry.plausibility import implausible
 from hand_geometry.posture import Posture, posture_of
 from hand_geometry.quality import PlacedFinding, QualityReason
-from hand_geometry.silhouette import Platen, Silhouette, at_working_size, find_silhouette
+from hand_geometry.silhouette import Platen, Silhouette, find_silhouette
+from hand_geometry.working_picture import WorkingPicture
 
 __all__ = ["FailureToAcquire", "Features", "Platen", "acquire", "capture_hand", "decode_image"]
 
@@ -82,9 +83,9 @@ def acquire(
     shorter, longer = sorted(image.shape[:2])
     if shorter < SMALLEST_SIDE_PX or longer > LONGEST_ASPECT * shorter:
         return FailureToAcquire(QualityReason.UNREADABLE_IMAGE)
-    picture = at_working_size(image)
+    picture = WorkingPicture(image)
     if calibration is not None:
-        picture = without_markers(picture, calibration)
+        picture = WorkingPicture(without_markers(picture.bgr, calibration))
     shape = _features_in(picture, platen, mirrored, 0, calibration)
     for lump_px in SECOND_LOOKS_PX:
         if shape not in WORTH_A_SECOND_LOOK:
@@ -103,7 +104,7 @@ SECOND_LOOKS_PX = (21, 33)
 
 
 def _features_in(
-    picture: NDArray[np.uint8],
+    picture: WorkingPicture,
     platen: Platen,
     mirrored: bool | None,
     lump_px: int,
@@ -125,13 +126,13 @@ class Seen:
 
 
 def shape_in(
-    picture: NDArray[np.uint8],
+    picture: WorkingPicture,
     platen: Platen,
     mirrored: bool | None = None,
     lump_px: int = 0,
     calibration: PlatenCalibration | None = None,
 ) -> Seen | QualityReason:
-    """As ``acquire``, of a picture at the working size and in one look, with what was seen on the way."""
+    """As ``acquire``, in one look, with what was seen on the way."""
     silhouette = find_silhouette(picture, platen, lump_px=lump_px)
     if not isinstance(silhouette, Silhouette):
         return silhouette
@@ -140,7 +141,7 @@ def shape_in(
     if not isinstance(landmarks, Landmarks):
         return landmarks
     if platen is Platen.LIGHT:
-        silhouette = with_whole_fingertips(picture, silhouette, contour, landmarks)
+        silhouette = with_whole_fingertips(picture.bgr, silhouette, contour, landmarks)
         contour, palm = trace_contour(silhouette), find_palm(silhouette)
         landmarks = find_landmarks(palm, contour)
         if not isinstance(landmarks, Landmarks):
@@ -150,7 +151,7 @@ def shape_in(
     posture = posture_of(silhouette, contour, landmarks)
     straight, marks = contour, landmarks
     if calibration is not None:
-        straight, disc = _on_the_platen(contour, palm, calibration, (picture.shape[1], picture.shape[0]))
+        straight, disc = _on_the_platen(contour, palm, calibration, picture.shape[::-1])
         found = find_landmarks(disc, straight)
         if not isinstance(found, Landmarks):
             return found

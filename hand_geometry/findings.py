@@ -22,7 +22,8 @@ from hand_geometry.landmarks import (
     peaks,
 )
 from hand_geometry.quality import Finding, PlacedFinding, QualityReason
-from hand_geometry.silhouette import COARSE, Platen, Silhouette, at_working_size, crevices, find_silhouette
+from hand_geometry.silhouette import Platen, Silhouette, crevices, find_silhouette
+from hand_geometry.working_picture import COARSE, WorkingPicture
 
 # Glare is white in all channels over more than this share of the hand.
 GLARE_LEVEL, GLARE_SHARE = 250, 0.004
@@ -50,8 +51,8 @@ def find_findings(
     image: NDArray[np.uint8], platen: Platen = Platen.DARK, *, mirrored: bool | None = None
 ) -> tuple[PlacedFinding, ...]:
     """Everything that can be said of a picture as in ``acquire``, the worst first; empty where nothing is wrong."""
-    picture = at_working_size(image)
-    silhouette = find_silhouette(picture, platen)
+    seen = WorkingPicture(image)
+    picture, silhouette = seen.bgr, find_silhouette(seen, platen)
     if isinstance(silhouette, QualityReason):
         return _dirt(picture, platen)
     contour, palm = trace_contour(silhouette), find_palm(silhouette)
@@ -222,7 +223,7 @@ def _sleeve(silhouette: Silhouette, contour: Contour, palm: Palm) -> list[tuple[
 def _ring(picture: NDArray[np.uint8], silhouette: Silhouette, palm: Palm) -> list[tuple[Finding, NDArray[np.float64]]]:
     """Something thin of a foreign colour within the fingers."""
     # A broad ring cuts its finger off at the first look; at the second it belongs to it.
-    again = find_silhouette(picture, Platen.DARK, lump_px=SECOND_LOOK_PX)
+    again = find_silhouette(WorkingPicture(picture), Platen.DARK, lump_px=SECOND_LOOK_PX)
     mask = (again if isinstance(again, Silhouette) else silhouette).mask(COARSE)
     small = cv2.resize(picture, (mask.shape[1], mask.shape[0]), interpolation=cv2.INTER_AREA)
     thin = foreign_colours(np.asarray(small, np.uint8), silhouette.level, 1)

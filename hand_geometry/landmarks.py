@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hand_geometry.contour import Contour
+from hand_geometry.contour import STEP_PX, Contour
 from hand_geometry.quality import QualityReason
 from hand_geometry.silhouette import Silhouette
 
@@ -90,13 +90,13 @@ def find_landmarks(disc: Palm, contour: Contour) -> Landmarks | QualityReason:
     for index, prominence in candidates:
         if distance[index] < TIP_REACH * radius:
             continue
-        arc = round(FINGER_ARC * radius)
+        arc = round(FINGER_ARC * radius / STEP_PX)
         one, other = points[(index - arc) % len(points)], points[(index + arc) % len(points)]
         if float(np.hypot(*(one - other))) > WIDEST_FINGER * radius:
             continue
         if contour.on_border[_around(index, arc // 3, len(points))].any():
             # A cut finger meets the border over its own width; a corner of the forearm, over the forearm's.
-            cut = cut or _border_run(contour.on_border, index, arc // 3) < WIDEST_CUT_FINGER * radius
+            cut = cut or _border_run(contour.on_border, index, arc // 3) * STEP_PX < WIDEST_CUT_FINGER * radius
             continue
         tips.append((prominence, index))
     if len(tips) < 5:
@@ -185,14 +185,13 @@ def _in_anatomical_order(
     valleys = [_lowest(distance, tips[at], tips[at + 1]) for at in range(4)]
     axis = points[tips[1:4]].mean(axis=0) - palm
     axis /= max(float(np.hypot(*axis)), 1e-9)
-    height = (points - palm) @ axis
+    low, high = points[valleys] @ axis, points[tips] @ axis
     # The thumb is the end whose valley and tip lie nearer to the wrist.
-    evidence = (height[valleys[3]] - height[valleys[0]]) + 0.5 * (height[tips[4]] - height[tips[0]])
+    evidence = (low[3] - low[0]) + 0.5 * (high[4] - high[0])
     step = 1
     if evidence < 0.0:
-        tips, valleys, step = tips[::-1], valleys[::-1], -1
-    heights = height[valleys[1:]]
-    if float(heights.max() - heights.min()) > VALLEY_SPREAD * radius:
+        tips, valleys, low, step = tips[::-1], valleys[::-1], low[::-1], -1
+    if float(np.ptp(low[1:])) > VALLEY_SPREAD * radius:
         return QualityReason.FINGERS_CLOSED
     return Landmarks(
         (tips[0], tips[1], tips[2], tips[3], tips[4]),

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hand_geometry.contour import Contour
+from hand_geometry.contour import STEP_PX, Contour
 from hand_geometry.landmarks import Finger, Landmarks
 from hand_geometry.quality import QualityReason
-from hand_geometry.silhouette import NOMINAL_SIDE_PX, WORKING_SIDE_PX
+from hand_geometry.working_picture import NOMINAL_SIDE_PX, WORKING_SIDE_PX
 
 # Where a finger's width is taken, as parts of its length from the tip. Past 0.9 the web between the fingers begins.
 WIDTH_STATIONS = tuple(round(0.06 + 0.05 * at, 2) for at in range(17))
 # Where the midline's deviation from the straight axis is taken.
 BEND_STATIONS = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85)
-AXIS_ITERATIONS = 3
+AXIS_ITERATIONS = 2
 # Parts of the length between which the axis is fitted: the nail and the web would bend it.
 AXIS_FROM, AXIS_TO = 0.12, 0.82
 # Neighbouring stations of a finger never differ more than this; a larger step is a peg or another finger taken for its
@@ -37,14 +37,16 @@ SIDE_BODY = slice(8, 78)
 SIDE_BASIS = np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, 70), 4)
 # Departures from the smooth line, in parts of the length, beyond which no joint goes.
 LARGEST_LUMP = 0.01
-LUMP_ITERATIONS = 5
-# The outline is smooth: every second point of it says the same.
-SIDE_STEP = 2
+LUMP_ITERATIONS = 4
 # Fewer visible points of a side, or a finger shorter than this, in px, are no finger.
 FEWEST_SIDE_POINTS = 5
 LEAST_LENGTH_PX = 10.0
 # Which part of the reach from tip to valley the round fingertip may take up on either side.
 CAP_REACH = 0.3
+# The bottom of a valley lies this near, along the outline, to its point nearest to the palm: in radii, and at least px.
+VALLEY_REACH, VALLEY_REACH_PX = 0.25, 8
+# What lies this much higher than the bottom no longer counts for it.
+VALLEY_DEPTH_PX = 2.0
 
 _AXIS_STATIONS = np.linspace(AXIS_FROM, AXIS_TO, 24)
 # The straight line nearest to values at these stations: offset and slope.
@@ -170,9 +172,12 @@ class _Sides:
     ) -> NDArray[np.float64]:
         """(10, s) distances from each finger's axis at (5, s) stations; a hidden stretch is bridged straight."""
         finger = self.side // 2
-        relative = self.points - origins[finger]
-        along = np.einsum("ij,ij->i", relative, axes[finger]) + _APART * self.side
-        across = np.einsum("ij,ij->i", relative, normals[finger])
+        x, y = self.points.T
+        # Each finger's axis and normal as rows, and how far its origin lies along them.
+        ax, ay, nx, ny = np.concatenate([axes, normals], axis=1).T.take(finger, axis=1)
+        offsets = np.stack([(origins * axes).sum(axis=1), (origins * normals).sum(axis=1)]).take(finger, axis=1)
+        along = x * ax + y * ay - offsets[0] + _APART * self.side
+        across = x * nx + y * ny - offsets[1]
         # A side may run back a little (nails, the web): only points that go further down than all before are kept.
         forward = np.maximum.accumulate(along)
         keep = np.ones(len(along), dtype=np.bool_)
@@ -197,7 +202,7 @@ def measure(contour: Contour, marks: Landmarks) -> HandShape | QualityReason:
     sides = _sides(contour, marks, reaches)
     if sides is None:
         return QualityReason.FINGERS_CLOSED
-    cap_reach = round(CAP_REACH * float(reaches.max()))
+    cap_reach = round(CAP_REACH * float(reaches.max()) / STEP_PX)
     caps = points.take(np.array(marks.tips)[:, None] + np.arange(-cap_reach, cap_reach + 1), axis=0, mode="wrap")
     sign = 1.0 if marks.step > 0 else -1.0
 
@@ -206,7 +211,7 @@ def measure(contour: Contour, marks: Landmarks) -> HandShape | QualityReason:
         return np.stack([-sign * axes[:, 1], sign * axes[:, 0]], axis=1)
 
     def to_the_tips(origins: NDArray[np.float64], axes: NDArray[np.float64]) -> NDArray[np.float64]:
-        beyond = np.einsum("fj,fj->f", origins, axes) - np.einsum("fkj,fj->fk", caps, axes).min(axis=1)
+        beyond = (origins * axes).sum(axis=1) - (caps @ axes[:, :, None])[:, :, 0].min(axis=1)
         return np.asarray(origins - axes * beyond[:, None], dtype=np.float64)
 
     origins, axes = tips, _first_axes(sides, tips, limits, reaches)
@@ -234,7 +239,7 @@ def measure(contour: Contour, marks: Landmarks) -> HandShape | QualityReason:
     if widths.min() < 1.0 or np.abs(np.diff(np.log(widths[:, 1:]), axis=1)).max() > LARGEST_STEP:
         return QualityReason.IMPLAUSIBLE_MEASUREMENT
     bends = 0.5 * (across[0::2] + across[1::2]) @ _TO_BENDS
-    valleys = np.array([_deepest(points, marks, axes, at) for at in range(4)])
+    valleys = _deepest(points, marks, axes)
     return HandShape(origins, axes, lengths, widths, bends, valleys, marks.mirrored)
 
 
@@ -255,8 +260,8 @@ def _sides(contour: Contour, marks: Landmarks, reaches: NDArray[np.float64]) -> 
         before = marks.valleys[finger - 1] if finger >= Finger.MIDDLE else None
         after = marks.valleys[finger] if finger <= Finger.RING else None
         for end, step in ((before, -marks.step), (after, marks.step)):
-            arc = round(1.25 * float(reaches[finger])) if end is None else _arc(end, tip, step, count)
-            positions.append(np.arange(tip, tip + step * arc, SIDE_STEP * step))
+            arc = round(1.25 * float(reaches[finger]) / STEP_PX) if end is None else _arc(end, tip, step, count)
+            positions.append(np.arange(tip, tip + step * arc, step))
     side = np.repeat(_SIDES, [len(one) for one in positions])
     at = np.concatenate(positions) % count
     hidden = contour.hidden[at]
@@ -309,13 +314,14 @@ def _arc(end: int, start: int, step: int, count: int) -> int:
     return ((end - start) * step) % count + 1
 
 
-def _deepest(points: NDArray[np.float64], marks: Landmarks, axes: NDArray[np.float64], at: int) -> NDArray[np.float64]:
-    """A valley's bottom, seen along the bisector of its two fingers; the mean of the last pixel."""
-    bisector = axes[at] + axes[at + 1]
-    count = len(points)
-    span = _arc(marks.tips[at + 1], marks.tips[at], marks.step, count)
-    between = points.take(
-        np.arange(marks.tips[at], marks.tips[at] + marks.step * span, marks.step), axis=0, mode="wrap"
-    )
-    depth = between @ (bisector / max(float(np.hypot(bisector[0], bisector[1])), 1e-9))
-    return np.asarray(between[depth > depth.max() - 1.0].mean(axis=0), dtype=np.float64)
+def _deepest(points: NDArray[np.float64], marks: Landmarks, axes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(4, 2) float64: each valley's bottom, seen along the bisector of its two fingers; the mean of the last pixels."""
+    bisectors = axes[:-1] + axes[1:]
+    bisectors /= np.maximum(np.sqrt((bisectors**2).sum(axis=1)), 1e-9)[:, None]
+    # The bottom lies near the point that is nearest to the palm's centre.
+    reach = round(max(VALLEY_REACH_PX, VALLEY_REACH * marks.palm_radius_px) / STEP_PX)
+    at = np.array(marks.valleys)[:, None] + np.arange(-reach, reach + 1)
+    between = points.take(at, axis=0, mode="wrap")
+    depth = (between @ bisectors[:, :, None])[:, :, 0]
+    bottom = np.maximum(VALLEY_DEPTH_PX - (depth.max(axis=1, keepdims=True) - depth), 0.0)
+    return np.asarray((between * bottom[:, :, None]).sum(axis=1) / bottom.sum(axis=1)[:, None], dtype=np.float64)

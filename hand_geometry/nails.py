@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hand_geometry.contour import Contour
+from hand_geometry.contour import STEP_PX, Contour
 from hand_geometry.landmarks import Landmarks
 from hand_geometry.silhouette import Silhouette
 
@@ -33,9 +33,10 @@ def with_whole_fingertips(
         return silhouette
     reach = round(NAIL_REACH * landmarks.palm_radius_px)
     near = np.zeros(green.shape, dtype=np.uint8)
+    around = round(2 * reach / STEP_PX)
     for tip in landmarks.tips:
         count = len(contour.points)
-        sides = contour.points[[(tip - 2 * reach) % count, (tip + 2 * reach) % count]]
+        sides = contour.points[[(tip - around) % count, (tip + around) % count]]
         along = contour.points[tip] - sides.mean(axis=0)
         along = along / max(float(np.hypot(*along)), 1e-9)
         across = 0.45 * float(np.hypot(*(sides[0] - sides[1]))) * np.array([-along[1], along[0]])

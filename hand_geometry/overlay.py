@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from hand_geometry.acquisition import SECOND_LOOKS_PX, WORTH_A_SECOND_LOOK, Seen, shape_in
 from hand_geometry.measurements import BEND_STATIONS, WIDTH_STATIONS, FingerShape
 from hand_geometry.quality import QualityReason
-from hand_geometry.silhouette import Platen, at_working_size
+from hand_geometry.silhouette import Platen
+from hand_geometry.working_picture import WorkingPicture
 
 OUTLINE_BGR = (255, 255, 0)
 HIDDEN_BGR = (0, 0, 255)
@@ -23,8 +24,8 @@ LARGER = 2
 
 def draw_overlay(image: NDArray[np.uint8], platen: Platen) -> tuple[NDArray[np.uint8], QualityReason | None]:
     """The dimmed picture at twice the working size with the measurements on it, and the reason where there are none."""
-    picture = at_working_size(image)
-    height, width = picture.shape[:2]
+    picture = WorkingPicture(image)
+    height, width = picture.shape
     seen = shape_in(picture, platen)
     for lump_px in SECOND_LOOKS_PX:
         if isinstance(seen, Seen) or seen not in WORTH_A_SECOND_LOOK:

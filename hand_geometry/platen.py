@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hand_geometry.platen_sheet import DICTIONARY, PlatenSheet
-from hand_geometry.silhouette import NOMINAL_SIDE_PX, at_working_size
+from hand_geometry.working_picture import NOMINAL_SIDE_PX, at_working_size
 
 # Fewer markers do not hold ten unknowns against the noise of a corner.
 FEWEST_MARKERS = 6

@@ -7,6 +7,8 @@ the mean of adults on two sets of pictures; children's hands have the same propo
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,39 +32,63 @@ SIDES = {Finger.MIDDLE: (-0.22, 0.24), Finger.RING: (-0.38, 0.12)}
 VALLEYS = {"valley_im_mr": (-1.75, -0.6), "valley_mr_rl": (-1.75, -0.5), "valley_im_rl": (-1.0, 0.0)}
 
 
-def _of(values: NDArray[np.float64], name: str) -> float:
-    return float(values[_POSITION[name]])
+def _mean_of(names: list[str]) -> NDArray[np.float64]:
+    """(n,) float64: what gives the mean of these features when multiplied with all."""
+    weights = np.zeros(len(FEATURE_NAMES))
+    weights[[_POSITION[name] for name in names]] = 1.0 / len(names)
+    return weights
 
 
-def _length(values: NDArray[np.float64], finger: Finger) -> float:
-    name = finger.name.lower()
-    sides = [f"{name}_length_{side}" for side in (0, 1) if f"{name}_length_{side}" in _POSITION]
-    return float(np.mean([_of(values, side) for side in sides]))
+def _length(finger: Finger) -> NDArray[np.float64]:
+    return _mean_of([name for name in FEATURE_NAMES if name.startswith(f"{finger.name.lower()}_length_")])
 
 
-def _width(values: NDArray[np.float64], finger: Finger) -> float:
-    name = finger.name.lower()
-    return float(np.mean([_of(values, f"{name}_width_{at}") for at in _MIDDLE_WIDTHS]))
+def _width(finger: Finger) -> NDArray[np.float64]:
+    return _mean_of([f"{finger.name.lower()}_width_{at}" for at in _MIDDLE_WIDTHS])
+
+
+@dataclass(frozen=True, eq=False)
+class _Limits:
+    """``rows`` (m, n) times the features lie between ``low`` and ``high``, (m,)."""
+
+    rows: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+    def broken_by(self, values: NDArray[np.float64]) -> bool:
+        found = self.rows @ values
+        return bool(((found < self.low) | (found > self.high)).any())
+
+
+def _limits(limited: list[tuple[NDArray[np.float64], tuple[float, float]]]) -> _Limits:
+    rows, limits = np.stack([row for row, _ in limited]), np.array([limit for _, limit in limited])
+    return _Limits(rows, limits[:, 0], limits[:, 1])
+
+
+def _side(finger: Finger, side: int) -> NDArray[np.float64]:
+    return _mean_of([f"{finger.name.lower()}_length_{side}"])
+
+
+# A finger that ends at a web, or whose valleys do not lie level, touches its neighbour.
+_CLOSED = _limits(
+    [
+        *((_length(finger) - _width(finger), (LEAST_SLENDER[finger], np.inf)) for finger in Finger),
+        *((_side(finger, 0) - _side(finger, 1), limits) for finger, limits in SIDES.items()),
+    ]
+)
+_UNLIKE = _limits(
+    [
+        *((_length(finger) - _length(Finger.MIDDLE), LENGTH_TO_MIDDLE[finger]) for finger in Finger),
+        *((_width(finger) - _width(Finger.MIDDLE), WIDTH_TO_MIDDLE[finger]) for finger in Finger),
+        *((_mean_of([name]) - _length(Finger.MIDDLE), limits) for name, limits in VALLEYS.items()),
+    ]
+)
 
 
 def implausible(values: NDArray[np.float64]) -> QualityReason | None:
     """Why the features of ``measurements.features_of`` are no hand's, or None."""
     if not np.isfinite(values).all():
         return QualityReason.IMPLAUSIBLE_MEASUREMENT
-    lengths = [_length(values, finger) for finger in Finger]
-    widths = [_width(values, finger) for finger in Finger]
-    if any(lengths[finger] - widths[finger] < LEAST_SLENDER[finger] for finger in Finger):
+    if _CLOSED.broken_by(values):
         return QualityReason.FINGERS_CLOSED
-    for finger, (low, high) in SIDES.items():
-        name = finger.name.lower()
-        if not low <= _of(values, f"{name}_length_0") - _of(values, f"{name}_length_1") <= high:
-            return QualityReason.FINGERS_CLOSED
-    for finger in Finger:
-        for measured, limits in ((lengths, LENGTH_TO_MIDDLE), (widths, WIDTH_TO_MIDDLE)):
-            low, high = limits[finger]
-            if not low <= measured[finger] - measured[Finger.MIDDLE] <= high:
-                return QualityReason.IMPLAUSIBLE_MEASUREMENT
-    for name, (low, high) in VALLEYS.items():
-        if not low <= _of(values, name) - lengths[Finger.MIDDLE] <= high:
-            return QualityReason.IMPLAUSIBLE_MEASUREMENT
-    return None
+    return QualityReason.IMPLAUSIBLE_MEASUREMENT if _UNLIKE.broken_by(values) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 import cv2
@@ -9,7 +10,8 @@ import numpy as np
 
 from hand_geometry.contour import Contour
 from hand_geometry.landmarks import Landmarks
-from hand_geometry.silhouette import COARSE, Silhouette
+from hand_geometry.silhouette import Silhouette
+from hand_geometry.working_picture import COARSE
 
 # Five pegs stand on the platen; one may be hidden by the hand and one may have the colour of skin.
 FEWEST_PEGS = 3
@@ -35,12 +37,14 @@ def posture_of(silhouette: Silhouette, contour: Contour, landmarks: Landmarks) -
     axis = contour.points[list(landmarks.tips[1:])].mean(axis=0) - landmarks.palm_px
     axis = axis / max(float(np.hypot(*axis)), 1e-9)
     pieces, _ = cv2.findContours(silhouette.foreign, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    (palm_x, palm_y), (axis_x, axis_y) = landmarks.palm_px.tolist(), axis.tolist()
     pegs = 0
     for piece in pieces:
         if not LEAST_PEG_AREA_PX2 <= cv2.contourArea(piece) <= LARGEST_PEG_AREA_PX2:
             continue
-        offset = COARSE * piece.reshape(-1, 2).mean(axis=0) - landmarks.palm_px
-        along = float(offset @ axis) / landmarks.palm_radius_px
-        distance = float(np.hypot(*offset)) / landmarks.palm_radius_px
+        left, top, wide, tall = cv2.boundingRect(piece)
+        x, y = COARSE * (left + wide / 2) - palm_x, COARSE * (top + tall / 2) - palm_y
+        along = (x * axis_x + y * axis_y) / landmarks.palm_radius_px
+        distance = math.hypot(x, y) / landmarks.palm_radius_px
         pegs += along >= PEGS_BEYOND and distance <= PEGS_WITHIN
     return Posture.GUIDED if pegs >= FEWEST_PEGS else Posture.FREE

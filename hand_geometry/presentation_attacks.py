@@ -22,8 +22,9 @@ from hand_geometry.errors import TrialsError
 from hand_geometry.image_decoding import decode_image
 from hand_geometry.image_set import read_index
 from hand_geometry.reference import Reference, make_reference
-from hand_geometry.silhouette import Platen, Silhouette, at_working_size, find_silhouette
+from hand_geometry.silhouette import Platen, Silhouette, find_silhouette
 from hand_geometry.synthetic_people import draw_person, picture_of
+from hand_geometry.working_picture import WorkingPicture
 
 PLACEMENTS = 3
 # Paper under the reader's lamp, and a grey woollen or rubber glove of 1 mm: 6 px at the reader's scale.
@@ -67,7 +68,7 @@ class AttackRate:
 
 def hand_in(image: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     """Where the hand is, (H, W) uint8 0 to 255, as somebody with scissors would follow it."""
-    found = find_silhouette(at_working_size(image), Platen.DARK)
+    found = find_silhouette(WorkingPicture(image), Platen.DARK)
     if not isinstance(found, Silhouette):
         return None
     size = (image.shape[1], image.shape[0])

@@ -14,15 +14,8 @@ from hand_geometry.foreign_colours import BROAD_RING_PX, LEAST_PEG_PX, foreign_c
 from hand_geometry.grey_levels import otsu_level
 from hand_geometry.quality import QualityReason
 from hand_geometry.white_ground import SHADED_LEVEL_FACTOR, skin_on_white, with_nails
+from hand_geometry.working_picture import COARSE, RED, Box, WorkingPicture
 
-# Everything is tuned at this length of the longer side; smaller or larger pictures are brought to it, so that one pixel
-# means one pixel. Half of what the camera gives: the outline is found below the pixel anyway, from the mean of four
-# pixels, and the way from frame to decision takes a third of the time.
-WORKING_SIDE_PX = 800
-# Lengths are given in pixels of a picture of this side, as the camera takes them.
-NOMINAL_SIDE_PX = 1600
-# Grids that need no border are at half of the working size once more.
-COARSE = 2
 # Under this share of the picture no adult's or child's hand was ever seen, only pegs, dust and folds of the cloth.
 SMALLEST_HAND_SHARE = 0.02
 LARGEST_HAND_SHARE = 0.75
@@ -64,66 +57,74 @@ class Silhouette:
         return drawn
 
 
-def at_working_size(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture as (H, W, 3) BGR whose longer side has the working length."""
-    longer = max(image.shape[:2])
-    if longer != WORKING_SIDE_PX:
-        scale = WORKING_SIDE_PX / longer
-        size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-        method = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR
-        image = np.asarray(cv2.resize(image, size, interpolation=method), dtype=np.uint8)
-    if image.ndim == 2:
-        image = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
-    return image
-
-
-def find_silhouette(image: NDArray[np.uint8], platen: Platen, *, lump_px: int = 0) -> Silhouette | QualityReason:
-    """Separates the hand in ``image``, (H, W, 3) uint8 BGR at the working size, from the ground.
+def find_silhouette(picture: WorkingPicture, platen: Platen, *, lump_px: int = 0) -> Silhouette | QualityReason:
+    """Separates the hand from the ground.
 
     With ``lump_px`` it also parts fingers that touch, along the shadow between them, and cuts off what hangs on to the
     hand by less than that. It is for a second look at a picture in which five fingers were not found: it rounds
     corners.
     """
     foreign: NDArray[np.uint8] | None = None
+    rows, columns = picture.shape
+    box = Box(0, -(-rows // COARSE), 0, -(-columns // COARSE))
     if platen is Platen.DARK:
-        soft, level, foreign = _bright_on_dark(image, BROAD_RING_PX if lump_px else LEAST_PEG_PX)
+        level, foreign, box = _colours_on_dark(picture.coarse, BROAD_RING_PX if lump_px else LEAST_PEG_PX)
+        soft = _soft_red(picture, box)
     elif platen is Platen.LIGHT:
-        soft, level = skin_on_white(image)
+        soft, level = skin_on_white(picture.bgr)
         level *= SHADED_LEVEL_FACTOR if lump_px else 1.0
     else:
-        grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
+        grey = np.asarray(cv2.cvtColor(picture.bgr, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
         if platen is Platen.BACKLIT:
             grey = np.asarray(cv2.bitwise_not(grey), dtype=np.uint8)
         soft = np.asarray(cv2.GaussianBlur(grey, (5, 5), 0.95), dtype=np.uint8)
         level = 127.5 if platen is Platen.SILHOUETTE else otsu_level(soft)
-    binary = np.asarray(cv2.threshold(soft, level, 255, cv2.THRESH_BINARY)[1], dtype=np.uint8)
+    if lump_px:
+        box = Box(0, -(-rows // COARSE), 0, -(-columns // COARSE))
+    window = soft[COARSE * box.top : COARSE * box.bottom, COARSE * box.left : COARSE * box.right]
+    binary = np.asarray(cv2.threshold(window, level, 255, cv2.THRESH_BINARY)[1], dtype=np.uint8)
     if platen is Platen.LIGHT:
         binary = with_nails(binary)
     if lump_px and platen in (Platen.DARK, Platen.BACKLIT):
         binary = np.asarray(cv2.subtract(binary, crevices(soft, level)), dtype=np.uint8)
     if lump_px:
         binary = without_border_clutter(binary)
-    outline = _largest_piece(binary, foreign, max(lump_px, LARGEST_SPECK_PX))
-    if outline is not None and len(outline) > LONGEST_OUTLINE * sum(binary.shape):
+    outline = _largest_piece(binary, foreign, box, max(lump_px, LARGEST_SPECK_PX))
+    if outline is not None and len(outline) > LONGEST_OUTLINE * sum(soft.shape):
         return QualityReason.NO_HAND
-    share = 0.0 if outline is None else cv2.contourArea(outline) / binary.size
+    share = 0.0 if outline is None else cv2.contourArea(outline) / soft.size
     if outline is None or not SMALLEST_HAND_SHARE <= share <= LARGEST_HAND_SHARE:
         return QualityReason.NO_HAND
     return Silhouette(outline, soft, level, foreign)
 
 
-def _bright_on_dark(image: NDArray[np.uint8], thinnest_px: int) -> tuple[NDArray[np.uint8], float, NDArray[np.uint8]]:
-    """Skin of every tone is brightest in red and near infrared, so the red channel alone parts it from black cloth."""
-    height, width = image.shape[:2]
-    coarse = cv2.resize(image, (-(-width // COARSE), -(-height // COARSE)), interpolation=cv2.INTER_AREA)
-    soft = cv2.GaussianBlur(cv2.extractChannel(image, 2), (3, 3), 0.53)
+def _colours_on_dark(coarse: NDArray[np.uint8], thinnest_px: int) -> tuple[float, NDArray[np.uint8], Box]:
+    """The level of skin on black, what is foreign, and where anything is brighter than the ground.
+
+    Skin of every tone is brightest in red and near infrared, so the red channel alone parts it from black cloth.
+    """
     # Otsu's value lies half-way between the class means; the border of a hand lit from above darkens towards its edge,
     # so the level is taken nearer to the ground.
-    red = np.asarray(cv2.extractChannel(coarse, 2), dtype=np.uint8)
+    red = np.asarray(cv2.extractChannel(coarse, RED), dtype=np.uint8)
     otsu = otsu_level(red)
     ground = _median_below(red, otsu)
     level = ground + DARK_LEVEL_SHARE * (2.0 * (otsu - ground))
-    return np.asarray(soft, np.uint8), level, foreign_colours(np.asarray(coarse, np.uint8), level, thinnest_px)
+    left, top, width, height = cv2.boundingRect(cv2.threshold(red, level, 255, cv2.THRESH_BINARY)[1])
+    rows, columns = red.shape
+    box = Box(
+        max(0, top - MARGIN_PX),
+        min(rows, top + height + MARGIN_PX),
+        max(0, left - MARGIN_PX),
+        min(columns, left + width + MARGIN_PX),
+    )
+    return level, foreign_colours(coarse, level, thinnest_px), box
+
+
+def _soft_red(picture: WorkingPicture, box: Box) -> NDArray[np.uint8]:
+    """(H, W) uint8, red within the box and 0 elsewhere."""
+    soft = np.zeros(picture.shape, dtype=np.uint8)
+    soft[COARSE * box.top : COARSE * box.bottom, COARSE * box.left : COARSE * box.right] = picture.red_in(box)
+    return soft
 
 
 def _median_below(grey: NDArray[np.uint8], level: float) -> float:
@@ -132,6 +133,8 @@ def _median_below(grey: NDArray[np.uint8], level: float) -> float:
     return float(np.searchsorted(counts, counts[-1] / 2.0)) if len(counts) and counts[-1] > 0 else 0.0
 
 
+# What is looked at lies this far round everything bright, in px of the coarse grid.
+MARGIN_PX = 4
 # Share of the way from the ground to the skin at which the border is drawn.
 DARK_LEVEL_SHARE = 0.35
 
@@ -148,20 +151,25 @@ CREVICE_SHARE = 0.4
 def crevices(soft: NDArray[np.uint8], level: float) -> NDArray[np.uint8]:
     """Marks thin dark lines inside the hand, too deep for the lines of a palm: the shadow between two fingers."""
     side = WIDEST_CREVICE_PX | 1
-    depth = cv2.morphologyEx(soft, cv2.MORPH_BLACKHAT, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+    smooth = cv2.GaussianBlur(soft, (3, 3), 0.53)
+    depth = cv2.morphologyEx(smooth, cv2.MORPH_BLACKHAT, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
     return np.asarray(cv2.threshold(depth, CREVICE_SHARE * level, 255, cv2.THRESH_BINARY)[1], dtype=np.uint8)
 
 
 def _largest_piece(
-    binary: NDArray[np.uint8], foreign: NDArray[np.uint8] | None, speck_px: int
+    binary: NDArray[np.uint8], foreign: NDArray[np.uint8] | None, box: Box, speck_px: int
 ) -> NDArray[np.int32] | None:
-    """The border of the largest connected piece, freed from what is foreign and what hangs on to it by a thread."""
+    """The border of the largest connected piece, freed from what is foreign and what hangs on to it by a thread.
+
+    ``binary`` is what lies in the box, at the working size; the border is given in the whole picture.
+    """
     # On a quarter of the pixels; the border itself is found again below the pixel later.
     height, width = binary.shape
     small = cv2.resize(binary, (-(-width // COARSE), -(-height // COARSE)), interpolation=cv2.INTER_AREA)
     small = cv2.threshold(small, 127, 255, cv2.THRESH_BINARY)[1]
-    if foreign is not None:
-        small = cv2.subtract(small, foreign)
+    strange = None if foreign is None else foreign[box.top : box.bottom, box.left : box.right]
+    if strange is not None:
+        small = cv2.subtract(small, strange)
     side = speck_px // COARSE | 1
     small = cv2.morphologyEx(small, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
     outline = _largest_outline(np.asarray(small, dtype=np.uint8))
@@ -170,10 +178,11 @@ def _largest_piece(
     kept = np.zeros(small.shape, dtype=np.uint8)
     cv2.drawContours(kept, [outline], -1, 255, cv2.FILLED)
     kept = np.asarray(cv2.dilate(kept, np.ones((3, 3), np.uint8)), dtype=np.uint8)
-    if foreign is not None:
-        kept = np.asarray(cv2.subtract(kept, foreign), dtype=np.uint8)
-    found = cv2.bitwise_and(binary, _doubled(kept)[:height, :width])
-    return _largest_outline(np.asarray(cv2.morphologyEx(found, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8))
+    if strange is not None:
+        kept = np.asarray(cv2.subtract(kept, strange), dtype=np.uint8)
+    within = cv2.bitwise_and(binary, _doubled(kept)[:height, :width])
+    found = np.asarray(cv2.morphologyEx(within, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
+    return _largest_outline(found, (COARSE * box.left, COARSE * box.top))
 
 
 def _doubled(coarse: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -181,7 +190,7 @@ def _doubled(coarse: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.repeat((coarse.astype(np.uint16) * np.uint16(257)).view(np.uint8), COARSE, axis=0)
 
 
-def _largest_outline(binary: NDArray[np.uint8]) -> NDArray[np.int32] | None:
-    """The outer border of the largest connected piece."""
-    contours, _ = cv2.findContours(binary, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+def _largest_outline(binary: NDArray[np.uint8], corner: tuple[int, int] = (0, 0)) -> NDArray[np.int32] | None:
+    """The outer border of the largest connected piece; ``corner`` is where the picture's upper left one lies."""
+    contours, _ = cv2.findContours(binary, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=corner)
     return np.asarray(max(contours, key=cv2.contourArea), dtype=np.int32) if contours else None

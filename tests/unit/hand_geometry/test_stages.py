@@ -14,8 +14,9 @@ from hand_geometry.plausibility import implausible
 from hand_geometry.posture import Posture
 from hand_geometry.quality import QualityReason
 from hand_geometry.reference import Reference, make_reference
-from hand_geometry.silhouette import Platen, Silhouette, at_working_size, find_silhouette
+from hand_geometry.silhouette import Platen, Silhouette, find_silhouette
 from hand_geometry.synthetic_hand import synthetic_hand
+from hand_geometry.working_picture import WorkingPicture
 
 COLOURS_BGR = {"red": (40, 30, 230), "orange": (20, 120, 250), "purple": (200, 40, 160), "green": (60, 200, 60)}
 
@@ -44,7 +45,7 @@ def score(reference: Reference, image: NDArray[np.uint8]) -> float:
 
 def pegs_of(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Where the pegs are."""
-    silhouette = find_silhouette(at_working_size(image), Platen.DARK)
+    silhouette = find_silhouette(WorkingPicture(image), Platen.DARK)
     assert isinstance(silhouette, Silhouette)
     assert silhouette.foreign is not None
     whole = cv2.resize(silhouette.foreign, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
