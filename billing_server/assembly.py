@@ -18,6 +18,8 @@ from billing_server.consents import ConsentDesk
 from billing_server.database import Database
 from billing_server.devices import DeviceDesk
 from billing_server.downlink import Downlink
+from billing_server.drains import Drains
+from billing_server.early_passes import forget_reached
 from billing_server.housekeeping import Housekeeping
 from billing_server.ingest import Ingest
 from billing_server.line import Line, Outlet, TransportFactory
@@ -77,6 +79,7 @@ class Services:
     ingest: Ingest
     downlink: Downlink
     refusals: Refusals
+    drains: Drains
     pulse: Pulse
     line: Line
     housekeeping: Housekeeping
@@ -113,7 +116,7 @@ def assemble(settings: Settings, clock: Clock | None = None) -> Services:
     opening_key = OpeningKey.load_or_create(settings.keys.sealing_key)
     vault = Vault.load_or_create(settings.keys.code_key)
     school = School(settings.school_name, settings.policy.missing_entitlement, settings.policy.code_length)
-    outlet, refusals, pulse = Outlet(), Refusals(clock), Pulse()
+    outlet, refusals, drains, pulse = Outlet(), Refusals(clock), Drains(clock), Pulse()
 
     orders = OrderDesk(signing_key, clock)
     pupils = PupilRegistry(vault, orders, clock, settings.policy.code_length)
@@ -157,9 +160,22 @@ def assemble(settings: Settings, clock: Clock | None = None) -> Services:
         ingest=ingest,
         downlink=downlink,
         refusals=refusals,
+        drains=drains,
         pulse=pulse,
         line=line,
-        housekeeping=Housekeeping(database, devices, purges, year_end, ResealDesk(orders, clock), balances, refusals),
+        housekeeping=Housekeeping(
+            database,
+            (
+                refusals.write_down,
+                year_end.watch,
+                purges.watch,
+                devices.renew_leases,
+                ResealDesk(orders, clock).watch,
+                balances.tell_changes,
+                lambda session: forget_reached(session, clock.utc_now()),
+                drains.look,
+            ),
+        ),
         clock=clock,
     )
 

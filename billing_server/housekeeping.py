@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable, Sequence
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
-from billing_server.balances import BalanceDesk
 from billing_server.database import Database
-from billing_server.devices import DeviceDesk
-from billing_server.purge_deadlines import PurgeDesk
-from billing_server.refusals import Refusals
-from billing_server.resealing import ResealDesk
-from billing_server.year_end import YearEnd
 
 _log = logging.getLogger("canteen.billing.housekeeping")
 
@@ -24,18 +20,9 @@ _ROUND_EVERY_S = 5.0
 class Housekeeping:
     """One thread; `round` may also be called by itself, as the tests do with a clock turned by hand."""
 
-    def __init__(
-        self,
-        database: Database,
-        devices: DeviceDesk,
-        purges: PurgeDesk,
-        year_end: YearEnd,
-        resealing: ResealDesk,
-        balances: BalanceDesk,
-        refusals: Refusals,
-    ) -> None:
-        self._database, self._devices, self._purges, self._refusals = database, devices, purges, refusals
-        self._year_end, self._resealing, self._balances = year_end, resealing, balances
+    def __init__(self, database: Database, chores: Sequence[Callable[[Session], None]]) -> None:
+        """`chores` are done in this order, in one transaction."""
+        self._database, self._chores = database, chores
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -50,12 +37,8 @@ class Housekeeping:
     def round(self) -> None:
         """Do what is due."""
         with self._database.writing() as session:
-            self._refusals.write_down(session)
-            self._year_end.watch(session)
-            self._purges.watch(session)
-            self._devices.renew_leases(session)
-            self._resealing.watch(session)
-            self._balances.tell_changes(session)
+            for chore in self._chores:
+                chore(session)
         self._database.tidy()
 
     def _run(self) -> None:

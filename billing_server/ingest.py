@@ -17,6 +17,7 @@ from billing_server.alarms import AlarmKind, raise_alarm
 from billing_server.batch_reading import ReadEntry, read_entries
 from billing_server.database import Database
 from billing_server.devices import DeviceDesk
+from billing_server.early_passes import note_early
 from billing_server.models import Device
 from billing_server.orders import locked_device, locked_devices
 from billing_server.projections import Projector
@@ -44,6 +45,14 @@ _MAKES_ORDERS = FactKind.ENROLLMENT_ADVISED.value
 
 
 @dataclass(frozen=True, slots=True)
+class ReadBatch:
+    """A message of journal entries, read and not yet verified; all of them say that they are of `device`."""
+
+    device: DeviceId
+    untrusted_entries: list[ReadEntry]
+
+
+@dataclass(frozen=True, slots=True)
 class Ingest:
     """Takes what devices send. Every method may be called with anything: what is wrong is refused and counted."""
 
@@ -65,19 +74,43 @@ class Ingest:
 
         False if any of them was refused, or not stored.
         """
-        device = self._sender(untrusted_topic)
-        if device is None:
-            return False
-        batches = [batch for payload in untrusted_payloads if (batch := self._read(device, payload)) is not None]
-        if not batches:
-            return False
-        stored = self._take_together(device, [entry for batch in batches for entry in batch])
+        batches = [batch for payload in untrusted_payloads if (batch := self.read_journal(untrusted_topic, payload))]
+        return bool(batches) and self.store(batches) and len(batches) == len(untrusted_payloads)
+
+    def read_journal(self, untrusted_topic: str, untrusted_payload: bytes) -> ReadBatch | None:
+        """The entries of a batch that are of the topic's device; None if it was refused."""
+        return self._read(self._sender(untrusted_topic, "up"), untrusted_payload)
+
+    def store(self, batches: list[ReadBatch]) -> bool:
+        """Put batches of one device into the ledger together, and acknowledge; False if not all were stored."""
+        device = batches[0].device
+        stored = self._take_together(device, [entry for batch in batches for entry in batch.untrusted_entries])
         if not stored and len(batches) > 1:
             # One of them may be what the database refuses; the others must not wait for it.
-            stored = sum(self._take_together(device, batch) for batch in batches) == len(batches)
-        return stored and len(batches) == len(untrusted_payloads)
+            stored = sum(self._take_together(device, batch.untrusted_entries) for batch in batches) == len(batches)
+        return stored
 
-    def _read(self, device: DeviceId, untrusted_payload: bytes) -> list[ReadEntry] | None:
+    def take_news(self, untrusted_topic: str, untrusted_payload: bytes) -> None:
+        """Count passes early that a terminal told its neighbours of."""
+        batch = self._read(self._sender(untrusted_topic, "lane"), untrusted_payload)
+        if batch is None:
+            return
+        with self.database.writing() as session:
+            device = session.get(Device, batch.device)
+            if device is None or device.revoked_at is not None or device.role != DeviceRole.TERMINAL:
+                why = WhyRefused.UNKNOWN_DEVICE if device is None or not device.revoked_at else WhyRefused.REVOKED
+            elif note_early(session, device, batch.untrusted_entries, self.clock.utc_now()):
+                why = None
+            else:
+                why = WhyRefused.BAD_SIGNATURE
+        if why is None:
+            self.pulse.beat()
+        else:
+            self.refusals.count(batch.device, why)
+
+    def _read(self, device: DeviceId | None, untrusted_payload: bytes) -> ReadBatch | None:
+        if device is None:
+            return None
         try:
             entries = read_entries(untrusted_payload)
         except MalformedMessage:
@@ -86,7 +119,7 @@ class Ingest:
         if any(read.device != device for read in entries):
             self.refusals.count(device, WhyRefused.ANOTHERS_ENTRIES)
             return None
-        return entries
+        return ReadBatch(device, entries)
 
     def _take_together(self, device: DeviceId, untrusted_entries: list[ReadEntry]) -> bool:
         try:
@@ -105,7 +138,7 @@ class Ingest:
 
     def take_hello(self, untrusted_topic: str, untrusted_payload: bytes) -> tuple[DeviceId, int] | None:
         """Note what a device has; its name and the number of its last order, or None if it was refused."""
-        device = self._sender(untrusted_topic)
+        device = self._sender(untrusted_topic, "up")
         if device is None:
             return None
         try:
@@ -124,13 +157,13 @@ class Ingest:
         self.pulse.beat()
         return device, hello.orders_up_to
 
-    def _sender(self, untrusted_topic: str) -> DeviceId | None:
+    def _sender(self, untrusted_topic: str, expected: str) -> DeviceId | None:
         try:
             device, direction, _ = read_topic(untrusted_topic)
         except MalformedMessage:
             self.refusals.count(None, WhyRefused.GARBAGE)
             return None
-        return device if direction == "up" else None
+        return device if direction == expected else None
 
     def _store(self, name: DeviceId, untrusted_entries: list[ReadEntry]) -> list[ledger.Mark] | None:
         now = self.clock.utc_now()

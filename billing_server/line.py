@@ -1,6 +1,7 @@
-"""The line to the devices: the transport's thread only queues, one thread ingests, one sends orders.
+"""The line to the devices: the transport's thread only queues, one thread reads, one stores, one sends orders.
 
-Two, because a lost card must reach the terminals within two seconds even while a month of passes comes in.
+Reading and storing are two, because one waits for the database while the other reads what comes next; sending is by
+itself, because a lost card must reach the terminals within two seconds even while a month of passes comes in.
 """
 
 from __future__ import annotations
@@ -8,28 +9,42 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
-from itertools import groupby
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from billing_server.downlink import Downlink
-from billing_server.ingest import Ingest
+from billing_server.ingest import Ingest, ReadBatch
 from billing_server.refusals import Refusals, WhyRefused
 from sync.errors import TransportLost
+from sync.messages import topic_lane
 from sync.transport import MessageHandler, StateHandler, Transport
 
 _log = logging.getLogger("canteen.billing.line")
 
 TransportFactory = Callable[[MessageHandler, StateHandler, StateHandler], Transport]
 
-TOGETHER_MOST = 10
-"""Messages handed on at once: ten of a terminal's batches are 2,000 entries, a transaction of 0.2 s."""
+TOGETHER_MOST = 20
+"""Messages handed on at once."""
+
+ENTRIES_TOGETHER = 4000
+"""In one transaction, about: 0.2 s, which another terminal's pass may have to wait."""
+
+NEWS_WAIT_S = 2.0
+"""What terminals tell each other is looked at this late: by then a healthy journal has brought the same, and the look
+costs nothing."""
+
+READ_AHEAD = 20
+"""Messages read and not yet stored: enough for the next transaction, not more."""
 
 WAITING_MOST = 2000
-"""Messages held for the ingest thread: with the devices' own windows (800 entries each) this is never reached by
-honest ones."""
+"""Messages held for the ingest thread: the devices' own windows close long before."""
 
 _Work = TypeVar("_Work")
+
+_Read = ReadBatch | tuple[str, bytes]
+"""A batch, or a hello: (untrusted topic, untrusted payload)."""
 
 
 class Outlet:
@@ -68,6 +83,10 @@ class _Worker(Generic[_Work]):
         except queue.Full:
             return False
         return True
+
+    def put(self, item: _Work) -> None:
+        """Queue `item`, waiting for room."""
+        self._queue.put(item)
 
     def stop(self, timeout_s: float) -> None:
         """Finish what is queued, but not for longer than `timeout_s`: the devices send again what is not done."""
@@ -109,7 +128,12 @@ class Line:
     def __init__(self, ingest: Ingest, downlink: Downlink, refusals: Refusals, outlet: Outlet) -> None:
         self._ingest, self._downlink, self._refusals, self._outlet = ingest, downlink, refusals, outlet
         self._transport: Transport | None = None
-        self._incoming: _Worker[tuple[str, bytes]] = _Worker("ingest", self._take, self._count_fault, WAITING_MOST)
+        self._stopped = threading.Event()
+        self._incoming: _Worker[tuple[str, bytes]] = _Worker("reading", self._read, self._count_fault, WAITING_MOST)
+        self._storing: _Worker[_Read] = _Worker("storing", self._store, self._count_fault, READ_AHEAD)
+        self._news: _Worker[tuple[float, str, bytes]] = _Worker(
+            "news", self._take_news, self._count_fault, WAITING_MOST
+        )
         self._outgoing: _Worker[Callable[[], None]] = _Worker("downlink", self._send, self._count_fault)
 
     @property
@@ -121,8 +145,11 @@ class Line:
         if make_transport is not None:
             self._transport = make_transport(self.handle, self._came, self._went)
             self._transport.subscribe("canteen/+/up/#")
+            self._transport.subscribe(topic_lane("+"))
             self._outlet.connect(self._transport)
         self._incoming.start()
+        self._storing.start()
+        self._news.start()
         self._outgoing.start()
         if self._transport is not None:
             self._transport.start()
@@ -130,8 +157,11 @@ class Line:
     def stop(self) -> None:
         if self._transport is not None:
             self._transport.stop()
-        self._incoming.stop(5.0)
-        self._outgoing.stop(2.0)
+        self._incoming.stop(3.0)
+        self._storing.stop(3.0)
+        self._stopped.set()
+        self._news.stop(1.0)
+        self._outgoing.stop(1.0)
 
     def handle(self, untrusted_topic: str, untrusted_payload: bytes) -> None:
         """Queue a message; it is durable when the ledger's own acknowledgement goes out, not before."""
@@ -143,27 +173,60 @@ class Line:
         for device in sorted(devices):
             self._outgoing.offer(lambda device=device: self._downlink.send_new(device))  # type: ignore[misc]  # mypy: lambda default
 
-    def _take(self, messages: list[tuple[str, bytes]]) -> None:
-        """Messages in the order in which they came; batches of one device that follow each other go together."""
-        for untrusted_topic, group in groupby(messages, key=lambda message: message[0]):
-            try:
-                self._take_of_one(untrusted_topic, [untrusted_payload for _, untrusted_payload in group])
-            except Exception as error:  # noqa: BLE001 - the per-message frame: one bad message must not stop the next
-                _log.error("ingest: unhandled %s in %s", type(error).__name__, _where(error))
-                self._count_fault()
+    def _read(self, messages: list[tuple[str, bytes]]) -> None:
+        for untrusted_topic, untrusted_payload in messages:
+            with self._faults_counted("reading"):
+                what = untrusted_topic.rpartition("/")[2]
+                if what == "journal":
+                    batch = self._ingest.read_journal(untrusted_topic, untrusted_payload)
+                    if batch is not None:
+                        self._storing.put(batch)
+                elif what == "passes":
+                    self._news.offer((time.monotonic() + NEWS_WAIT_S, untrusted_topic, untrusted_payload))
+                elif what == "hello":
+                    # Through the same queue: a hello that overtook its journal would look like a device that forgot.
+                    self._storing.put((untrusted_topic, untrusted_payload))
+                else:
+                    self._refusals.count(None, WhyRefused.GARBAGE)
 
-    def _take_of_one(self, untrusted_topic: str, untrusted_payloads: list[bytes]) -> None:
-        what = untrusted_topic.rpartition("/")[2]
-        if what == "journal":
-            self._ingest.take_journals(untrusted_topic, untrusted_payloads)
-        elif what == "hello":
-            # On this thread too: a hello that overtook its journal would look like a device that has forgotten.
-            for untrusted_payload in untrusted_payloads:
-                heard = self._ingest.take_hello(untrusted_topic, untrusted_payload)
-                if heard is not None:
-                    self._catch_up(*heard)
-        else:
-            self._refusals.count(None, WhyRefused.GARBAGE)
+    def _store(self, items: list[_Read]) -> None:
+        """What was read, in the order in which it came; batches of one device that follow each other go together."""
+        together: list[ReadBatch] = []
+        for item in [*items, None]:
+            entries = sum(len(batch.untrusted_entries) for batch in together)
+            if together and (
+                not isinstance(item, ReadBatch) or item.device != together[0].device or entries >= ENTRIES_TOGETHER
+            ):
+                with self._faults_counted("storing"):
+                    self._ingest.store(together)
+                together = []
+            if isinstance(item, ReadBatch):
+                together.append(item)
+            elif item is not None:
+                with self._faults_counted("storing"):
+                    self._take_hello(*item)
+
+    def _take_hello(self, untrusted_topic: str, untrusted_payload: bytes) -> None:
+        heard = self._ingest.take_hello(untrusted_topic, untrusted_payload)
+        if heard is not None:
+            self._catch_up(*heard)
+
+    def _take_news(self, messages: list[tuple[float, str, bytes]]) -> None:
+        for due_s, untrusted_topic, untrusted_payload in messages:
+            if self._stopped.wait(max(0.0, due_s - time.monotonic())):
+                return  # told again at the terminal's next connection
+            with self._faults_counted("news"):
+                self._ingest.take_news(untrusted_topic, untrusted_payload)
+
+    @contextmanager
+    def _faults_counted(self, where: str) -> Iterator[None]:
+        """The per-message frame: one bad message must not stop the next."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - see above
+            # Its text may hold what was in the message; where it happened is enough to find it.
+            _log.error("%s: unhandled %s in %s", where, type(error).__name__, _where(error))
+            self._count_fault()
 
     def _catch_up(self, device: str, above: int) -> None:
         self._outgoing.offer(lambda: self._downlink.catch_up(device, above))

@@ -189,6 +189,21 @@ class Denial(Base):
     clock_trust: Mapped[str] = mapped_column(_Word)
 
 
+class EarlyPass(Base):
+    """A pass that a terminal has told its neighbours of, and that its journal has not brought yet: a count, no bill."""
+
+    __tablename__ = "early_passes"
+
+    device: Mapped[str] = mapped_column(_Device, ForeignKey("devices.device"), primary_key=True)
+    pass_id: Mapped[str] = mapped_column(String(26), primary_key=True)
+    generation: Mapped[str] = mapped_column(_Generation)
+    sequence: Mapped[int]
+    day: Mapped[date]
+    period: Mapped[str]
+    outcome: Mapped[str] = mapped_column(_Word)
+    heard_at: Mapped[datetime]
+
+
 class FeedPosition(Base):
     """The last position given in a feed. Its row lock makes positions appear in order: a reader never skips one."""
 

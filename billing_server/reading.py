@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 from sqlalchemy import ColumnElement, false, func, select
 from sqlalchemy.orm import Session
 
+from billing_server.early_passes import early_counts
 from billing_server.models import Alarm, Card, Denial, Device, Entry, Holding, Journal, MealPassRow, OrderRow, PupilRow
 from canteen.anti_passback import COUNTS_AS_SERVED
 from canteen.meal_pass import PassOutcome
@@ -73,12 +74,17 @@ def happened_at(row: MealPassRow | Denial) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class PeriodCounts:
-    """A serving period of a day. `served` are the meals that count; an abandoned pass is none."""
+    """A serving period of a day. `served` are the meals that count; an abandoned pass is none.
+
+    Attributes:
+        early: meals that terminals announce and the ledger has not yet: not in `served`.
+    """
 
     period: str
     served: int
     by_method: dict[str, int]
     by_outcome: dict[str, int]
+    early: int = 0
     to_come: int = 0
     """Pupils with a right to a meal on this day who have not had one in this period."""
 
@@ -107,6 +113,9 @@ def counts_of(session: Session, day: date, calendar: ServingCalendar | None = No
     rows = session.execute(select(*grouped, func.count()).where(MealPassRow.day == day).group_by(*grouped))
     for period, method, outcome, times in rows:
         by_period.setdefault(period, []).append((method, outcome, times))
+    early = early_counts(session, day)
+    for period in sorted(early.keys() - by_period):
+        by_period[period] = []
     denied = session.execute(
         select(Denial.reason, func.count().label("times"))
         .where(Denial.day == day)
@@ -116,8 +125,11 @@ def counts_of(session: Session, day: date, calendar: ServingCalendar | None = No
     return DayCounts(
         day,
         [
-            _period_counts(period, by_period[period], len(entitled - came.get(period, set())))
-            for period in (by_period if calendar is not None else sorted(by_period))
+            _period_counts(period, by_period[period], early.get(period, 0), len(entitled - came.get(period, set())))
+            for period in (
+                *(by_period if calendar is not None else sorted(by_period)),
+                *sorted(early.keys() - by_period),
+            )
         ],
         {row.reason: row.times for row in denied},
     )
@@ -146,16 +158,16 @@ def _entitled(session: Session, day: date) -> set[str]:
     }
 
 
-def _period_counts(period: str, rows: list[tuple[str, str, int]], to_come: int) -> PeriodCounts:
+def _period_counts(period: str, rows: list[tuple[str, str, int]], early: int, to_come: int) -> PeriodCounts:
     by_method: Counter[str] = Counter()
     by_outcome: Counter[str] = Counter()
     for method, outcome, times in rows:
         by_outcome[outcome] += times
         if COUNTS_AS_SERVED[PassOutcome(outcome)]:
             by_method[method] += times
-    return PeriodCounts(
-        period, by_method.total(), dict(sorted(by_method.items())), dict(sorted(by_outcome.items())), to_come
-    )
+    served = by_method.total()
+    outcomes = dict(sorted(by_outcome.items()))
+    return PeriodCounts(period, served, dict(sorted(by_method.items())), outcomes, early, to_come)
 
 
 @dataclass(frozen=True, slots=True)

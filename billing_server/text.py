@@ -84,6 +84,14 @@ class Text:
             return self("il y a {n} min", n=int(passed.total_seconds() // 60))
         return self.moment(instant)
 
+    def time_left(self, left: timedelta) -> str:
+        """For example "encore 3 min environ"."""
+        if left < timedelta(minutes=1):
+            return self("encore moins d’une minute")
+        if left < timedelta(minutes=90):
+            return self("encore {n} min environ", n=round(left.total_seconds() / 60))
+        return self("encore {n} h environ", n=round(left.total_seconds() / 3600))
+
 
 def language_of(request: Request, default: str) -> str:
     """Asked for in the address, else remembered, else the browser's, else the school's."""

@@ -217,10 +217,12 @@ def counts(services: TheServices, day: date | None = None) -> dict[str, Any]:
     return {
         "day": counted.day.isoformat(),
         "served": sum(period.served for period in counted.periods),
+        "early": sum(period.early for period in counted.periods),
         "periods": [
             {
                 "period": period.period,
                 "served": period.served,
+                "early": period.early,
                 "by_method": period.by_method,
                 "by_outcome": period.by_outcome,
                 "to_come": period.to_come,

@@ -192,6 +192,7 @@ def devices(request: Request, services: TheServices, pris: int | None = None, re
                 "fingerprint": fingerprint(state.device.verifying_key),
                 "role": text(wording.ROLES[_role(state)]),
                 "contact": _contact(state, text, now),
+                "left": _time_left(services, state, text),
             }
             for state in reading.device_states(session)
         ]
@@ -242,7 +243,11 @@ def _live_context(services: Services, session: Session, text: Text, now: datetim
         "lines": presenting.ledger_lines(services, session, text, day, LINES_SHOWN),
         "lines_shown": LINES_SHOWN,
         "devices": [
-            {"state": state, "contact": _contact(state, text, now)}
+            {
+                "state": state,
+                "contact": _contact(state, text, now),
+                "left": _time_left(services, state, text),
+            }
             for state in reading.device_states(session)
             if state.device.revoked_at is None
         ],
@@ -283,6 +288,11 @@ def _note_look(request: Request, services: Services, operator: str, action: Acti
 
 def _contact(state: reading.DeviceState, text: Text, now: datetime) -> str:
     return text("jamais") if state.last_contact is None else text.ago(state.last_contact, now)
+
+
+def _time_left(services: Services, state: reading.DeviceState, text: Text) -> str | None:
+    left = services.drains.time_left(state.device.device, state.backlog)
+    return None if left is None else text.time_left(left)
 
 
 def _role(state: reading.DeviceState) -> Any:
