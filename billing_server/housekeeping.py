@@ -20,7 +20,7 @@ _ROUND_EVERY_S = 5.0
 class Housekeeping:
     """One thread; `round` may also be called by itself, as the tests do with a clock turned by hand."""
 
-    def __init__(self, database: Database, chores: Sequence[Callable[[Session], None]]) -> None:
+    def __init__(self, database: Database, chores: Sequence[Callable[[Session], object]]) -> None:
         """`chores` are done in this order, in one transaction."""
         self._database, self._chores = database, chores
         self._stop = threading.Event()
