@@ -101,8 +101,8 @@ def assemble(configuration: StationConfiguration, clock: Clock | None = None) ->
     work = WorkList(store)
     consents = ConsentDesk(store, recorder, work, lock)
     dispatch = ReferenceDispatch(device, store, recorder, work, lock, signing_key)
-    enrollment = EnrollmentDesk(store, recorder, work, dispatch, configuration.platen, lock, threading.Lock())
     advice = AdviceList(store)
+    enrollment = EnrollmentDesk(store, recorder, work, dispatch, advice, configuration.platen, lock, threading.Lock())
     cards = CardDesk(device, store, recorder, configuration.server_seal, lock)
     encoding, uid_cards = _card_desks(configuration, card_keys, cards, audit)
     return Station(

@@ -24,6 +24,8 @@ class AuditedAction(StrEnum):
     CONSENT_RECORDED = "consent-recorded"
     HAND_TRIED = "hand-tried"
     HAND_SUBMITTED = "hand-submitted"
+    HAND_RESTED = "hand-rested"
+    HAND_RESUMED = "hand-resumed"
     CAPTURE_FORBIDDEN = "capture-forbidden"
     CARD_ISSUED = "card-issued"
     CARD_ENCODING = "card-encoding"

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 
 from canteen.consent import Consent, ConsentState, may_use_biometrics
 from canteen.identifiers import PupilId
+from enrollment_station.advice import Advice, AdviceList
 from enrollment_station.dispatch import ReferenceDispatch
-from enrollment_station.errors import ConsentRequired, PupilNotFound
+from enrollment_station.errors import ConsentRequired, PupilNotFound, StandInRefused
 from enrollment_station.recording import Recorder
+from enrollment_station.stand_ins import (
+    NO_HAND_TO_REST,
+    NOT_READABLE_NOW,
+    NOTHING_ENDS,
+    USUAL_TERMS,
+    EnrollmentTerms,
+)
 from enrollment_station.work_list import WorkList
 from hand_geometry.acquisition import FailureToAcquire, Features, Platen, acquire, decode_image
+from hand_geometry.errors import ReferenceFormatError
+from hand_geometry.held_hand import HeldHand, decode_held
 from hand_geometry.quality import QualityReason
-from hand_geometry.reference import SAMPLES_TO_ENROLL, FailureToEnroll, make_reference
-from hand_geometry.reference_codec import encode_reference
+from hand_geometry.reference import SAMPLES_TO_ENROLL, FailureToEnroll, Reference, make_reference
 from templates_store.encrypted_store import EncryptedStore
 from templates_store.errors import ConsentMissing, StoreUnavailable, UnknownPupil
-from templates_store.store import StoredReference
+from templates_store.store import ReferenceAbsence, StoredReference
 
 SAME_IMAGE = "same_image"
 """The same picture twice says nothing of how the hand varies; not a matter of the hand's quality."""
@@ -52,6 +62,7 @@ class EnrollmentDesk:
     recorder: Recorder
     work: WorkList
     dispatch: ReferenceDispatch
+    advice: AdviceList
     platen: Platen
     lock: threading.RLock
     measuring: threading.Lock
@@ -77,10 +88,13 @@ class EnrollmentDesk:
         features = self._measure(untrusted_image)
         return features.reason if isinstance(features, FailureToAcquire) else None
 
-    def enroll(self, pupil: PupilId, untrusted_images: Sequence[bytes]) -> Enrolled | NotEnrolled:
+    def enroll(
+        self, pupil: PupilId, untrusted_images: Sequence[bytes], terms: EnrollmentTerms = USUAL_TERMS
+    ) -> Enrolled | NotEnrolled:
         """Make a reference of three placements, keep it, and send it to every terminal.
 
         Raises:
+            StandInRefused: the usual reference, which is to come back, cannot be read now.
             PupilNotFound, ConsentRequired: as `require_consent`; also if the consent ended while we measured.
             StoreUnavailable, JournalUnavailable: it could not be kept or recorded; what was begun is finished later.
         """
@@ -96,10 +110,35 @@ class EnrollmentDesk:
             if isinstance(features, FailureToAcquire):
                 return NotEnrolled(features.reason.value, position)
             samples.append(features)
-        made = make_reference(samples)
+        made = make_reference(samples, mask=terms.mask)
         if isinstance(made, FailureToEnroll):
             return NotEnrolled(made.reason.value, None if made.odd_sample is None else made.odd_sample + 1)
-        return self._keep(pupil, encode_reference(made))
+        if terms.until is None:
+            return self._keep(pupil, lambda _usual: HeldHand(made))
+        return self._keep(pupil, lambda usual: HeldHand(usual(), stand_in=made, until=terms.until))
+
+    def rest(self, pupil: PupilId, until: date) -> Enrolled:
+        """No hand is compared through that day, for a plaster: the pupil passes by card. Then the usual one is again.
+
+        Raises:
+            StandInRefused: there is no usual hand, or it cannot be read now.
+            PupilNotFound, ConsentRequired, StoreUnavailable, JournalUnavailable: as `enroll`.
+        """
+        return self._keep(pupil, lambda usual: HeldHand(_some(usual(), NO_HAND_TO_REST), until=until))
+
+    def resume(self, pupil: PupilId) -> Enrolled:
+        """The usual hand is compared again at once. Raises as `rest`."""
+        if self.standing_in(pupil) is None:
+            raise StandInRefused(NOTHING_ENDS)
+        return self._keep(pupil, lambda usual: HeldHand(_some(usual(), NO_HAND_TO_REST)))
+
+    def standing_in(self, pupil: PupilId) -> HeldHand | None:
+        """What is held, while something stands in for the usual hand, or nothing usual is left; None as a rule."""
+        held = self._held(pupil)
+        if held is None or held.until is None:
+            return None
+        over = held.until < self.recorder.now().date()
+        return None if over and held.usual is not None else held
 
     def _measure(self, untrusted_image: bytes) -> Features | FailureToAcquire:
         with self.measuring:
@@ -108,9 +147,25 @@ class EnrollmentDesk:
                 return FailureToAcquire(QualityReason.UNREADABLE_IMAGE)
             return acquire(image, self.platen)
 
-    def _keep(self, pupil: PupilId, reference: bytes) -> Enrolled:
+    def _held(self, pupil: PupilId) -> HeldHand | None:
+        stored = self.store.reference(pupil, self.recorder.now())
+        if stored is ReferenceAbsence.LEASE_EXPIRED:
+            raise StandInRefused(NOT_READABLE_NOW)
+        try:
+            return decode_held(stored.reference) if isinstance(stored, StoredReference) else None
+        except ReferenceFormatError:
+            return None  # of another version: it cannot come back
+
+    def _usual(self, pupil: PupilId) -> Reference | None:
+        held = self._held(pupil)
+        return None if held is None else held.usual
+
+    def _keep(self, pupil: PupilId, made_with: Callable[[Callable[[], Reference | None]], HeldHand]) -> Enrolled:
+        """Keep what becomes of the usual reference, and send it."""
         with self.lock:
             consent = self.require_consent(pupil)
+            held = made_with(lambda: self._usual(pupil))
+            reference = held.encoded()
             revision = self._next_revision(pupil)
             self.work.begin_enrolled(pupil)
             try:
@@ -122,8 +177,18 @@ class EnrollmentDesk:
                 raise ConsentRequired(ConsentState.NONE) from error
             self.dispatch.send_enrolled(StoredReference(pupil, revision, consent, reference))
             self.work.end_enrolled(pupil)
+            if held.usual is None and held.until is not None:
+                self.advice.put(pupil, Advice(revision, held.until + timedelta(days=1)))
+            else:
+                self.advice.tidy()
         return Enrolled(revision)
 
     def _next_revision(self, pupil: PupilId) -> int:
         """Later than any there ever was here, and, being the time, than those of a station that this one replaces."""
         return max(int(self.recorder.now().timestamp()), self.store.revision_floor(pupil) + 1)
+
+
+def _some(usual: Reference | None, refusal: str) -> Reference:
+    if usual is None:
+        raise StandInRefused(refusal)
+    return usual

@@ -38,6 +38,14 @@ class ConsentRefused(StationError):
         self.sentence = sentence
 
 
+class StandInRefused(StationError):
+    """Nothing can stand in for a hand so. `sentence` is for the operator."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+
+
 class CardRefused(StationError):
     """A card cannot be given: blocked, or somebody else's. `sentence` is for the operator."""
 

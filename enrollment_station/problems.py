@@ -19,6 +19,7 @@ from enrollment_station.errors import (
     ConsentRefused,
     ConsentRequired,
     PupilNotFound,
+    StandInRefused,
     UploadRefused,
 )
 from enrollment_station.language import say
@@ -45,6 +46,7 @@ def add_problem_handlers(app: FastAPI) -> None:
         app.add_exception_handler(refused, _handler(404, "pupil-not-found", lambda _: sentences.PUPIL_NOT_FOUND))
     app.add_exception_handler(ConsentRequired, _consent_required)
     app.add_exception_handler(ConsentRefused, _handler(422, "consent-refused", _own_sentence))
+    app.add_exception_handler(StandInRefused, _handler(422, "stand-in-refused", _own_sentence))
     app.add_exception_handler(CardRefused, _handler(409, "card-refused", _own_sentence))
     app.add_exception_handler(UploadRefused, _upload_refused)
     app.add_exception_handler(RequestValidationError, _handler(400, "wrong-request", lambda _: sentences.WRONG_REQUEST))
@@ -62,9 +64,8 @@ def problem(request: Request, status: int, error: str, sentence: str, **more: ob
 
 
 def _own_sentence(error: Exception) -> str:
-    return (
-        error.sentence if isinstance(error, ConsentRefused | CardRefused | UploadRefused) else sentences.WRONG_REQUEST
-    )
+    ours = ConsentRefused | CardRefused | StandInRefused | UploadRefused
+    return error.sentence if isinstance(error, ours) else sentences.WRONG_REQUEST
 
 
 def _handler(status: int, name: str, sentence: Callable[[Exception], str]) -> Callable[[Request, Exception], Response]:

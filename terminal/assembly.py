@@ -26,6 +26,7 @@ from terminal.devices import CardReaderDevice, Devices
 from terminal.display.server import ScreenServer
 from terminal.display.staff import StaffDoor, StaffPages
 from terminal.doctor import DoctorPage
+from terminal.enrollment_advice import to_enroll_anew
 from terminal.health import HealthSources, examine
 from terminal.identification import Identification
 from terminal.inbox import Inbox
@@ -224,7 +225,15 @@ def assemble(
         configuration.passes_kept,
     )
     lane = assemble_lane(devices, inbox, settings, settle=settle)
-    staff.open(StaffDoor(lane.vouch_desk, store, lambda: lane.identification.calendar.calendar.timezone, lane.checkup))
+    staff.open(
+        StaffDoor(
+            lane.vouch_desk,
+            store,
+            lambda: lane.identification.calendar.calendar.timezone,
+            lane.checkup,
+            lambda: to_enroll_anew(store, hand_reader, clock),
+        )
+    )
     doctor.open(lane.checkup)
     closing.callback(lane.checkup.wait, CHECKUP_ENDS_S)  # before what it looks at is closed
     return lane

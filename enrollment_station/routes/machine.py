@@ -15,10 +15,11 @@ from enrollment_station import sentences
 from enrollment_station.audit_log import AuditedAction
 from enrollment_station.consents import NOT_AN_ANSWER, ConsentForm
 from enrollment_station.enrollment import Enrolled, NotEnrolled
-from enrollment_station.errors import ConsentRefused, ConsentRequired, PupilNotFound, UploadRefused
+from enrollment_station.errors import ConsentRefused, ConsentRequired, PupilNotFound, StandInRefused, UploadRefused
 from enrollment_station.language import say
 from enrollment_station.rendering import language_of, note_in_audit, operator_name, station_of
 from enrollment_station.roster_view import state_of
+from enrollment_station.stand_ins import NOT_THAT_DAY, read_last_day, read_terms
 from enrollment_station.uploads import NOT_A_FORM, discard_body, read_files, read_json_object
 from hand_geometry.quality import QualityReason
 from hand_geometry.reference import SAMPLES_TO_ENROLL
@@ -127,8 +128,10 @@ async def enroll(request: Request, untrusted_pupil: str) -> JSONResponse:
     images = await read_files(request, "placement", SAMPLES_TO_ENROLL)
 
     def make() -> Enrolled | NotEnrolled:
+        station = station_of(request)
+        terms = read_terms(request.query_params, station.consents.today())
         note_in_audit(request, AuditedAction.HAND_SUBMITTED, pupil)
-        return station_of(request).enrollment.enroll(pupil, images)
+        return station.enrollment.enroll(pupil, images, terms)
 
     outcome = await run_in_threadpool(make)
     if isinstance(outcome, Enrolled):
@@ -144,6 +147,31 @@ async def enroll(request: Request, untrusted_pupil: str) -> JSONResponse:
         },
         422,
     )
+
+
+@router.post("/eleves/{untrusted_pupil}/main/repos")
+async def rest(request: Request, untrusted_pupil: str) -> dict[str, int]:
+    """The hand is not compared through a day; the pupil passes by card."""
+    pupil = parse_pupil_id(untrusted_pupil)
+    asked = await read_json_object(request)
+
+    def put_down() -> dict[str, int]:
+        station = station_of(request)
+        until = read_last_day(asked.get("jusqu_au"), station.consents.today())
+        if until is None:
+            raise StandInRefused(NOT_THAT_DAY)
+        note_in_audit(request, AuditedAction.HAND_RESTED, pupil)
+        return {"revision": station.enrollment.rest(pupil, until).revision}
+
+    return await run_in_threadpool(put_down)
+
+
+@router.post("/eleves/{untrusted_pupil}/main/reprise")
+def resume(request: Request, untrusted_pupil: str) -> dict[str, int]:
+    """What stands in for the usual hand ends now."""
+    pupil = parse_pupil_id(untrusted_pupil)
+    note_in_audit(request, AuditedAction.HAND_RESUMED, pupil)
+    return {"revision": station_of(request).enrollment.resume(pupil).revision}
 
 
 @router.post("/bornes/{untrusted_device}/references")

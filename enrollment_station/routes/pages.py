@@ -6,14 +6,16 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from canteen.consent import ConsentState, GivenBy, may_use_biometrics
-from canteen.identifiers import parse_pupil_id
+from canteen.identifiers import PupilId, parse_pupil_id
 from enrollment_station import card_sentences
 from enrollment_station.audit_log import AuditedAction
-from enrollment_station.errors import PupilNotFound
+from enrollment_station.errors import PupilNotFound, StandInRefused
 from enrollment_station.orders import CALENDAR_DOCUMENT
 from enrollment_station.rendering import operator_name, render, station_of
 from enrollment_station.roster_view import STATE_NAMES, state_of, view_roster
+from enrollment_station.stand_ins import FINGER_NAMES
 from enrollment_station.uploads import PLACEMENT_BYTES_MAX
+from hand_geometry.held_hand import HeldHand
 
 router = APIRouter()
 
@@ -65,6 +67,8 @@ def pupil(request: Request, untrusted_pupil: str) -> HTMLResponse:
         states=ConsentState,
         givers=GivenBy,
         has_reference=bool(revision),
+        standing_in=_standing_in(request, pupil_id) if revision else None,
+        finger_names={finger.name.lower(): name for finger, name in FINGER_NAMES.items()},
         has_card=has_card,
         terminals=len(station.dispatch.terminals()),
         notice=station.consents.latest_notice(),
@@ -79,6 +83,13 @@ def pupil(request: Request, untrusted_pupil: str) -> HTMLResponse:
         largest_bytes=PLACEMENT_BYTES_MAX,
         school=_school(request),
     )
+
+
+def _standing_in(request: Request, pupil: PupilId) -> HeldHand | None:
+    try:
+        return station_of(request).enrollment.standing_in(pupil)
+    except StandInRefused:  # the lease is over: nothing of a hand is read
+        return None
 
 
 def _school(request: Request) -> str:

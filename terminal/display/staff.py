@@ -48,6 +48,7 @@ WORDS = {
     "today": _("Passages ouverts par le personnel aujourd’hui : {count} sur {quota}"),
     "beyond": _("Au-delà de ce qui est prévu : prévenez l’intendance"),
     "unreachable": _("La borne ne répond pas"),
+    "anew": _("Mains à reprendre bientôt à la station :"),
     "no-pupils": _("La liste des élèves ne peut pas être lue"),
 }
 
@@ -84,6 +85,8 @@ class StaffDoor:
     store: TemplateStore
     timezone: Callable[[], str]
     checkup: Checkup
+    enroll_anew: Callable[[], list[PupilRecord]]
+    """Whose hand should be taken anew soon; said here and at the station, never in the queue."""
 
 
 class StaffPages:
@@ -188,6 +191,7 @@ class StaffPages:
             "vouched_today": count,
             "daily_quota": self._settings.daily_quota,
             "health": _ailing(door.checkup),
+            "enroll_anew": [_shown(pupil) for pupil in door.enroll_anew()],
         }
 
     async def _vouch(self, request: Request) -> Response:

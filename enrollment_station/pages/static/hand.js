@@ -38,6 +38,16 @@ if (root) {
     }
   }
 
+  /** Which fingers are not compared, and until when, as the station reads it. */
+  function terms() {
+    const query = new URLSearchParams();
+    const fingers = [...root.querySelectorAll("#doigts input:checked")].map((box) => box.value);
+    if (fingers.length) query.set("doigts", fingers.join(","));
+    const until = document.getElementById("jusqu_au").value;
+    if (until) query.set("jusqu_au", until);
+    return query.size ? `?${query}` : "";
+  }
+
   async function preview(placement) {
     const canvas = placement.item.querySelector("canvas");
     try {
@@ -131,7 +141,7 @@ if (root) {
     for (const placement of placements) {
       form.append("placement", placement.picture, "placement");
     }
-    const { ok, content } = await post("/main", form);
+    const { ok, content } = await post(`/main${terms()}`, form);
     if (ok && content.enrolled) {
       closeCamera();
       refreshSaying(words.done);

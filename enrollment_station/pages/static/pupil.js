@@ -53,6 +53,17 @@ consent.addEventListener("change", () => {
   warning.hidden = !(warning.dataset.held && (state === "opposed" || state === "withdrawn"));
 });
 
+const rest = document.getElementById("repos");
+if (rest) {
+  sends(rest, "/main/repos", ["jusqu_au"]);
+}
+const resume = document.getElementById("reprendre-main");
+resume?.addEventListener("click", async () => {
+  resume.disabled = true;
+  const { ok, content } = await post("/main/reprise");
+  refreshSaying(ok ? resume.dataset.done : content.message);
+});
+
 const typed = document.getElementById("carte");
 if (typed) {
   sends(typed, "/carte", ["card"]); // where cards are encoded, no number is typed

@@ -106,6 +106,9 @@ async function open() {
       line.textContent = check.said[LANGUAGE];
       return line;
     }));
+    const anew = answer.enroll_anew.map((one) => `${one.first_name} · ${one.class_name}`);
+    $("anew").hidden = anew.length === 0;
+    $("anew").textContent = `${word("anew")} ${anew.join(", ")}`;
     list();
     $("search").focus();
   } catch {

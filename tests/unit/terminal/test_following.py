@@ -23,6 +23,7 @@ from sync.orders import ReferenceOrder
 from sync.sealed_reference import ReferenceGrant, seal_reference
 from templates_store.store import Erasure, StoredReference
 from terminal.devices import HandAnswer, HandQuestion
+from terminal.enrollment_advice import to_enroll_anew
 from terminal.pass_machine import HAND_TRIES, State
 from terminal.verification import HandVerification
 from tests.unit.hand_geometry.people import NUMBERS, person, probe_at, reference_at, towards
@@ -150,7 +151,8 @@ def test_a_thousand_near_misses_and_weak_matches_move_nothing(school: School) ->
     assert school.store.adapt_reference(stored, memory, school.clock.utc_now())
     assert np.array_equal(mine.values, usual(school).values)
     assert [EnrollmentAdvised(PUPIL, ENROLLED)] == school.facts_of(EnrollmentAdvised)
-    assert school.hands.awaits_enrollment(stored, memory)
+    anew = to_enroll_anew(school.store, school.hands, school.clock)
+    assert [PUPIL] == [pupil.pupil for pupil in anew]
 
 
 def test_a_second_try_teaches_nothing(school: School) -> None:

@@ -25,7 +25,7 @@ TOKEN = "t" * 32
 def base(school: School) -> Iterator[str]:
     staff = StaffPages(StaffSettings((Operator("Mme Martin", token_digest(TOKEN)),), 1))
     server = ScreenServer("127.0.0.1", 0, production=True, more=staff.routes)
-    staff.open(StaffDoor(school.lane.vouch_desk, school.store, lambda: "Europe/Paris", school.lane.checkup))
+    staff.open(StaffDoor(school.lane.vouch_desk, school.store, lambda: "Europe/Paris", school.lane.checkup, list))
     yield f"http://127.0.0.1:{server.port}"
     server.close()
 

@@ -200,7 +200,7 @@ def pages(school: School) -> Iterator[httpx.Client]:
     settings = StaffSettings((Operator(WHO, token_digest(TOKEN)),), 5)
     staff = StaffPages(settings, school.clock.monotonic_s)
     server = ScreenServer("127.0.0.1", 0, production=True, more=staff.routes)
-    staff.open(StaffDoor(school.lane.vouch_desk, school.store, lambda: "Europe/Paris", school.lane.checkup))
+    staff.open(StaffDoor(school.lane.vouch_desk, school.store, lambda: "Europe/Paris", school.lane.checkup, list))
     with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", trust_env=False) as client:
         yield client
     server.close()
