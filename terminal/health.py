@@ -17,7 +17,7 @@ from typing import Any
 
 from canteen.clock import ClockTrust
 from canteen.errors import CanteenError
-from firmware_bridge.devices import LossReason, ReaderLossReason
+from firmware_bridge.devices import BoardPart, LossReason, ReaderLossReason, Role, TrayState
 from terminal.devices import Devices, PlatenState
 from terminal.display.language import _, both, said_in
 from terminal.display.view import Words
@@ -239,29 +239,82 @@ _BOARD_LOSSES = {
 }
 
 
+def _part(part: BoardPart) -> dict[str, Any]:
+    """One peripheral in values: what it is, how it answers, whether it has our key."""
+    said = part.identification
+    key = "ours" if part.online else "refused" if part.loss is LossReason.KEY_REFUSED else "unknown"
+    return {
+        "address": part.address,
+        "roles": [role.value for role in part.roles],
+        "loss": None if part.loss is None else part.loss.value,
+        "key": key,
+        "answers": part.quality.answers,
+        "sessions": part.quality.sessions,
+        "answer_ms": part.quality.answer_ms,
+        "firmware": None if said is None else said.firmware,
+        "vendor": None if said is None else said.vendor,
+        "model": None if said is None else said.model,
+        "serial": None if said is None else said.serial,
+        "capabilities": [] if said is None else [list(one) for one in said.capabilities],
+    }
+
+
 def _board(sources: HealthSources, _now: datetime) -> Check:
     seen = sources.inbox.board_seen
-    key = "refused" if seen.loss == LossReason.KEY_REFUSED.value else "unknown"
+    parts = [_part(part) for part in sources.devices.board.parts]
+    gate = next((part for part in parts if Role.GATE in part["roles"]), {"key": "unknown", "firmware": None})
     measured = {
         "losses": seen.losses,
         "interruptions": seen.interruptions,
         "loss": seen.loss,
-        "key": key,
-        "firmware": None,  # the bridge does not ask the board for its identification yet
+        "refused_rotations": seen.refused_rotations,
+        "key": gate["key"],
+        "firmware": gate["firmware"],
+        "parts": parts,
     }
     if not sources.devices.board.online:
         sentence = _BOARD_LOSSES.get(seen.loss or "", _("Boîtier : pas encore de réponse"))
         return Check("board", Verdict.RISK, sentence, measured)
-    measured["key"] = "ours"
+    if sources.inbox.emergency:
+        return Check("board", Verdict.RISK, _("Boîtier : l’alarme a libéré le passage"), measured)
+    if sources.inbox.keypad_loss is not None:
+        sentence = _("Boîtier : le tourniquet répond, le clavier non ; cartes et personnel seulement")
+        return Check("board", Verdict.RISK, sentence, measured)
     if sources.inbox.tampered:
         return Check("board", Verdict.WATCH, _("Boîtier : il répond, mais son capot a été ouvert"), measured)
     shaky = seen.losses + seen.interruptions
     if shaky > SHAKY_LINE:
         sentence = _("Boîtier : il répond, mais la ligne a été coupée {shaky} fois depuis le démarrage")
         return Check("board", Verdict.WATCH, sentence, {**measured, "shaky": shaky})
-    return Check("board", Verdict.WELL, _("Boîtier : il répond, avec notre clé"), measured)
+    slowest_ms = max((part["answer_ms"] or 0.0 for part in parts), default=0.0)
+    if slowest_ms > SLOW_ANSWER_MS:
+        sentence = _("Boîtier : il répond lentement, en {slowest_ms} ms ; câble ou vitesse de la ligne ?")
+        return Check("board", Verdict.WATCH, sentence, {**measured, "slowest_ms": slowest_ms})
+    sentence = _("Boîtier : il répond en {slowest_ms} ms avec notre clé, micrologiciel {firmware}")
+    return Check("board", Verdict.WELL, sentence, {**measured, "slowest_ms": slowest_ms})
 
 
+_TRAYS = {
+    TrayState.READY: (Verdict.WELL, _("Distributeur de plateaux : prêt")),
+    TrayState.JAMMED: (Verdict.WATCH, _("Distributeur de plateaux : bloqué ; les élèves prennent sur la pile")),
+    TrayState.EMPTY: (Verdict.WATCH, _("Distributeur de plateaux : vide")),
+    TrayState.LOST: (Verdict.WATCH, _("Distributeur de plateaux : il ne répond pas ; plateaux sur la pile")),
+}
+"""Never a risk: a meal is eaten without the machine's tray."""
+
+
+def _trays(sources: HealthSources, _now: datetime) -> Check:
+    state = sources.inbox.trays
+    if not any(Role.TRAYS in part.roles for part in sources.devices.board.parts):
+        return Check("trays", Verdict.WELL, _("Pas de distributeur de plateaux"))
+    if state is None:
+        return Check("trays", Verdict.WATCH, _("Distributeur de plateaux : pas encore de réponse"))
+    verdict, sentence = _TRAYS[state]
+    return Check("trays", verdict, sentence, {"state": state.value})
+
+
+SLOW_ANSWER_MS = 60.0
+"""The standard allows 200 ms; at 9600 baud an answer takes about 30."""
 SHAKY_LINE = 10
 """Losses and interruptions since the start, beyond which somebody should look at the plugs."""
 
@@ -319,6 +372,7 @@ _CHECKS: tuple[tuple[str, _Look], ...] = (
     ("disk", _disk),
     ("camera", _camera),
     ("board", _board),
+    ("trays", _trays),
     ("card-reader", _card_reader),
 )
 

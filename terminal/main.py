@@ -25,6 +25,8 @@ from terminal.staff_access import add_person
 
 _log = logging.getLogger("canteen.terminal.main")
 
+COMMANDS = ("run", "keys", "staff", "doctor", "install-key", "purge")
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status."""
@@ -38,8 +40,13 @@ def main(argv: list[str] | None = None) -> int:
         language, _("La borne de la cantine : son service, ses clés, un lien pour le personnel, son état.")
     )
     parser = argparse.ArgumentParser(prog="canteen-terminal", description=described)
-    parser.add_argument("command", nargs="?", choices=("run", "keys", "staff", "doctor", "purge"), default="run")
-    parser.add_argument("name", nargs="?", default="", help=said_in(language, _("Le nom, pour « staff »")))
+    parser.add_argument("command", nargs="?", choices=COMMANDS, default="run")
+    parser.add_argument(
+        "name",
+        nargs="?",
+        default="",
+        help=said_in(language, _("Le nom, pour « staff » ; reader, gate ou trays, pour « install-key »")),
+    )
     parser.add_argument("--json", action="store_true", help=said_in(language, _("Pour « doctor » : en JSON")))
     parser.add_argument("--config", type=Path, required=True, metavar="FILE")
     arguments = parser.parse_args(argv)
@@ -51,6 +58,8 @@ def main(argv: list[str] | None = None) -> int:
             print_keys(configuration)
         elif arguments.command == "doctor":
             return see_doctor(configuration, language, as_json=arguments.json)
+        elif arguments.command == "install-key":
+            return install(configuration, arguments.name, language)
         elif arguments.command == "staff":
             sys.stdout.write(add_person(arguments.config, configuration, arguments.name) + "\n")
         else:
@@ -81,6 +90,15 @@ def see_doctor(configuration: Configuration, language: str, *, as_json: bool) ->
     language = "en" if language == "en" else "fr"
     sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n" if as_json else said(report, language))
     return ExitStatus.AT_RISK if report["at_risk"] else ExitStatus.WELL
+
+
+def install(configuration: Configuration, only: str, language: str) -> int:
+    """Give the boards their keys; 0 where all hold them."""
+    from terminal.key_command import install_keys  # loads OSDP
+
+    logging.getLogger("canteen").setLevel(logging.ERROR)  # the outcome is said in words
+    said = install_keys(configuration, only, language, print, input)
+    return ExitStatus.WELL if said else ExitStatus.NOT_EXAMINED
 
 
 def run(configuration: Configuration) -> None:

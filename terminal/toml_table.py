@@ -20,7 +20,7 @@ class TomlTable:
         value = self._untrusted.get(name, default)
         if not isinstance(value, dict):
             raise ConfigurationRefused(f"the table [{name}] is missing")
-        return TomlTable(value, name)
+        return TomlTable(value, f"{self._name}.{name}" if self._name else name)
 
     def has(self, name: str) -> bool:
         return name in self._untrusted

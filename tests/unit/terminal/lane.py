@@ -26,6 +26,7 @@ from firmware_bridge.devices import (
     DigitPressed,
     Identification,
     LinkQuality,
+    LossReason,
     PassageAbandoned,
     PassageCompleted,
     Role,
@@ -103,6 +104,8 @@ class MemoryBoard:
         self.answers = CommandOutcome.DONE
         self.unlocks = 0
         self.trays_asked = 0
+        self.roles: tuple[Role, ...] = (Role.READER, Role.GATE)
+        self.loss: LossReason | None = None
         self.identification = Identification("ca57ee", 7, 1, "00000065", "1.2.3", ((3, 1, 1),))
         self.shown: list[tuple[Signal, str]] = []
         self.before_unlock: Callable[[], None] = lambda: None
@@ -138,8 +141,7 @@ class MemoryBoard:
 
     @property
     def parts(self) -> tuple[BoardPart, ...]:
-        roles = (Role.READER, Role.GATE)
-        return (BoardPart(101, roles, self._online, None, self.identification, LinkQuality(10, 1, 5.0)),)
+        return (BoardPart(101, self.roles, self._online, self.loss, self.identification, LinkQuality(10, 1, 5.0)),)
 
     def give_tray(self) -> None:
         self.trays_asked += 1

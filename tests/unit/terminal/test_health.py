@@ -103,7 +103,7 @@ def test_board_says_why(well: School) -> None:
         well.board.report(InputInterrupted())
     assert {"board": Verdict.WATCH} == ailing(well)
     well.board.report(BoardLost(LossReason.KEY_REFUSED))
-    well.board.online = False
+    well.board.online, well.board.loss = False, LossReason.KEY_REFUSED
     (board,) = [check for check in well.lane.checkup.run_now().checks if check.name == "board"]
     assert ("refused", 1) == (board.measured["key"], board.measured["losses"])
     assert "clé" in board.words.fr
