@@ -108,9 +108,7 @@ def test_an_alarm_frees_the_lane_and_closes_the_books(school: School) -> None:
     assert school.is_in(State.IDLE)
     school.present(card(3))
     assert school.push()
-    assert [PassMethod.CARD] * 2 == [
-        fact.method for fact in school.facts_of(PassGranted) if isinstance(fact, PassGranted)
-    ]
+    assert 2 == len(school.facts_of(PassGranted))
 
 
 def test_pushes_at_the_locked_arm_are_counted(school: School) -> None:
