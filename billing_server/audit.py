@@ -24,6 +24,7 @@ class Action(StrEnum):
     DEPARTED_PUPIL = "departed-pupil"
     BLOCKED_CARD = "blocked-card"
     CHANGED_CALENDAR = "changed-calendar"
+    CHANGED_HAND_POLICY = "changed-hand-policy"
     REGISTERED_DEVICE = "registered-device"
     CLOSED_ALARM = "closed-alarm"
     CLIENT_PULLED = "client-pulled"

@@ -10,6 +10,7 @@ from canteen.access_decision import Reason
 from canteen.clock import ClockTrust
 from canteen.consent import ConsentState
 from canteen.entitlements import EntitlementKind
+from canteen.hand_policy import HandPolicy
 from canteen.meal_pass import PassMethod, PassOutcome
 from sync.orders import DeviceRole, OrderKind, PurgeCause, PurgeScope
 
@@ -45,6 +46,12 @@ REASONS = {
     Reason.HAND_NOT_MATCHED: N_("Main non reconnue"),
     Reason.JOURNAL_UNAVAILABLE: N_("La borne ne peut rien enregistrer"),
     Reason.TOO_SLOW: N_("Délai dépassé"),
+}
+
+HAND_POLICIES = {
+    HandPolicy.EASY: N_("Souple : un inconnu sur 100 passe (1 %)"),
+    HandPolicy.USUAL: N_("Habituel : un inconnu sur 1 000 passe (0,1 %)"),
+    HandPolicy.STRICT: N_("Strict : un inconnu sur 10 000 passe (0,01 %)"),
 }
 
 CONSENTS = {

@@ -1,7 +1,8 @@
-"""How strict a school is with hands: of how many strangers one may pass with a pupil's code."""
+"""How strict a school is with hands: of how many strangers one may pass with a pupil's code, and what that costs."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -16,3 +17,34 @@ class HandPolicy(StrEnum):
     def one_stranger_in(self) -> int:
         """One stranger in so many is let through."""
         return {"easy": 100, "usual": 1_000, "strict": 10_000}[self.value]
+
+
+PUPILS, MEALS_A_WEEK = 600, 2_400
+"""A school that serves four days a week; what `REJECTS_A_WEEK` is said for."""
+
+PEOPLE_MEASURED = 37
+
+
+@dataclass(frozen=True, slots=True)
+class RejectsAWeek:
+    """First tries of the right hand that are rejected in a week.
+
+    Attributes:
+        low: lower and
+        high: upper end of the 95 % interval, which few people make wide.
+        later: where hands were enrolled on one single day and passed on another.
+    """
+
+    low: int
+    high: int
+    later: int
+
+
+REJECTS_A_WEEK: dict[HandPolicy, RejectsAWeek] = {
+    HandPolicy.EASY: RejectsAWeek(0, 49, 0),
+    HandPolicy.USUAL: RejectsAWeek(0, 49, 0),
+    HandPolicy.STRICT: RejectsAWeek(12, 76, 217),
+}
+"""From `hand_geometry/measured_curves.json` (palms on a platen with pegs). The server may not reach a hand, so the
+figures are said here once more; `tests/architecture` holds the two together.
+"""

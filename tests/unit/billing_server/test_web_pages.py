@@ -9,12 +9,13 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from billing_server.app import make_app
-from billing_server.models import AccountEntry
+from billing_server.models import AccountEntry, Audit
 from billing_server.roster import Identity, NewPupil
 from canteen.access_decision import Reason
 from canteen.entitlements import external_meal
+from canteen.hand_policy import HandPolicy
 from canteen.meal_pass import PassAbandoned, PassCompleted
-from sync.orders import DeviceRole
+from sync.orders import CalendarOrder, DeviceRole
 from tests.unit.billing_server.ledger_bench import TODAY, LedgerBench, denied, granted
 
 pytest_plugins = ("tests.unit.billing_server.databases",)
@@ -276,3 +277,23 @@ def test_the_live_page_says_who_is_still_to_come(small_bench: LedgerBench, page:
     assert "2 élèves à venir au plus" in shown
     assert "horloge à l’heure" in shown
     assert 2 == page.get("/api/counts").json()["periods"][0]["to_come"]
+
+
+def test_how_strict_the_terminals_are_is_chosen_on_a_page(small_bench: LedgerBench, page: TestClient) -> None:
+    """Each choice with what it means; pressed, every device is told, once; and it is in the audit."""
+    terminal = small_bench.device("terminal-1")
+    shown = page.get("/reglages").text
+    assert "un inconnu sur 1 000 passe" in shown
+    assert "12 à 76 premiers essais refusés à tort par semaine, pour 600 élèves" in shown
+    before = len(small_bench.orders(terminal))
+    for _again in range(2):
+        answer = page.post("/reglages/main", data={"choix": "strict"})
+        assert "C’est enregistré" in answer.text
+    told = [order for _, order in small_bench.orders(terminal)][before:]
+    assert [HandPolicy.STRICT] == [order.hand_policy for order in told if isinstance(order, CalendarOrder)]
+    assert 422 == page.post("/reglages/main", data={"choix": "lax"}).status_code
+    small_bench.restart()
+    with small_bench.services.database.reading() as session:
+        assert HandPolicy.STRICT is small_bench.services.school.calendar_order(session).hand_policy
+        actions = [line.action for line in session.scalars(select(Audit))]
+    assert 1 == actions.count("changed-hand-policy")

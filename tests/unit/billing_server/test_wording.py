@@ -22,6 +22,7 @@ from billing_server.text import Text
 from canteen.access_decision import Reason
 from canteen.consent import ConsentState
 from canteen.entitlements import EntitlementKind
+from canteen.hand_policy import HandPolicy
 from canteen.meal_pass import PassMethod, PassOutcome
 from sync.orders import DeviceRole, PurgeCause, PurgeScope
 
@@ -33,6 +34,7 @@ TABLES: list[tuple[type[StrEnum], Mapping[Any, str]]] = [
     (PassOutcome, wording.OUTCOMES),
     (Reason, wording.REASONS),
     (ConsentState, wording.CONSENTS),
+    (HandPolicy, wording.HAND_POLICIES),
     (EntitlementKind, wording.ENTITLEMENTS),
     (DeviceRole, wording.ROLES),
     (PurgeCause, wording.CAUSES),

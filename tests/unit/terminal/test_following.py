@@ -35,6 +35,7 @@ from tests.unit.terminal.lane import (
     STATION_KEY,
     TERMINAL,
     School,
+    calendar_order,
     filled_school,
     pupil_id,
 )
@@ -227,3 +228,14 @@ def test_the_other_hand_is_told(school: School) -> None:
     school.type_code(1)
     school.lay(probe_at(person(1), mirrored=True))
     assert "other-hand" == school.screen.view.pictogram
+
+
+def test_the_schools_policy_is_the_lanes(school: School) -> None:
+    """A hand that passes under the usual policy is asked for again under the strict one, from the next pupil on."""
+    near = towards(usual(school), person(2), DEFAULT_THRESHOLD.value - 0.5)
+    assert eats(school, near)
+    school.order(replace(calendar_order(), hand_policy=HandPolicy.STRICT))
+    school.settle(0.5)
+    school.type_code(1)
+    school.lay(near)
+    assert school.is_in(State.GUIDING)
