@@ -20,6 +20,7 @@ from billing_server.devices import DeviceDesk
 from billing_server.downlink import Downlink
 from billing_server.drains import Drains
 from billing_server.early_passes import forget_reached
+from billing_server.greeting import Greeter
 from billing_server.housekeeping import Housekeeping
 from billing_server.ingest import Ingest
 from billing_server.line import Line, Outlet, TransportFactory
@@ -129,9 +130,10 @@ def assemble(settings: Settings, clock: Clock | None = None) -> Services:
     accounts = AccountDesk(settings.school.meal_cents, clock)
     authority = None if settings.authority is None else Authority(settings.authority, clock)
     provisioning = None if authority is None else ProvisioningDesk(devices, authority, clock)
-    projector = Projector(orders, consents, cards, purges, accounts, school, clock)
-    ingest = Ingest(database, projector, devices, refusals, pulse, signing_key, clock, outlet.publish)
-    downlink = Downlink(database, outlet.publish, {})
+    greeter = Greeter(signing_key, authority, clock, outlet.publish)
+    projector = Projector(orders, devices, consents, cards, purges, accounts, school, clock)
+    ingest = Ingest(database, projector, devices, refusals, pulse, signing_key, clock, outlet.publish, greeter)
+    downlink = Downlink(database, outlet.publish, greeter, {})
     line = Line(ingest, downlink, refusals, outlet)
     announce(database.writers, _after_orders(line, pulse))
     return Services(

@@ -53,6 +53,10 @@ class Authority:
         """What devices and the broker trust; made on first use."""
         return _pem(self._load()[1])
 
+    def fingerprint(self) -> str:
+        """SHA-256 of our certificate, in hexadecimal: by which devices know that it is another one now."""
+        return self._load()[1].fingerprint(hashes.SHA256()).hex()
+
     def issue(self, name: str, untrusted_request: str, hosts: Sequence[str] = ()) -> Issued:
         """A certificate for the key in a PEM request, in the name of `name` whatever the request says.
 

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from billing_server.alarms import AlarmKind, raise_alarm
+from billing_server.alarms import AlarmKind, close_alarm, raise_alarm
 from billing_server.balances import BalanceDesk
 from billing_server.cards import CardDesk
 from billing_server.errors import DeviceConflict
-from billing_server.models import Device, Holding, OrderRow, Purge, PurgeHolder
-from billing_server.orders import OrderDesk, has_forgotten, locked_device, locked_devices, purge_order
+from billing_server.models import Device, Holding, Journal, OrderRow, Purge, PurgeHolder
+from billing_server.orders import LOST, OrderDesk, has_forgotten, locked_device, locked_devices, purge_order
 from billing_server.roster import PupilRegistry
 from billing_server.school import School
 from canteen.clock import Clock
 from canteen.identifiers import DeviceId
+from sync.facts import JournalBegun, OrderApplied, OrderRefused, OrdersHeld
+from sync.greeting import EntryProof, Hello
 from sync.orders import DeviceEntry, DeviceRole, DevicesOrder, LeaseOrder
 from sync.sealing import SealingKey
 from sync.signing import VerifyingKey
 
-NUMBERS_LOST_MOST = 1_000_000
-"""How far a device's numbers may be ahead of ours; more is no backup but a lie."""
+ASKED_AGAIN = timedelta(minutes=1)
+"""A device that does not answer is asked again so often: its program with the key may be off."""
 
 RENEWED_EVERY = timedelta(days=1)
 """A lease of seven days then survives six days without a line, and a dead server is known within one."""
@@ -40,8 +42,8 @@ class DeviceDesk:
     school: School
     clock: Clock
     lease: timedelta
-    _doubted: dict[str, int] = field(default_factory=dict)
-    """Devices that once said less than they had answered for."""
+    _asked_at: dict[str, datetime] = field(default_factory=dict)
+    """When a device was last asked which orders it holds."""
 
     def register(self, session: Session, entry: DeviceEntry) -> bool:
         """Take a device in and tell it everything; False if it was here already, with these keys.
@@ -101,42 +103,75 @@ class DeviceDesk:
             self.orders.issue(session, device, balances)
         self._renew(session, device)
 
-    def take_hello(self, session: Session, name: DeviceId, orders_up_to: int, entries_up_to: int = 0) -> None:
-        """A device connected and says what it has; if it has forgotten answered orders, start it afresh."""
-        device = locked_device(session, name)
-        if device is None:
-            return
+    def take_hello(self, session: Session, device: Device, hello: Hello) -> bool:
+        """A device (a locked row) says what it has; whether it is to be asked which orders it really holds.
+
+        The signatures in `hello` have been verified. What nobody signed in it changes nothing here.
+        """
         now = self.clock.utc_now()
         device.last_contact = now
-        device.said_entries, device.said_at = entries_up_to, now
-        if device.last_order < orders_up_to <= device.last_order + NUMBERS_LOST_MOST:
-            self._catch_up_with(session, device, orders_up_to)
+        if hello.last_entry is not None:
+            _note_said(session, device, hello.last_entry, now)
+        if hello.newest_order is not None and hello.newest_order.number > device.last_order:
+            self._catch_up_with(session, device, hello.newest_order.number)
+            return False
+        if not has_forgotten(session, device.device, hello.orders_up_to):
+            return False
+        asked_at = self._asked_at.get(device.device)
+        if asked_at is not None and abs(now - asked_at) < ASKED_AGAIN:
+            return False
+        self._asked_at[device.device] = now
+        return True
+
+    def take_standing(
+        self, session: Session, name: DeviceId, fact: OrderApplied | OrderRefused | OrdersHeld | JournalBegun
+    ) -> None:
+        """What a device puts on record about its orders and its journal."""
+        match fact:
+            case OrderApplied() | OrderRefused():
+                self._take_answer(session, name, fact)
+            case OrdersHeld():
+                self._take_held(session, name, fact)
+            case JournalBegun(previous):
+                # What is missing of the old journal comes in this one.
+                close_alarm(session, AlarmKind.GAP, f"{name}/{previous}", self.clock.utc_now())
+
+    def _take_answer(self, session: Session, name: DeviceId, answer: OrderApplied | OrderRefused) -> None:
+        """A device has carried out or refused an order; perhaps one that we do not know any more."""
+        row = session.get(OrderRow, (name, answer.number))
+        if row is None or _is_another(row, answer):
+            device = locked_device(session, name)
+            if device is None:
+                return
+            self._catch_up_with(session, device, max(answer.number, device.last_order))
+        why = answer.why if isinstance(answer, OrderRefused) else None
+        self.orders.take_answer(session, name, answer.number, why)
+
+    def _take_held(self, session: Session, name: DeviceId, held: OrdersHeld) -> None:
+        """The device's signed word on which orders it holds: if it has forgotten answered ones, start it afresh.
+
+        It stands in the device's journal among its answers, so that it is exact whenever it comes.
+        """
+        device = locked_device(session, name)
+        if device is None or not has_forgotten(session, name, held.up_to):
             return
-        if not has_forgotten(session, name, orders_up_to):
-            self._doubted.pop(name, None)
-            return
-        if self._doubted.get(name) != orders_up_to:
-            # The broker may deliver an old hello again, late; a device that has really forgotten says it once more.
-            self._doubted[name] = orders_up_to
-            return
-        del self._doubted[name]
-        raise_alarm(session, AlarmKind.DEVICE_RESTORED, name, now, device=name)
+        raise_alarm(session, AlarmKind.DEVICE_RESTORED, name, self.clock.utc_now(), device=name)
         session.execute(delete(Holding).where(Holding.device == name))
-        self.orders.restore(session, device, orders_up_to)
+        self.orders.restore(session, device, held.up_to)
         self.tell_everything(session, device)
 
-    def _catch_up_with(self, session: Session, device: Device, orders_up_to: int) -> None:
+    def _catch_up_with(self, session: Session, device: Device, number: int) -> None:
         """The device has orders that we do not know any more: number on after them, and say all that may be lost.
 
-        What we have made since under numbers that it has used would be taken for done; it is said again.
+        The places up to `number` are filled with nothing to do: the device may lack one of them, and waits for it. What
+        we have made since under numbers that it has used would be taken for done; it is said again.
         """
         now = self.clock.utc_now()
         raise_alarm(session, AlarmKind.SERVER_RESTORED, device.device, now, device=device.device)
-        for order in session.scalars(
-            select(OrderRow).where(OrderRow.device == device.device, OrderRow.answered_at.is_(None))
-        ):
-            order.wire, order.answered_at = None, now
-        device.last_order = orders_up_to
+        for pupil in self.orders.give_up_waiting(session, device):
+            about = f"{pupil}/{device.device}"
+            raise_alarm(session, AlarmKind.REFERENCE_DROPPED, about, now, device=device.device, detail="restored")
+        self.orders.fill_up_to(session, device, number)
         self.tell_everything(session, device)
         waiting = select(PurgeHolder).where(PurgeHolder.device == device.device, PurgeHolder.received_at.is_(None))
         for holder in session.scalars(waiting):
@@ -156,6 +191,22 @@ class DeviceDesk:
         now = self.clock.utc_now()
         device.lease_issued_at = now
         self.orders.issue(session, device, LeaseOrder(now + self.lease))
+
+
+def _is_another(row: OrderRow, answer: OrderApplied | OrderRefused) -> bool:
+    """Whether the device means another order of this number, made before our backup was put back."""
+    return row.kind != LOST and answer.issued_at is not None and answer.issued_at != row.issued_at
+
+
+def _note_said(session: Session, device: Device, last: EntryProof, now: datetime) -> None:
+    """How far the device's journal reaches, by its own signature, which anybody may say again later."""
+    if last.generation != device.said_generation:
+        journals = select(Journal.generation).where(Journal.device == device.device)
+        known = session.scalars(journals.order_by(Journal.first_received_at)).all()
+        if last.generation in known[:-1]:
+            return  # a journal that another one has followed
+        device.said_generation, device.said_entries = last.generation, 0
+    device.said_entries, device.said_at = max(device.said_entries or 0, last.sequence), now
 
 
 def _directory_entry(row: Device) -> DeviceEntry:

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from billing_server.database import Database
+from billing_server.greeting import Greeter
 from billing_server.models import Device
 from billing_server.orders import unanswered
 from sync.errors import TransportLost
@@ -32,6 +33,7 @@ class Downlink:
 
     database: Database
     publish: Publish
+    greeter: Greeter
     sent_up_to: dict[str, int]
 
     def catch_up(self, device: str, above: int) -> None:
@@ -53,10 +55,12 @@ class Downlink:
         self.catch_up(device, self.sent_up_to.get(device, 0))
 
     def send_all(self) -> None:
-        """We were away: publish whatever any device has not answered for."""
+        """We were away: greet every device, and publish whatever it has not answered for."""
         with self.database.reading() as session:
-            devices = list(session.scalars(select(Device.device).order_by(Device.device)))
+            ours = select(Device.device).where(Device.revoked_at.is_(None)).order_by(Device.device)
+            devices = list(session.scalars(ours))
         for device in devices:
+            self.greeter.greet(device)
             self.catch_up(device, 0)
 
 

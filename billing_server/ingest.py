@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -18,6 +19,7 @@ from billing_server.batch_reading import ReadEntry, read_entries
 from billing_server.database import Database
 from billing_server.devices import DeviceDesk
 from billing_server.early_passes import note_early
+from billing_server.greeting import Greeter
 from billing_server.models import Device
 from billing_server.orders import locked_device, locked_devices
 from billing_server.projections import Projector
@@ -25,16 +27,16 @@ from billing_server.pulse import Pulse
 from billing_server.refusals import Refusals, WhyRefused
 from canteen.clock import Clock
 from canteen.identifiers import DeviceId
-from sync.errors import MalformedMessage, TransportLost
+from sync.errors import BadSignature, MalformedMessage, TransportLost
 from sync.facts import FactKind
+from sync.greeting import Hello, read_hello
 from sync.messages import (
-    read_hello,
     read_topic,
     topic_down,
     write_acknowledgement,
 )
 from sync.orders import DeviceRole
-from sync.signing import SigningKey
+from sync.signing import SigningKey, VerifyingKey
 
 _log = logging.getLogger("canteen.billing.ingest")
 
@@ -64,6 +66,7 @@ class Ingest:
     signing_key: SigningKey = field(repr=False)
     clock: Clock
     publish: Publish
+    greeter: Greeter
 
     def take_journal(self, untrusted_topic: str, untrusted_payload: bytes) -> None:
         """Put a batch into the ledger and acknowledge how far its journals are durable."""
@@ -146,16 +149,36 @@ class Ingest:
         except MalformedMessage:
             self.refusals.count(device, WhyRefused.GARBAGE)
             return None
+        asks, mark, read_at = False, None, self.clock.utc_now()
         with self.database.writing() as session:
             row = locked_device(session, device)
-            why = WhyRefused.UNKNOWN_DEVICE if row is None else WhyRefused.REVOKED if row.revoked_at else None
-            if why is None:
-                self.devices.take_hello(session, device, hello.orders_up_to, hello.entries_up_to)
+            why = _why_refused(row) or self._forged(device, row, hello)
+            if why is None and row is not None:
+                asks = self.devices.take_hello(session, row, hello)
+                if hello.last_entry is not None:
+                    mark = ledger.mark_of(session, device, hello.last_entry.generation)
         if why is not None:
             self.refusals.count(device, why)
             return None
         self.pulse.beat()
+        if mark is not None:
+            # After a backup was put back on either side, this is what shows it: entries are sent again, or begun anew.
+            self._acknowledge(device, mark, read_at)
+        if asks:
+            self.greeter.greet(device, asks=True)
         return device, hello.orders_up_to
+
+    def _forged(self, device: DeviceId, row: Device | None, hello: Hello) -> WhyRefused | None:
+        try:
+            if hello.last_entry is not None and row is not None:
+                hello.last_entry.verify(device, VerifyingKey(row.verifying_key))
+            if hello.newest_order is not None:
+                hello.newest_order.verify(self.signing_key.verifying_key)
+                if hello.newest_order.device != device:
+                    return WhyRefused.BAD_SIGNATURE
+        except BadSignature:
+            return WhyRefused.BAD_SIGNATURE
+        return None
 
     def _sender(self, untrusted_topic: str, expected: str) -> DeviceId | None:
         try:
@@ -169,11 +192,9 @@ class Ingest:
         now = self.clock.utc_now()
         with self.database.writing() as session:
             device = session.get(Device, name)
-            if device is None:
-                self.refusals.count(name, WhyRefused.UNKNOWN_DEVICE)
-                return None
-            if device.revoked_at is not None:
-                self.refusals.count(name, WhyRefused.REVOKED)
+            why = _why_refused(device)
+            if device is None or why is not None:
+                self.refusals.count(name, why or WhyRefused.UNKNOWN_DEVICE)
                 return None
             if device.role == DeviceRole.STATION or any(one.kind == _MAKES_ORDERS for one in untrusted_entries):
                 locked_devices(session)  # what a station tells makes orders; of what a terminal tells, an advice alone
@@ -184,11 +205,17 @@ class Ingest:
             self.projector.project(session, device, appended.entries)
         return appended.marks
 
-    def _acknowledge(self, device: DeviceId, mark: ledger.Mark) -> None:
+    def _acknowledge(self, device: DeviceId, mark: ledger.Mark, at: datetime | None = None) -> None:
         wire = write_acknowledgement(
-            device, mark.generation, mark.sequence, mark.digest, self.clock.utc_now(), self.signing_key
+            device, mark.generation, mark.sequence, mark.digest, at or self.clock.utc_now(), self.signing_key
         )
         try:
             self.publish(topic_down(device, "ack"), wire)
         except TransportLost:
             _log.info("acknowledgement for %s not sent: no connection; it will ask again", device)
+
+
+def _why_refused(device: Device | None) -> WhyRefused | None:
+    if device is None:
+        return WhyRefused.UNKNOWN_DEVICE
+    return None if device.revoked_at is None else WhyRefused.REVOKED

@@ -97,6 +97,14 @@ def append(session: Session, device: Device, untrusted_entries: Iterable[ReadEnt
     return Appended(result.entries, result.marks, bad_signatures)
 
 
+def mark_of(session: Session, device: str, generation: str) -> Mark:
+    """How far a journal is durable here; nothing of one that is not known."""
+    journal = session.get(Journal, (device, generation), populate_existing=True)
+    if journal is None or journal.up_to == 0:
+        return Mark(generation, 0, GENESIS)
+    return Mark(generation, journal.up_to, journal.last_digest)
+
+
 def stored_entry(row: Entry) -> JournalEntry:
     """A stored entry as it was signed; its body must still be here."""
     return JournalEntry(

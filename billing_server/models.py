@@ -79,7 +79,8 @@ class Device(Base):
     lease_issued_at: Mapped[datetime | None]
     last_contact: Mapped[datetime | None]
     said_entries: Mapped[int | None]
-    """How many entries its journal has by its own word, at its last hello."""
+    """How many entries its journal has, by its own signature in a hello."""
+    said_generation: Mapped[str | None] = mapped_column(_Generation)
     said_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     """No more orders and no certificate: stolen, sold or broken. What it had sent stays."""
@@ -462,3 +463,7 @@ class IssuedCertificate(Base):
     issued_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+    key_digest: Mapped[str | None] = mapped_column(_Digest)
+    """SHA-256 of the device's public TLS key: by it a certificate is known even when its authority is lost."""
+    pem: Mapped[str | None]
+    """The certificate itself; None for one that was issued before this column was."""

@@ -43,6 +43,9 @@ REFUSALS = {PurgeCause.OPPOSITION: ConsentState.OPPOSED, PurgeCause.WITHDRAWAL: 
 NOTHING_TO_DO = Roster((), whole=False)
 """What takes the number of an order that must not be carried out any more: numbers have no holes."""
 
+LOST = "lost"
+"""The kind of an order that an older backup of ours does not have: only that the device was given its number."""
+
 _ORDERED = "devices with new orders"
 
 
@@ -142,6 +145,26 @@ class OrderDesk:
             row.wire = self._wire(device, row.number, row.issued_at, order)
             row.answered_at = None
         session.info.setdefault(_ORDERED, set()).add(device.device)
+
+    def give_up_waiting(self, session: Session, device: Device) -> list[str]:
+        """Orders of `device` without an answer say nothing any more; the pupils whose references were among them."""
+        pupils = []
+        unanswered_rows = select(OrderRow).where(OrderRow.device == device.device, OrderRow.answered_at.is_(None))
+        for row in session.scalars(unanswered_rows).all():
+            if row.kind == OrderKind.REFERENCE and row.pupil is not None:
+                pupils.append(row.pupil)
+            row.kind, row.pupil, row.revision, row.purge = LOST, None, None, None
+            row.wire = self._wire(device, row.number, row.issued_at, NOTHING_TO_DO)
+        return pupils
+
+    def fill_up_to(self, session: Session, device: Device, number: int) -> None:
+        """Orders with nothing to do in the places up to `number` that we know nothing of."""
+        now = self.clock.utc_now()
+        for place in range(device.last_order + 1, number + 1):
+            wire = self._wire(device, place, now, NOTHING_TO_DO)
+            session.add(OrderRow(device=device.device, number=place, kind=LOST, wire=wire, issued_at=now))
+        device.last_order = max(device.last_order, number)
+        session.flush()
 
     def _wire(self, device: Device, number: int, issued_at: datetime, order: Order) -> bytes:
         name = DeviceId(device.device)

@@ -18,8 +18,9 @@ from billing_server.batch_reading import ReadEntry
 from billing_server.bulk import insert_rows, value_set
 from billing_server.cards import CardDesk
 from billing_server.consents import ConsentDesk
+from billing_server.devices import DeviceDesk
 from billing_server.enrollment_advice import advised_revision, enrolled_revision
-from billing_server.models import Denial, Device, FeedPosition, Holding, MealPassRow, PupilRow
+from billing_server.models import Denial, Device, FeedPosition, Holding, Journal, MealPassRow, PupilRow
 from billing_server.orders import OrderDesk, locked_device
 from billing_server.pass_bodies import DeniedBody, GrantedBody, OutcomeBody, PassBody, pass_body_of
 from billing_server.purge_deadlines import PurgeDesk
@@ -37,14 +38,17 @@ from canteen.meal_pass import (
     PassOutcome,
     PassUnresolved,
 )
+from sync.encoding import instant_text
 from sync.errors import MalformedMessage
 from sync.facts import (
     CardIssued,
     ConsentRecorded,
     EnrollmentAdvised,
     FactKind,
+    JournalBegun,
     OrderApplied,
     OrderRefused,
+    OrdersHeld,
     PurgeReceipt,
     ReferenceEnrolled,
     ReferencesDestroyed,
@@ -134,6 +138,7 @@ class Projector:
     """Acts on each entry once, in the transaction that makes the entry durable."""
 
     orders: OrderDesk
+    devices: DeviceDesk
     consents: ConsentDesk
     cards: CardDesk
     purges: PurgeDesk
@@ -194,10 +199,8 @@ class Projector:
         match fact:
             case PassGranted() | PassDenied() | PassCompleted() | PassAbandoned() | PassUnresolved():
                 self._take_pass(session, passes, read, pass_body_of(fact))
-            case OrderApplied(number):
-                self.orders.take_answer(session, entry.device, number, None)
-            case OrderRefused(number, why):
-                self.orders.take_answer(session, entry.device, number, why)
+            case OrderApplied() | OrderRefused() | OrdersHeld() | JournalBegun():
+                self.devices.take_standing(session, entry.device, fact)
             case PurgeReceipt():
                 self.purges.take_receipt(session, entry, fact)
             case ReferencesDestroyed():
@@ -241,19 +244,20 @@ class Projector:
             return
         self.orders.issue(session, recipient, ReferenceOrder(fact.pupil, entry.device, fact.revision, fact.sealed))
 
-    def _write_passes(self, session: Session, device: Device, passes: _Passes) -> None:
+    def _write_passes(self, session: Session, device: Device, passes: _Passes) -> None:  # noqa: PLR0912 - one statement each
         now = self.clock.utc_now()
         # Positions are drawn in one fixed order of feeds, last of all: their row locks are held only to the commit.
         known = _known_passes(session, device.device, {*passes.granted, *passes.outcomes})
-        for repeated in known.keys() & passes.granted.keys():
-            about = f"{device.device}/{repeated}"
-            raise_alarm(session, AlarmKind.PASS_REPEATED, about, now, device=device.device)
-            del passes.granted[repeated]
+        told_twice = [passes.granted.pop(pass_id) for pass_id in known.keys() & passes.granted.keys()]
+        for granted_twice in told_twice:
+            if not _is_told_again(session, granted_twice):
+                about = f"{device.device}/{granted_twice.pass_id}"
+                raise_alarm(session, AlarmKind.PASS_REPEATED, about, now, device=device.device)
         settled: list[tuple[str, str, str]] = []
         for pass_id, (outcome, at) in passes.outcomes.items():
             if pass_id in passes.granted or known.get(pass_id) == PassOutcome.OPEN:
                 settled.append((pass_id, outcome, at))
-            else:
+            elif not _is_settled_so(session, device.device, pass_id, outcome, at):
                 about = f"{device.device}/{pass_id}"
                 raise_alarm(session, AlarmKind.OUTCOME_CONFLICT, about, now, device=device.device)
         denied = self._denial_rows(session, passes.denied)
@@ -335,6 +339,7 @@ class Projector:
             except OverflowError:  # a clock at the edge of the calendar; its trust is on the row
                 return instant.date()
 
+        told = _told_denials(session, denied, {school_day(read.at) for read, _ in denied})
         return [
             _Denied(
                 read.device,
@@ -349,6 +354,7 @@ class Projector:
                 read.clock_trust,
             )
             for read, body in denied
+            if (body.pass_id, read.recorded_at) not in told
         ]
 
     def _alarm(
@@ -371,6 +377,40 @@ def _known_passes(session: Session, device: str, pass_ids: set[str]) -> dict[str
         )
     )
     return {row.pass_id: row.outcome for row in rows}
+
+
+def _is_told_again(session: Session, granted: _Granted) -> bool:
+    """Whether a grant is the known one once more, from a journal that began anew: billed once, and nobody's alarm."""
+    row = session.get_one(MealPassRow, (granted.device, granted.pass_id))
+    known = (row.pupil, row.method, row.day.isoformat(), row.period, row.charged_to, instant_text(row.granted_at))
+    again = (granted.pupil, granted.method, granted.day, granted.period, granted.charged_to, granted.granted_at)
+    return known == again and row.generation != granted.generation
+
+
+def _is_settled_so(session: Session, device: str, pass_id: str, outcome: str, at: str) -> bool:
+    """Whether a pass has just this outcome, told again."""
+    row = session.get(MealPassRow, (device, pass_id), populate_existing=True)
+    if row is None or row.outcome_at is None:
+        return False
+    return (row.outcome, instant_text(row.outcome_at)) == (outcome, at)
+
+
+def _told_denials(
+    session: Session, denied: list[tuple[ReadEntry, DeniedBody]], days: set[date]
+) -> set[tuple[str, str]]:
+    """Denials of the device that are known already by name and instant: only of one whose journal began anew."""
+    first = denied[0][0]
+    others = select(Journal.generation).where(Journal.device == first.device, Journal.generation != first.generation)
+    if session.scalars(others.limit(1)).first() is None:
+        return set()
+    known = session.execute(
+        select(Denial.pass_id, Denial.denied_at).where(
+            Denial.device == first.device,
+            Denial.day.in_(days),
+            Denial.pass_id.in_(value_set(session, {body.pass_id for _, body in denied})),
+        )
+    )
+    return {(row.pass_id, instant_text(row.denied_at)) for row in known}
 
 
 def _next_place(session: Session, feed: str, count: int) -> int:

@@ -222,7 +222,10 @@ def device_states(session: Session) -> list[DeviceState]:
         entries_at = max((journal.last_received_at for journal in own), default=None)
         waiting, answered, refused = orders.get(device.device, (0, 0, 0))
         newest = own[-1] if own else None
-        received = 0 if newest is None else newest.up_to
+        said_of = next((journal for journal in own if journal.generation == device.said_generation), None)
+        if device.said_generation is None:
+            said_of = newest
+        received = 0 if said_of is None else said_of.up_to
         last = None if newest is None else session.get(Entry, (newest.device, newest.generation, newest.up_to))
         states.append(
             DeviceState(

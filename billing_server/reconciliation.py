@@ -264,9 +264,12 @@ def _settlements(session: Session, day: date) -> dict[tuple[str, str], PassSettl
 
 
 def _missing(session: Session, device: Device, calendar: ServingCalendar, day: date) -> int:
-    newest = session.scalars(
-        select(Journal).where(Journal.device == device.device).order_by(Journal.first_received_at.desc()).limit(1)
-    ).first()
+    if device.said_generation is not None:
+        newest = session.get(Journal, (device.device, device.said_generation))
+    else:
+        newest = session.scalars(
+            select(Journal).where(Journal.device == device.device).order_by(Journal.first_received_at.desc()).limit(1)
+        ).first()
     received = 0 if newest is None else newest.up_to
     missing = max(0, (device.said_entries or 0) - received)
     if not missing or newest is None:

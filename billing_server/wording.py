@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from billing_server.accounts import AccountKind
 from billing_server.alarms import AlarmKind
+from billing_server.orders import LOST
 from billing_server.refusals import WhyRefused
 from billing_server.text import N_
 from canteen.access_decision import Reason
@@ -73,6 +74,7 @@ ROLES = {
 }
 
 ORDERS = {
+    LOST: N_("ordre d’avant la restauration"),
     OrderKind.ROSTER: N_("liste des élèves"),
     OrderKind.CALENDAR: N_("calendrier"),
     OrderKind.BALANCES: N_("repas payés d’avance"),

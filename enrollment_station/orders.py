@@ -95,6 +95,7 @@ class OrderApplier:
                 if not begun:
                     self.begin()
                     begun = True
+                self.recorder.put_on_record()
                 wait_s = 0.0 if self.apply_next() else POLL_S
                 if wait_s:
                     self.retention.keep()
@@ -150,9 +151,9 @@ class OrderApplier:
             _log.error("order %d: %s", signed.number, type(error).__name__)
             why = INTERNAL
         else:
-            return [*facts, OrderApplied(signed.number)]
+            return [*facts, OrderApplied(signed.number, signed.issued_at)]
         _log.warning("order %d refused: %s", signed.number, why)
-        return [OrderRefused(signed.number, why)]
+        return [OrderRefused(signed.number, why, signed.issued_at)]
 
     def _open(self, signed: SignedOrder) -> Order:
         if signed.device != self.device:

@@ -9,6 +9,7 @@ from canteen.clock import Clock, ClockTrust, judge_clock
 from sync.facts import Fact
 from sync.order_box import OrderBox
 from sync.pass_journal import PassJournal
+from sync.standing import put_on_record
 from templates_store.encrypted_store import EncryptedStore
 
 
@@ -27,6 +28,10 @@ class Recorder:
     def clock_trust(self) -> ClockTrust:
         """How far the clock may be believed just now."""
         return judge_clock(self.now(), self.store.high_water_mark, self.box.link.signed_time)
+
+    def put_on_record(self) -> None:
+        """What the protocol asks of the holder of the key (see `sync.standing`)."""
+        put_on_record(self.journal, self.box, self.now(), self.clock_trust())
 
     def record(self, *facts: Fact) -> None:
         """All of `facts` on disk, or none.

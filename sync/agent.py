@@ -45,6 +45,7 @@ class SyncAgent:
         """`make_lane_transport` reaches a broker that a terminal runs, for what neighbours tell each other."""
         self._box, self._clock = box, clock
         self._downlink = Downlink(journal, box, device, server, clock)
+        self._journal, self._generation = journal, journal.generation
         self._greet = threading.Event()
         self._wake = threading.Event()
         self._transport = make_transport(self._heard, self._came, self._went)
@@ -81,8 +82,11 @@ class SyncAgent:
             self._note_link(connected=False)
 
     def _step(self) -> None:
-        if self._greet.is_set():
+        generation = self._journal.generation
+        if self._greet.is_set() or generation != self._generation:
+            # A new connection, or a new journal: numbers of before mean nothing any more.
             self._greet.clear()
+            self._generation = generation
             self._uplink.restart()
             self._news.came()
             self._downlink.say_hello(self._transport)

@@ -9,7 +9,8 @@ from canteen.clock import Clock
 from canteen.identifiers import DeviceId
 from sync.carried_file import CarriedCount, CarriedMessage
 from sync.errors import BadSignature, MalformedMessage, TransportLost
-from sync.messages import Hello, read_acknowledgement, read_orders, read_topic, topic_up, write_hello
+from sync.greeting import EntryProof, Hello, read_greeting, write_hello
+from sync.messages import read_acknowledgement, read_orders, read_topic, topic_up
 from sync.order_box import OrderBox
 from sync.pass_journal import JournalReader
 from sync.signing import VerifyingKey
@@ -28,7 +29,7 @@ class Downlink:
     ) -> None:
         self._journal, self._box, self._device, self._server, self._clock = journal, box, device, server, clock
         self._asked_at_s = float("-inf")
-        self._gap = False
+        self._gap = self._greeted = False
 
     def handle(self, untrusted_topic: str, untrusted_payload: bytes) -> bool:
         """Take one message; when this returns, what it brought is durable. False if it was refused."""
@@ -40,6 +41,8 @@ class Downlink:
                 self._take_acknowledgement(untrusted_payload)
             elif what == "orders":
                 self._take_orders(untrusted_payload)
+            elif what == "greeting":
+                self._take_greeting(untrusted_payload)
             else:
                 raise MalformedMessage("an unknown topic")
         except (MalformedMessage, BadSignature) as refusal:
@@ -58,20 +61,19 @@ class Downlink:
         return CarriedCount(taken, refused)
 
     def say_hello(self, transport: Transport) -> None:
-        """Tell the server which orders are here, so that it sends the rest."""
+        """Tell the server what is here, so that it sends the rest."""
         self._asked_at_s = self._clock.monotonic_s()
-        self._gap = False
+        self._gap = self._greeted = False
+        last = self._journal.entries_after(self._journal.last_sequence - 1, 1)
+        hello = Hello(self._box.received_up_to, EntryProof.of(last[-1]) if last else None, self._box.newest_order)
         try:
-            transport.publish(
-                topic_up(self._device, "hello"),
-                write_hello(Hello(self._box.received_up_to, self._journal.last_sequence)),
-            )
+            transport.publish(topic_up(self._device, "hello"), write_hello(hello))
         except TransportLost:
             self._gap = True
 
     def step(self, transport: Transport) -> None:
-        """Ask again for orders that are missing before one that is here."""
-        if self._gap and self._clock.monotonic_s() - self._asked_at_s > _ASK_AGAIN_S:
+        """Answer a greeting, and ask again for orders that are missing before one that is here."""
+        if (self._gap or self._greeted) and self._clock.monotonic_s() - self._asked_at_s > _ASK_AGAIN_S:
             self.say_hello(transport)
 
     def _take_acknowledgement(self, untrusted_payload: bytes) -> None:
@@ -87,6 +89,17 @@ class Downlink:
             acknowledgement.issued_at,
         ):
             _log.warning("the ledger acknowledged an entry that is not in this journal")
+
+    def _take_greeting(self, untrusted_payload: bytes) -> None:
+        greeting = read_greeting(untrusted_payload)
+        greeting.verify(self._server)
+        if greeting.device != self._device:
+            raise MalformedMessage("a greeting for another device")
+        self._box.note_contact(self._clock.utc_now(), greeting.issued_at)
+        if greeting.asks:
+            self._box.note_asked()
+        else:
+            self._greeted = True
 
     def _take_orders(self, untrusted_payload: bytes) -> None:
         orders = read_orders(untrusted_payload)

@@ -93,6 +93,10 @@ class Fields:
             raise MalformedMessage("an object is missing")
         self._untrusted = untrusted
 
+    def present(self, name: str) -> bool:
+        """Whether there is such a field, and it is not null."""
+        return self._untrusted.get(name) is not None
+
     def text(self, name: str, longest: int = 200) -> str:
         value = self._untrusted.get(name)
         if not isinstance(value, str) or len(value) > longest or "\x00" in value:

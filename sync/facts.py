@@ -51,6 +51,8 @@ class FactKind(StrEnum):
     PASS_UNRESOLVED = "pass-unresolved"
     ORDER_APPLIED = "order-applied"
     ORDER_REFUSED = "order-refused"
+    ORDERS_HELD = "orders-held"
+    JOURNAL_BEGUN = "journal-begun"
     PURGE_RECEIPT = "purge-receipt"
     CONSENT_RECORDED = "consent-recorded"
     REFERENCES_DESTROYED = "references-destroyed"
@@ -62,9 +64,15 @@ class FactKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OrderApplied:
-    """The order of this number has taken effect here."""
+    """The order of this number has taken effect here.
+
+    Attributes:
+        issued_at: of the order, if it could be read: a server that was restored from a backup gives a number twice, and
+            tells by this which of the two was meant. The fact is about the number.
+    """
 
     number: int
+    issued_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,32 @@ class OrderRefused:
 
     number: int
     why: str
+    issued_at: datetime | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OrdersHeld:
+    """The device has carried out, or refused, every order up to this number, and none above it. Said when asked."""
+
+    up_to: int
+
+
+@dataclass(frozen=True, slots=True)
+class JournalBegun:
+    """The ledger has another journal under the name of this device's last one: an older copy of it was put back here.
+
+    A new journal begins with this fact. What the ledger may lack of the old one follows, as it was and when it was.
+
+    Attributes:
+        previous: the old journal's generation.
+        sequence: an entry of it, as the ledger acknowledged it, that is not this device's; `entry_digest` its digest.
+        told_again: how many entries follow that stood in the old journal.
+    """
+
+    previous: str
+    sequence: int
+    entry_digest: str
+    told_again: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +197,8 @@ Fact = (
     PassFact
     | OrderApplied
     | OrderRefused
+    | OrdersHeld
+    | JournalBegun
     | PurgeReceipt
     | ReferencesDestroyed
     | ConsentRecorded
@@ -242,6 +278,32 @@ def _pass_alone(fact: PassCompleted | PassAbandoned | PassUnresolved) -> dict[st
 
 def _read_pass(fields: Fields) -> PassId:
     return parse_pass_id(fields.text("pass"))
+
+
+def _issued_at(fact: OrderApplied | OrderRefused) -> dict[str, Any]:
+    return {} if fact.issued_at is None else {"issued_at": instant_text(fact.issued_at)}
+
+
+def _read_issued_at(fields: Fields) -> datetime | None:
+    return fields.instant("issued_at") if fields.present("issued_at") else None
+
+
+def _begun(fact: JournalBegun) -> dict[str, Any]:
+    return {
+        "previous": fact.previous,
+        "sequence": fact.sequence,
+        "entry_digest": fact.entry_digest,
+        "told_again": fact.told_again,
+    }
+
+
+def _read_begun(fields: Fields) -> JournalBegun:
+    return JournalBegun(
+        fields.text("previous", 16),
+        fields.integer("sequence"),
+        fields.text("entry_digest", 64),
+        fields.integer("told_again"),
+    )
 
 
 def _receipt(fact: PurgeReceipt) -> dict[str, Any]:
@@ -356,8 +418,13 @@ _WRITERS: dict[type[Any], tuple[FactKind, Callable[[Any], dict[str, Any]]]] = {
     PassCompleted: (FactKind.PASS_COMPLETED, _pass_alone),
     PassAbandoned: (FactKind.PASS_ABANDONED, _pass_alone),
     PassUnresolved: (FactKind.PASS_UNRESOLVED, _pass_alone),
-    OrderApplied: (FactKind.ORDER_APPLIED, lambda fact: {"number": fact.number}),
-    OrderRefused: (FactKind.ORDER_REFUSED, lambda fact: {"number": fact.number, "why": fact.why[:_WHY_LONGEST]}),
+    OrderApplied: (FactKind.ORDER_APPLIED, lambda fact: {"number": fact.number, **_issued_at(fact)}),
+    OrderRefused: (
+        FactKind.ORDER_REFUSED,
+        lambda fact: {"number": fact.number, "why": fact.why[:_WHY_LONGEST], **_issued_at(fact)},
+    ),
+    OrdersHeld: (FactKind.ORDERS_HELD, lambda fact: {"up_to": fact.up_to}),
+    JournalBegun: (FactKind.JOURNAL_BEGUN, _begun),
     PurgeReceipt: (FactKind.PURGE_RECEIPT, _receipt),
     ReferencesDestroyed: (FactKind.REFERENCES_DESTROYED, _destroyed),
     ConsentRecorded: (FactKind.CONSENT_RECORDED, _consent),
@@ -376,8 +443,12 @@ _READERS: dict[FactKind, Callable[[Fields], Fact]] = {
     FactKind.PASS_COMPLETED: lambda fields: PassCompleted(_read_pass(fields)),
     FactKind.PASS_ABANDONED: lambda fields: PassAbandoned(_read_pass(fields)),
     FactKind.PASS_UNRESOLVED: lambda fields: PassUnresolved(_read_pass(fields)),
-    FactKind.ORDER_APPLIED: lambda fields: OrderApplied(fields.integer("number", 1)),
-    FactKind.ORDER_REFUSED: lambda fields: OrderRefused(fields.integer("number", 1), fields.text("why", _WHY_LONGEST)),
+    FactKind.ORDER_APPLIED: lambda fields: OrderApplied(fields.integer("number", 1), _read_issued_at(fields)),
+    FactKind.ORDER_REFUSED: lambda fields: OrderRefused(
+        fields.integer("number", 1), fields.text("why", _WHY_LONGEST), _read_issued_at(fields)
+    ),
+    FactKind.ORDERS_HELD: lambda fields: OrdersHeld(fields.integer("up_to")),
+    FactKind.JOURNAL_BEGUN: _read_begun,
     FactKind.PURGE_RECEIPT: _read_receipt,
     FactKind.REFERENCES_DESTROYED: _read_destroyed,
     FactKind.CONSENT_RECORDED: _read_consent,

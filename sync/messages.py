@@ -1,10 +1,11 @@
 """The messages on the wire, and the topics they travel on. Each `read_…` takes untrusted bytes; none verifies a seal.
 
 canteen/<device>/up/journal    JournalBatch     facts, oldest first
-canteen/<device>/up/hello      Hello            "I have orders up to n"
 canteen/<device>/down/orders   SignedOrder…     numbered for this device, sealed for it, signed by the server
 canteen/<device>/down/ack      Acknowledgement  "durable up to here", signed by the server
 canteen/<device>/lane/passes   JournalBatch     passes alone, for the neighbouring terminals
+
+How both ends find each other again (hello, greeting) is in `sync.greeting`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def topic_up(device: DeviceId | str, what: str) -> str:
 
 
 def topic_down(device: DeviceId | str, what: str) -> str:
-    """The topic on which `device` is told; `what` is "orders" or "ack"."""
+    """The topic on which `device` is told; `what` is "orders", "ack" or "greeting"."""
     return f"canteen/{device}/down/{what}"
 
 
@@ -172,7 +173,7 @@ def _entry_wire(entry: JournalEntry) -> dict[str, Any]:
 
 def read_batch(untrusted_payload: bytes) -> list[JournalEntry]:
     """The entries of a batch, not yet verified. Raises MalformedMessage."""
-    message = _versioned(untrusted_payload)
+    message = read_versioned(untrusted_payload)
     return [_read_entry(Fields(untrusted)) for untrusted in message.items("entries", 2000)]
 
 
@@ -181,9 +182,9 @@ def _read_entry(fields: Fields) -> JournalEntry:
     try:
         return JournalEntry(
             device=parse_device_id(header.text("device")),
-            generation=_generation(header),
+            generation=read_generation(header),
             sequence=header.integer("sequence", 1),
-            previous=_digest(header, "previous"),
+            previous=read_digest(header, "previous"),
             recorded_at=header.instant("recorded_at"),
             clock_trust=ClockTrust(header.text("clock_trust")),
             kind=header.text("kind", _KIND_LONGEST),
@@ -192,25 +193,6 @@ def _read_entry(fields: Fields) -> JournalEntry:
         )
     except (InvalidIdentifier, ValueError) as error:
         raise MalformedMessage("not a journal entry") from error
-
-
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """Sent at every connection: what the device already has, so that the server sends the rest."""
-
-    orders_up_to: int
-    entries_up_to: int = 0
-    """The last number in the device's journal: what it has seen, for the server's reconciliation."""
-
-
-def write_hello(hello: Hello) -> bytes:
-    return canonical({"v": PROTOCOL_VERSION, "orders_up_to": hello.orders_up_to, "entries_up_to": hello.entries_up_to})
-
-
-def read_hello(untrusted_payload: bytes) -> Hello:
-    """Raises MalformedMessage."""
-    fields = _versioned(untrusted_payload)
-    return Hello(fields.integer("orders_up_to"), fields.integer("entries_up_to"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,13 +233,13 @@ def write_acknowledgement(
 
 def read_acknowledgement(untrusted_payload: bytes) -> Acknowledgement:
     """Raises MalformedMessage."""
-    fields = _versioned(untrusted_payload)
+    fields = read_versioned(untrusted_payload)
     try:
         return Acknowledgement(
             device=parse_device_id(fields.text("device")),
-            generation=_generation(fields),
+            generation=read_generation(fields),
             sequence=fields.integer("sequence"),
-            entry_digest=_digest(fields, "entry_digest"),
+            entry_digest=read_digest(fields, "entry_digest"),
             issued_at=fields.instant("issued_at"),
             signature=fields.octets("signature", 100),
         )
@@ -314,7 +296,7 @@ def write_signed_order(order: SignedOrder) -> bytes:
 
 def read_orders(untrusted_payload: bytes) -> list[SignedOrder]:
     """The orders of a message, not yet verified. Raises MalformedMessage."""
-    return [_read_order(Fields(item)) for item in _versioned(untrusted_payload).items("orders", 500)]
+    return [_read_order(Fields(item)) for item in read_versioned(untrusted_payload).items("orders", 500)]
 
 
 def read_signed_order(untrusted_bytes: bytes) -> SignedOrder:
@@ -347,21 +329,24 @@ def _read_order(fields: Fields) -> SignedOrder:
         raise MalformedMessage("not an order") from error
 
 
-def _versioned(untrusted_payload: bytes) -> Fields:
+def read_versioned(untrusted_payload: bytes) -> Fields:
+    """The fields of a message of this version. Raises MalformedMessage."""
     fields = Fields(parse_object(untrusted_payload))
     if fields.integer("v") != PROTOCOL_VERSION:
         raise MalformedMessage("another version of the protocol")
     return fields
 
 
-def _generation(fields: Fields) -> str:
+def read_generation(fields: Fields) -> str:
+    """A journal's name. Raises MalformedMessage."""
     value = fields.text("generation", 16)
     if len(value) != 16 or not set(value) <= set("0123456789abcdef"):
         raise MalformedMessage("not a journal generation")
     return value
 
 
-def _digest(fields: Fields, name: str) -> str:
+def read_digest(fields: Fields, name: str) -> str:
+    """A SHA-256 in hexadecimal. Raises MalformedMessage."""
     value = fields.text(name, 64)
     if len(value) != 64 or not set(value) <= set("0123456789abcdef"):
         raise MalformedMessage(f"{name} is not a digest")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from sync.encoding import instant_text
 from sync.errors import MalformedMessage, OrderBoxUnavailable
+from sync.greeting import OrderProof, read_order_proof, write_order_proof
 from sync.messages import (
     JournalEntry,
     SignedOrder,
@@ -37,6 +38,9 @@ CREATE TABLE IF NOT EXISTS state (
     only INTEGER PRIMARY KEY CHECK (only = 1), done_up_to INTEGER NOT NULL, connected INTEGER NOT NULL,
     since TEXT, last_contact TEXT, signed_time TEXT);
 INSERT OR IGNORE INTO state VALUES (1, 0, 0, NULL, NULL, NULL);
+CREATE TABLE IF NOT EXISTS newest (
+    only INTEGER PRIMARY KEY CHECK (only = 1), number INTEGER NOT NULL, proof BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS asked (only INTEGER PRIMARY KEY CHECK (only = 1));
 """
 
 
@@ -86,6 +90,11 @@ class OrderBox:
                     self._connection.execute(
                         "INSERT OR IGNORE INTO waiting VALUES (?, ?)", (order.number, write_signed_order(order))
                     )
+                    self._connection.execute(
+                        "INSERT INTO newest VALUES (1, ?, ?) ON CONFLICT (only) DO UPDATE"
+                        " SET number = excluded.number, proof = excluded.proof WHERE excluded.number > number",
+                        (order.number, write_order_proof(OrderProof.of(order))),
+                    )
 
     def next_waiting(self) -> SignedOrder | None:
         """The order whose turn it is, or None: nothing waits, or an earlier one is still on its way.
@@ -125,6 +134,29 @@ class OrderBox:
             if waiting == number + 1:
                 number = waiting
         return number
+
+    @property
+    def newest_order(self) -> OrderProof | None:
+        """The server's own signature on the highest order that ever came, without the order."""
+        with self._lock, self._connection_errors():
+            row = self._connection.execute("SELECT proof FROM newest").fetchone()
+        return None if row is None else read_order_proof(row[0])
+
+    def note_asked(self) -> None:
+        """The server asks on which order this device stands; the program with the key is to answer."""
+        with self._transaction():
+            self._connection.execute("INSERT OR IGNORE INTO asked VALUES (1)")
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether that question waits for its answer."""
+        with self._lock, self._connection_errors():
+            return self._connection.execute("SELECT 1 FROM asked").fetchone() is not None
+
+    def note_answered(self) -> None:
+        """The answer is in the journal."""
+        with self._transaction():
+            self._connection.execute("DELETE FROM asked")
 
     def note_link(self, connected: bool, now: datetime) -> None:
         """Sync says how the line is; `since` moves only when it changes."""

@@ -1,7 +1,8 @@
 """The pass journal: append-only, gapless, chained, signed. It is also the outbox: nothing else knows what to send.
 
 One SQLite file that the terminal (or station) appends to and `canteen-sync` reads; the only thing sync writes in it
-is the ledger's acknowledgement. WAL with synchronous=FULL: when `append` returns, the fact survives a power cut.
+is the ledger's acknowledgement, or that it contradicts this journal: then an older copy of the file was put back, and
+the writer begins a new generation. WAL with synchronous=FULL: when `append` returns, the fact survives a power cut.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +22,7 @@ from canteen.clock import ClockTrust
 from canteen.identifiers import DeviceId
 from sync.encoding import canonical, instant_text, octets_text
 from sync.errors import JournalBroken, JournalUnavailable
-from sync.facts import Fact, write_fact
+from sync.facts import Fact, FactKind, JournalBegun, write_fact
 from sync.messages import GENESIS, JournalEntry, entry_header, entry_text, join_batch
 from sync.shared_database import open_shared_database
 from sync.signing import Purpose, SigningKey
@@ -36,9 +37,18 @@ CREATE TABLE IF NOT EXISTS acknowledged (
     only INTEGER PRIMARY KEY CHECK (only = 1), sequence INTEGER NOT NULL, issued_at TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS forgotten (
     only INTEGER PRIMARY KEY CHECK (only = 1), sequence INTEGER NOT NULL, digest TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS contradiction (
+    only INTEGER PRIMARY KEY CHECK (only = 1), generation TEXT NOT NULL, sequence INTEGER NOT NULL,
+    digest TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS past_entry (
+    generation TEXT NOT NULL, sequence INTEGER NOT NULL, previous TEXT NOT NULL, digest TEXT NOT NULL,
+    recorded_at TEXT NOT NULL, clock_trust TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL,
+    signature BLOB NOT NULL, PRIMARY KEY (generation, sequence));
 """
 
-_ENTRIES = "SELECT sequence, previous, recorded_at, clock_trust, kind, body, signature FROM entry "
+_COLUMNS = "sequence, previous, recorded_at, clock_trust, kind, body, signature"
+_ENTRIES = f"SELECT (SELECT generation FROM journal), {_COLUMNS} FROM entry "  # noqa: S608 - names of ours
+_PAST_SINCE = f"SELECT generation, {_COLUMNS} FROM past_entry WHERE recorded_at >= ? ORDER BY recorded_at, sequence"  # noqa: S608
 _ENTRIES_AFTER = _ENTRIES + "WHERE sequence > ? ORDER BY sequence LIMIT ?"
 _ENTRIES_SINCE = _ENTRIES + "WHERE recorded_at >= ? ORDER BY sequence"
 
@@ -116,16 +126,16 @@ class JournalReader:
 
     def batch_after(self, sequence: int, most_octets: int) -> JournalBatch | None:
         """The entries that follow `sequence`, as many as make a batch of about `most_octets`, but one; None: none."""
-        head = self._one("SELECT device, generation FROM journal")
+        head = self._one("SELECT device FROM journal")
         if head is None:
             return None
-        device, generation = head
+        device = head[0]
         texts: list[str] = []
         octets, up_to = 0, sequence
         with self._lock:
             try:
                 rows = self._connection.execute(_ENTRIES_AFTER, (sequence, _BATCH_ENTRIES_MOST))
-                for up_to, previous, recorded_at, clock_trust, kind, body, signature in rows:
+                for generation, up_to, previous, recorded_at, clock_trust, kind, body, signature in rows:
                     texts.append(
                         entry_text(device, generation, up_to, previous, recorded_at, clock_trust, kind, body, signature)
                     )
@@ -140,13 +150,38 @@ class JournalReader:
         """The entries recorded at or after `instant`, in order."""
         return self._entries(_ENTRIES_SINCE, instant_text(instant))
 
+    def past_entries_since(self, instant: datetime) -> list[JournalEntry]:
+        """The entries of earlier generations recorded at or after `instant`; some of them may be told again in this."""
+        return self._entries(_PAST_SINCE, instant_text(instant))
+
+    def latest_of(self, kinds: Collection[str]) -> JournalEntry | None:
+        """The newest entry that is of one of `kinds`."""
+        marks = ", ".join("?" for _ in kinds)
+        found = self._entries(_ENTRIES + f"WHERE kind IN ({marks}) ORDER BY sequence DESC LIMIT 1", *kinds)
+        return found[0] if found else None
+
     def acknowledge(self, generation: str, sequence: int, entry_digest: str, issued_at: datetime) -> bool:
         """Note that the ledger has all up to `sequence`; False if the acknowledgement is not about this journal.
+
+        One that is about this journal and names an entry that is not in it is kept for the writer: the ledger has got
+        other entries in our name, so ours is an older copy; or, in its latest word, it stands before what is left here,
+        and could never be told what follows.
 
         The mark moves back only for an acknowledgement that was issued later than any before: a server restored from
         its backup has lost what came after, and gets it again. A repeated or late one is harmless.
         """
-        if generation != self.generation or entry_digest != self.digest_of(sequence):
+        if generation != self.generation:
+            return False
+        forgotten_up_to, _ = self.anchor
+        if sequence < forgotten_up_to:
+            latest = self._one("SELECT issued_at FROM acknowledged")
+            if latest is not None and instant_text(issued_at) <= latest[0]:
+                return False
+        if sequence < forgotten_up_to or entry_digest != (self.digest_of(sequence) if sequence else GENESIS):
+            with self._transaction():
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO contradiction VALUES (1, ?, ?, ?)", (generation, sequence, entry_digest)
+                )
             return False
         with self._transaction():
             self._connection.execute(
@@ -158,7 +193,7 @@ class JournalReader:
         return True
 
     def _entries(self, query: str, *parameters: object) -> list[JournalEntry]:
-        head = self._one("SELECT device, generation FROM journal")
+        head = self._one("SELECT device FROM journal")
         if head is None:
             return []
         with self._lock:
@@ -169,7 +204,7 @@ class JournalReader:
         return [
             JournalEntry(
                 device=DeviceId(head[0]),
-                generation=head[1],
+                generation=generation,
                 sequence=sequence,
                 previous=previous,
                 recorded_at=datetime.fromisoformat(recorded_at),
@@ -178,7 +213,7 @@ class JournalReader:
                 body=json.loads(body),
                 signature=signature,
             )
-            for sequence, previous, recorded_at, clock_trust, kind, body, signature in rows
+            for generation, sequence, previous, recorded_at, clock_trust, kind, body, signature in rows
         ]
 
     def _one(self, query: str, *parameters: object) -> tuple[Any, ...] | None:
@@ -238,6 +273,7 @@ class PassJournal(JournalReader):
             JournalUnavailable: nothing was deleted.
         """
         with self._transaction():
+            self._connection.execute("DELETE FROM past_entry WHERE recorded_at < ?", (instant_text(instant),))
             first = self._connection.execute(
                 "SELECT min(sequence), max(sequence), (SELECT sequence FROM acknowledged) FROM entry"
             ).fetchone()
@@ -267,44 +303,80 @@ class PassJournal(JournalReader):
 
     def append_all(self, facts: list[Fact], recorded_at: datetime, clock_trust: ClockTrust) -> list[JournalEntry]:
         """Record several facts in one commit: all of them or none. Raises JournalUnavailable."""
-        entries = []
         with self._transaction():
-            generation = self._connection.execute("SELECT generation FROM journal").fetchone()[0]
-            last = self._connection.execute(
-                "SELECT sequence, digest FROM entry ORDER BY sequence DESC LIMIT 1"
+            return [self._insert(*write_fact(fact), recorded_at, clock_trust) for fact in facts]
+
+    def begin_anew_if_contradicted(self, now: datetime, clock_trust: ClockTrust) -> JournalBegun | None:
+        """Where the ledger has another journal under our generation's name: a new one, on the record; what was begun.
+
+        Everything that the ledger may lack (what follows its mark here) is told again, with its own instants: the
+        ledger knows a pass by its name and bills it once. The old generation stays in this file. All of it in one
+        commit. To be called while no pass is open.
+
+        Raises:
+            JournalUnavailable: nothing has changed; try again later.
+        """
+        if self._one("SELECT 1 FROM contradiction") is None:
+            return None
+        with self._transaction():
+            execute = self._connection.execute
+            generation, sequence, entry_digest = execute(
+                "SELECT generation, sequence, digest FROM contradiction"
             ).fetchone()
-            sequence, previous = last or (0, GENESIS)
-            for fact in facts:
-                sequence += 1
-                kind, body = write_fact(fact)
-                body["nonce"] = octets_text(secrets.token_bytes(_NONCE_BYTES))
-                header = entry_header(
-                    self._device, generation, sequence, previous, recorded_at, clock_trust, kind, body
-                )
-                entry = JournalEntry(
-                    self._device,
-                    generation,
-                    sequence,
-                    previous,
-                    recorded_at,
-                    clock_trust,
-                    kind.value,
-                    body,
-                    self._key.sign(Purpose.JOURNAL_ENTRY, header),
-                )
-                previous = entry.digest
-                self._connection.execute(
-                    "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        sequence,
-                        entry.previous,
-                        previous,
-                        instant_text(recorded_at),
-                        clock_trust.value,
-                        entry.kind,
-                        canonical(body).decode(),
-                        entry.signature,
-                    ),
-                )
-                entries.append(entry)
-        return entries
+            execute("DELETE FROM contradiction")
+            if generation != execute("SELECT generation FROM journal").fetchone()[0]:
+                return None
+            lacking = execute(
+                "SELECT recorded_at, clock_trust, kind, body FROM entry WHERE kind NOT IN (?, ?)"
+                " AND sequence > min(?, coalesce((SELECT sequence FROM acknowledged), 0)) ORDER BY sequence",
+                (FactKind.JOURNAL_BEGUN, FactKind.ORDERS_HELD, sequence),
+            ).fetchall()
+            execute(
+                "INSERT INTO past_entry SELECT ?, sequence, previous, digest, recorded_at, clock_trust, kind, body,"
+                " signature FROM entry",
+                (generation,),
+            )
+            for table in ("entry", "acknowledged", "forgotten"):
+                execute(f"DELETE FROM {table}")  # noqa: S608 - a name of ours
+            execute("UPDATE journal SET generation = ?", (secrets.token_hex(8),))
+            begun = JournalBegun(generation, sequence, entry_digest, len(lacking))
+            self._insert(*write_fact(begun), now, clock_trust)
+            for recorded_at, trust, kind, body in lacking:
+                self._insert(FactKind(kind), json.loads(body), datetime.fromisoformat(recorded_at), ClockTrust(trust))
+        return begun
+
+    def _insert(
+        self, kind: FactKind, body: dict[str, Any], recorded_at: datetime, clock_trust: ClockTrust
+    ) -> JournalEntry:
+        """Chain, sign and write one entry, inside a transaction."""
+        generation = self._connection.execute("SELECT generation FROM journal").fetchone()[0]
+        last = self._connection.execute("SELECT sequence, digest FROM entry ORDER BY sequence DESC LIMIT 1").fetchone()
+        sequence, previous = last or (0, GENESIS)
+        sequence += 1
+        body = {**body, "nonce": octets_text(secrets.token_bytes(_NONCE_BYTES))}
+        header = entry_header(self._device, generation, sequence, previous, recorded_at, clock_trust, kind, body)
+        entry = JournalEntry(
+            self._device,
+            generation,
+            sequence,
+            previous,
+            recorded_at,
+            clock_trust,
+            kind.value,
+            body,
+            self._key.sign(Purpose.JOURNAL_ENTRY, header),
+        )
+        self._connection.execute(
+            "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                sequence,
+                previous,
+                entry.digest,
+                instant_text(recorded_at),
+                clock_trust.value,
+                entry.kind,
+                canonical(body).decode(),
+                entry.signature,
+            ),
+        )
+        return entry

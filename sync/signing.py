@@ -28,6 +28,7 @@ class Purpose(StrEnum):
     ACKNOWLEDGEMENT = "canteen acknowledgement v1"
     REFERENCE = "canteen reference v1"
     PURGE_RECEIPTS = "canteen purge receipts v1"
+    GREETING = "canteen greeting v1"
 
 
 @dataclass(frozen=True, slots=True)

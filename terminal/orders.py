@@ -117,6 +117,7 @@ class OrderDesk:
             return False
         stop_at_s = time.monotonic() + _AT_ONCE_S
         try:
+            self._records.put_on_record()
             while time.monotonic() < stop_at_s:
                 if not self.apply_next():
                     self._tend_lease(started_s)
@@ -153,19 +154,21 @@ class OrderDesk:
         if number == self._answered:
             self._box.mark_done(number)
             return True
+        issued_at = None
         try:
             order = self._box.next_waiting()
             if order is None:
                 return False
+            issued_at = order.issued_at
             opened = self._opened(order, number)
             self._store.note_signed_time(order.issued_at, self._clock.utc_now())
             facts = self._apply(opened)
         except MalformedMessage:
-            self._answer(number, [OrderRefused(number, "malformed")])
+            self._answer(number, [OrderRefused(number, "malformed", issued_at)])
         except _Refused as refusal:
-            self._answer(number, [OrderRefused(number, refusal.why)])
+            self._answer(number, [OrderRefused(number, refusal.why, issued_at)])
         else:
-            self._answer(number, [*facts, OrderApplied(number)])
+            self._answer(number, [*facts, OrderApplied(number, issued_at)])
         return True
 
     def _answer(self, number: int, facts: list[Fact]) -> None:

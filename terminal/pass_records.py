@@ -12,6 +12,7 @@ from sync.errors import JournalUnavailable
 from sync.facts import Fact
 from sync.order_box import OrderBox
 from sync.pass_journal import PassJournal
+from sync.standing import put_on_record
 from templates_store.store import TemplateStore
 from terminal.prepaid import Prepaid
 from terminal.reserve import Reserve
@@ -93,6 +94,15 @@ class PassRecords:
     def write(self, facts: list[Fact]) -> None:
         """Record facts that are about no pass (orders, receipts): all or none. Raises JournalUnavailable."""
         self._append(facts)
+
+    def put_on_record(self) -> None:
+        """What the protocol asks of the holder of the key, while no pass is open (see `sync.standing`).
+
+        Raises:
+            JournalUnavailable, OrderBoxUnavailable: try again later.
+        """
+        now = self._clock.utc_now()
+        put_on_record(self._journal, self._box, now, self.clock_trust(now))
 
     def _append(self, facts: list[Fact]) -> None:
         now = self._clock.utc_now()

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import chain
 
 from canteen.clock import Clock
 from canteen.errors import CanteenError
@@ -54,7 +55,8 @@ def recover(
     Raises:
         StoreUnavailable, JournalUnavailable: they cannot even be read.
     """
-    for fact in _facts(iter(journal.entries_since(clock.utc_now() - _BACK))):
+    since = clock.utc_now() - _BACK
+    for fact in _facts(chain(journal.past_entries_since(since), journal.entries_since(since))):
         served.note(fact)
     prepaid.read()
     settled, is_first_start = _settled_up_to(journal, store)

@@ -11,7 +11,7 @@ from billing_server import reading
 from billing_server.early_passes import KEPT
 from billing_server.models import Alarm, EarlyPass, Entry, MealPassRow
 from canteen.meal_pass import PassAbandoned, PassCompleted
-from sync.messages import Hello, JournalEntry, topic_lane, topic_up, write_batch, write_hello
+from sync.messages import JournalEntry, topic_lane, topic_up, write_batch
 from sync.orders import DeviceRole
 from tests.unit.billing_server.ledger_bench import TODAY, LedgerBench, SignedDevice, denied, granted
 
@@ -101,7 +101,7 @@ def test_the_page_says_so(bench: LedgerBench, terminal: SignedDevice) -> None:
     from billing_server.app import make_app
 
     tell(bench, terminal, terminal.journal[BACKLOG:])
-    bench.services.ingest.take_hello(topic_up(terminal.name, "hello"), write_hello(Hello(0, len(terminal.journal))))
+    bench.services.ingest.take_hello(topic_up(terminal.name, "hello"), terminal.hello(0))
     bench.send(terminal, terminal.journal[:4])
     bench.services.housekeeping.round()
     bench.clock.advance(10)

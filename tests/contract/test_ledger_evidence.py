@@ -125,7 +125,8 @@ def test_at_the_deadline_the_record_says_that_the_lease_has_ended_it(bench: Ledg
 
 def test_a_holder_that_was_heard_lately_may_still_have_its_lease(bench: LedgerBench) -> None:
     """In touch and yet no receipt: nothing has ended by itself, and the record does not say so."""
-    from sync.messages import Hello, topic_up, write_hello
+    from sync.greeting import Hello, write_hello
+    from sync.messages import topic_up
 
     purge = purged(bench)
     bench.clock.advance(timedelta(days=6).total_seconds())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,8 +17,9 @@ from billing_server.roster import Identity, NewPupil
 from canteen.consent import ConsentState
 from canteen.identifiers import DeviceId
 from sync.errors import SealBroken
-from sync.facts import EnrollmentAdvised, OrderApplied, OrderRefused, ReferenceEnrolled, ReferenceSealed
-from sync.messages import read_orders
+from sync.facts import EnrollmentAdvised, OrderApplied, OrderRefused, OrdersHeld, ReferenceEnrolled, ReferenceSealed
+from sync.greeting import read_greeting
+from sync.messages import read_orders, sign_order, topic_up
 from sync.orders import (
     CalendarOrder,
     DeviceRole,
@@ -28,6 +30,7 @@ from sync.orders import (
     PurgeOrder,
     Roster,
 )
+from sync.signing import SigningKey
 from tests.unit.billing_server.ledger_bench import LedgerBench, SignedDevice, consent
 
 pytest_plugins = ("tests.unit.billing_server.databases",)
@@ -111,7 +114,8 @@ def test_what_could_not_be_sent_goes_out_at_the_next_connection(bench: LedgerBen
     bench.services.downlink.send_new(terminal.name)
     bench.published.connected = True
     bench.services.downlink.send_all()
-    sent = [order.number for _, payload in bench.published.sent for order in read_orders(payload)]
+    published = [payload for topic, payload in bench.published.sent if topic.endswith("orders")]
+    sent = [order.number for payload in published for order in read_orders(payload)]
     assert [1, 2, 3, 4, 5] == sent
 
 
@@ -125,8 +129,21 @@ def test_many_orders_travel_in_several_messages(bench: LedgerBench) -> None:
     assert [50, 24] == [len(read_orders(payload)) for _, payload in bench.published.sent[before:]]
 
 
+def asked(bench: LedgerBench, device: SignedDevice) -> list[bool]:
+    """What the greetings to `device` ask, in order; each verified."""
+    questions = []
+    for topic, payload in bench.published.sent:
+        if topic == f"canteen/{device.name}/down/greeting":
+            greeting = read_greeting(payload)
+            greeting.verify(bench.services.signing_key.verifying_key)
+            questions.append(greeting.asks)
+    return questions
+
+
 def test_a_device_that_has_forgotten_is_started_afresh(bench: LedgerBench) -> None:
-    """An old storage card was put back: purges are said again in full, the present state follows, no hole between."""
+    """An old storage card was put back: asked, the device says so under its key; purges are said again in full, the
+    present state follows, no hole between. What it says is on record once, however often it comes.
+    """
     terminal = bench.device("terminal-1")
     pupil = bench.pupil()
     bench.answer_all(terminal)
@@ -134,24 +151,123 @@ def test_a_device_that_has_forgotten_is_started_afresh(bench: LedgerBench) -> No
         bench.services.purges.depart(session, pupil, PurgeCause.DEPARTURE, "Mme Roux")
     bench.answer_all(terminal)
     done = terminal.orders_done
-    assert [] == bench.hello(terminal, 2)  # said once, it may be an old message of the broker's
+    assert [] == bench.hello(terminal, 2)
+    assert [True] == asked(bench, terminal)
+    for _ in range(2):
+        bench.send(terminal, terminal.note(OrdersHeld(2)) if len(terminal.journal) == done + 1 else terminal.journal)
     orders = [(order.number, order.open(terminal.opening)) for order in bench.hello(terminal, 2)]
-    assert list(range(3, done + 5)) == [number for number, _ in orders]
+    assert list(range(3, orders[-1][0] + 1)) == [number for number, _ in orders]
+    assert orders[-1][0] > done
     purges = [order for _, order in orders if isinstance(order, PurgeOrder)]
     assert [pupil] == [order.pupil for order in purges]
     whole = [order for _, order in orders if isinstance(order, Roster) and order.whole]
     assert [()] == [order.pupils for order in whole]
+    with bench.services.database.reading() as session:
+        assert [("device-restored", 1)] == [(alarm.kind, alarm.times) for alarm in session.scalars(select(Alarm))]
 
 
-def test_a_hello_that_was_delivered_again_late_is_harmless(bench: LedgerBench) -> None:
-    """One old hello is no sign of an old storage card."""
+def test_a_forged_hello_changes_nothing(bench: LedgerBench) -> None:
+    """Whoever has the device's certificate, or the broker, may claim any number: orders are sent again, no more."""
+    terminal, other = bench.device("terminal-1"), bench.device("terminal-2")
+    bench.answer_all(terminal)
+    bench.answer_all(other)
+    theirs = bench.hello(terminal, 3) or bench.hello(other, 0)
+    assert [] == theirs
+    assert [] == bench.hello(terminal, 10_000)
+    assert [] == bench.hello(terminal, 0)
+    assert [] == bench.hello(terminal, 0)
+    assert [True] == asked(bench, terminal), "asked once a minute at most"
+    bench.send(terminal, terminal.note(OrdersHeld(terminal.orders_done)))
+    bench.pupil()
+    number = terminal.orders_done + 1
+    (order,) = bench.hello(terminal, terminal.orders_done)
+    assert number == order.number
+    strangers = SigningKey(secrets.token_bytes(32))
+    for forged in (
+        sign_order(
+            Roster((), whole=False), terminal.name, 500, order.issued_at, terminal.opening.sealing_key, strangers
+        ),
+        sign_order(
+            Roster((), whole=False),
+            other.name,
+            500,
+            order.issued_at,
+            terminal.opening.sealing_key,
+            bench.services.signing_key,
+        ),
+    ):
+        assert [] == bench.hello(terminal, 0, newest=forged)
+    forger = SignedDevice(terminal.name, DeviceRole.TERMINAL, bench.clock)
+    topic = topic_up(terminal.name, "hello")
+    assert bench.services.ingest.take_hello(topic, forger.hello(number, said=900)) is None
+    with bench.services.database.reading() as session:
+        device = session.get_one(Device, terminal.name)
+        assert (number, len(terminal.journal)) == (device.last_order, device.said_entries)
+        assert [] == list(session.scalars(select(Alarm.kind)))
+
+
+def test_an_older_backup_of_the_server_numbers_on_after_what_it_signed(
+    bench: LedgerBench,
+) -> None:
+    """The device shows our own signature on an order that we do not know: its places are filled, all is said again."""
     terminal = bench.device("terminal-1")
     bench.answer_all(terminal)
-    assert [] == bench.hello(terminal, 0)
-    assert [] == bench.hello(terminal, terminal.orders_done)
-    assert [] == bench.hello(terminal, 0)
     with bench.services.database.reading() as session:
-        assert [] == list(session.scalars(select(Alarm.kind)))
+        before = session.get_one(Device, terminal.name).last_order
+    lost = [
+        sign_order(
+            Roster((), whole=False),
+            terminal.name,
+            number,
+            bench.clock.utc_now(),
+            terminal.opening.sealing_key,
+            bench.services.signing_key,
+        )
+        for number in range(before + 1, before + 6)
+    ]
+    bench.clock.advance(60)
+    pupil = bench.pupil()  # under a number that the device has used already
+    terminal.orders_done = before + 3
+    orders = [(order.number, order.open(terminal.opening)) for order in bench.hello(terminal, before + 3, lost[-1])]
+    assert list(range(before + 4, orders[-1][0] + 1)) == [number for number, _ in orders]
+    assert orders[-1][0] > before + 5
+    (roster,) = [order for _, order in orders if isinstance(order, Roster) and order.whole]
+    assert [pupil] == [row.pupil for row in roster.pupils]
+    # What it had answered before comes again from its journal, each under the instant of the lost order.
+    bench.send(terminal, terminal.note(*(OrderApplied(o.number, o.issued_at) for o in lost[:3])))
+    bench.answer_all(terminal)
+    with bench.services.database.reading() as session:
+        assert [] == list(session.scalars(select(OrderRow.number).where(OrderRow.answered_at.is_(None))))
+        assert [("server-restored", 1)] == [(alarm.kind, alarm.times) for alarm in session.scalars(select(Alarm))]
+
+
+def test_an_answer_to_a_lost_order_of_the_same_number_is_told_from_ours(bench: LedgerBench) -> None:
+    """The journal may come before the hello: by the order's instant the server knows that another one was meant."""
+    terminal = bench.device("terminal-1")
+    bench.answer_all(terminal)
+    long_ago = bench.clock.utc_now()
+    bench.clock.advance(3600)
+    first, second = terminal.orders_done + 1, terminal.orders_done + 2
+    bench.pupil()  # numbered `first` by us, though the device has had another one under it
+    bench.send(terminal, terminal.note(OrderApplied(first, long_ago), OrderApplied(second, long_ago)))
+    terminal.orders_done = second
+    rosters = [order for order in bench.answer_all(terminal) if isinstance(order, Roster) and order.whole]
+    assert 1 == len(rosters[-1].pupils)
+    with bench.services.database.reading() as session:
+        assert [] == list(session.scalars(select(OrderRow.number).where(OrderRow.answered_at.is_(None))))
+        assert ["server-restored"] == list(session.scalars(select(Alarm.kind)))
+
+
+def test_the_server_greets_at_its_own_start(bench: LedgerBench) -> None:
+    """Every device but those sent away; a device that hears it says hello."""
+    bench.device("terminal-1")
+    bench.device("terminal-2")
+    with bench.services.database.writing() as session:
+        assert bench.services.provisioning is not None
+        bench.services.provisioning.revoke(session, "terminal-2")
+    bench.services.downlink.send_all()
+    greeted = [topic for topic, _ in bench.published.sent if topic.endswith("greeting")]
+    assert ["canteen/terminal-1/down/greeting"] == greeted
 
 
 def test_what_orders_to_all_never_waits_in_a_ring(bench: LedgerBench) -> None:

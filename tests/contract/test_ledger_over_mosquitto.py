@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,21 +15,22 @@ from sqlalchemy import func, select
 
 from billing_server.assembly import Services, assemble
 from billing_server.configuration import BrokerAddress, KeyFiles, Policy, Settings
-from billing_server.models import Card, Entry, MealPassRow
+from billing_server.models import Alarm, Card, Denial, Entry, ForkedEntry, MealPassRow, OrderRow
 from billing_server.roster import Identity, NewPupil
 from canteen.clock import ClockTrust, SystemClock
 from canteen.identifiers import DeviceId, PupilId
 from canteen.meal_pass import PassCompleted
 from sync.agent import SyncAgent
-from sync.facts import CardIssued, Fact
+from sync.facts import CardIssued, Fact, OrderApplied
 from sync.mqtt_transport import MqttTransport
 from sync.order_box import OrderBox
-from sync.orders import DeviceEntry, DeviceRole
+from sync.orders import DeviceEntry, DeviceRole, Order, PurgeCause, PurgeOrder, Roster
 from sync.pass_journal import PassJournal
 from sync.sealing import OpeningKey
 from sync.signing import SigningKey
+from sync.standing import put_on_record
 from tests.conftest import RunningBroker, wait_until
-from tests.unit.billing_server.ledger_bench import SqliteFiles, granted
+from tests.unit.billing_server.ledger_bench import SqliteFiles, denied, granted
 
 pytest_plugins = ("tests.unit.billing_server.databases",)
 
@@ -53,6 +56,7 @@ class RunningDevice:
             lambda *handlers: MqttTransport(settings, name, *handlers),
             clock,
         )
+        self.carried_out: list[Order] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=agent.run, args=(self._stop,), daemon=True)
         self._thread.start()
@@ -60,9 +64,20 @@ class RunningDevice:
     def note(self, *facts: Fact) -> None:
         self.journal.append_all(list(facts), SystemClock().utc_now(), ClockTrust.TRUSTED)
 
+    def work(self) -> None:
+        """Carry out what waits, as the program with the key does, as far as the protocol sees it."""
+        now = SystemClock().utc_now()
+        put_on_record(self.journal, self.box, now, ClockTrust.TRUSTED)
+        while (order := self.box.next_waiting()) is not None:
+            self.carried_out.append(order.open(self.opening))
+            self.note(OrderApplied(order.number, order.issued_at))
+            self.box.mark_done(order.number)
+
     def stop(self) -> None:
         self._stop.set()
         self._thread.join(5)
+        self.journal.close()
+        self.box.close()
 
 
 @dataclasses.dataclass
@@ -73,13 +88,14 @@ class RunningCanteen:
     server: Services
     terminal: RunningDevice
     station: RunningDevice
+    broker: RunningBroker
 
     def restart(self) -> None:
         self.server.stop()
         self.server = assemble(self.settings)
         self.server.start()
 
-    def count(self, table: type[Entry | MealPassRow]) -> int:
+    def count(self, table: type[Entry | MealPassRow | ForkedEntry | Denial]) -> int:
         with self.server.database.reading() as session:
             return session.scalar(select(func.count()).select_from(table)) or 0
 
@@ -105,10 +121,10 @@ def canteen(tmp_path: Path, sqlite_files: SqliteFiles, broker: RunningBroker) ->
     server.start()
     terminal = RunningDevice("terminal-1", DeviceRole.TERMINAL, tmp_path, broker, server)
     station = RunningDevice("station-1", DeviceRole.STATION, tmp_path, broker, server)
-    running = RunningCanteen(settings, server, terminal, station)
+    running = RunningCanteen(settings, server, terminal, station, broker)
     yield running
-    terminal.stop()
-    station.stop()
+    running.terminal.stop()
+    running.station.stop()
     running.server.stop()
 
 
@@ -148,3 +164,83 @@ def test_a_pass_is_in_the_ledger_within_a_second(canteen: RunningCanteen) -> Non
     noted_s = time.monotonic()
     wait_until(lambda: canteen.count(MealPassRow) == 1, what="the pass in the ledger")
     assert time.monotonic() - noted_s < 10  # under 1 s on an idle machine
+
+
+def alarms(canteen: RunningCanteen) -> set[str]:
+    with canteen.server.database.reading() as session:
+        return set(session.scalars(select(Alarm.kind).where(Alarm.closed_at.is_(None))))
+
+
+def all_answered(canteen: RunningCanteen) -> bool:
+    """Every order carried out and answered, every entry in the ledger."""
+    for device in (canteen.terminal, canteen.station):
+        device.work()
+    with canteen.server.database.reading() as session:
+        waiting = session.scalar(select(func.count()).select_from(OrderRow).where(OrderRow.answered_at.is_(None)))
+    return waiting == 0 and canteen.terminal.journal.backlog == canteen.station.journal.backlog == 0
+
+
+def test_an_older_backup_of_the_server_while_the_broker_stays_up(canteen: RunningCanteen) -> None:
+    """The devices stay connected and would say nothing: greeted, they do. Passes come again, orders are said again."""
+    pupil = canteen.pupil()
+    canteen.terminal.note(granted(pupil))
+    wait_until(lambda: all_answered(canteen), 20, "the first morning")
+    ledger = Path(canteen.settings.database_url.removeprefix("sqlite+pysqlite:///"))
+    canteen.server.stop()
+    backup = ledger.read_bytes()
+    canteen.server = assemble(canteen.settings)
+    canteen.server.start()
+    departed = canteen.pupil()
+    with canteen.server.database.writing() as session:
+        canteen.server.purges.depart(session, departed, PurgeCause.DEPARTURE, "Mme Roux")
+    canteen.terminal.note(granted(pupil), granted(pupil))
+    wait_until(lambda: all_answered(canteen), 20, "the second morning")
+    canteen.server.stop()
+    for file in ledger.parent.glob(ledger.name + "-*"):
+        file.unlink()
+    ledger.write_bytes(backup)
+    canteen.server = assemble(canteen.settings)
+    canteen.server.start()
+    later = canteen.pupil()  # numbered at once, with numbers that the devices have used
+    wait_until(lambda: all_answered(canteen) and canteen.count(MealPassRow) == 3, 30, "what was lost")
+    assert "server-restored" in alarms(canteen)
+    assert alarms(canteen) <= {"server-restored", "double-service", "receipt-mismatch"}
+    rosters = [order for order in canteen.terminal.carried_out if isinstance(order, Roster) and order.whole]
+    assert {pupil, later} == {row.pupil for row in rosters[-1].pupils}
+
+
+def test_an_older_copy_of_a_whole_terminal_put_back(canteen: RunningCanteen, tmp_path: Path) -> None:
+    """Its meals after the fork reach the ledger in a new journal, once each; both versions of the forked are kept."""
+    pupils = [canteen.pupil() for _ in range(4)]
+    canteen.terminal.note(granted(pupils[0]))
+    wait_until(lambda: all_answered(canteen), 20, "the first morning")
+    old = canteen.terminal
+    files = ("terminal-1.journal", "terminal-1.box")
+    for name in files:
+        with (
+            closing(sqlite3.connect(tmp_path / name)) as live,
+            closing(sqlite3.connect(tmp_path / f"old {name}")) as copy,
+        ):
+            live.backup(copy)
+    old.note(granted(pupils[1]), denied(pupils[1]))
+    with canteen.server.database.writing() as session:
+        canteen.server.purges.depart(session, pupils[3], PurgeCause.DEPARTURE, "Mme Roux")
+    wait_until(lambda: all_answered(canteen), 20, "the second morning")
+    generation = old.journal.generation
+    old.stop()
+    for name in files:
+        for file in tmp_path.glob(f"{name}-*"):
+            file.unlink()
+        (tmp_path / f"old {name}").replace(tmp_path / name)
+    again = RunningDevice("terminal-1", DeviceRole.TERMINAL, tmp_path, canteen.broker, canteen.server)
+    canteen.terminal = again
+    again.note(granted(pupils[2]), denied(pupils[2]))
+    wait_until(lambda: all_answered(canteen) and canteen.count(MealPassRow) == 3, 30, "the meals after the fork")
+    assert generation != again.journal.generation
+    assert {"fork", "new-generation", "device-restored"} <= alarms(canteen)
+    assert "gap" not in alarms(canteen)
+    assert "pass-repeated" not in alarms(canteen)
+    assert canteen.count(ForkedEntry) > 0
+    assert canteen.count(Denial) == 2
+    purged = [order for order in again.carried_out if isinstance(order, PurgeOrder)]
+    assert [pupils[3]] == [order.pupil for order in purged], "what the old copy brought back goes again"

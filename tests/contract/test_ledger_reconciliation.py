@@ -19,7 +19,7 @@ from canteen.entitlements import EntitlementKind
 from canteen.identifiers import PupilId, new_pass_id
 from canteen.meal_pass import PassAbandoned, PassCompleted, PassGranted, PassMethod, PassUnresolved
 from canteen.serving_periods import ServiceMoment
-from sync.messages import Hello, topic_up, write_hello
+from sync.messages import topic_up
 from tests.unit.billing_server.ledger_bench import TODAY, LedgerBench, SignedDevice, denied, granted, hours
 
 pytest_plugins = ("tests.unit.billing_server.databases",)
@@ -38,7 +38,7 @@ def reconciled(bench: LedgerBench) -> DayReconciliation:
 
 def say_hello(bench: LedgerBench, device: SignedDevice, entries: int | None = None) -> None:
     said = len(device.journal) if entries is None else entries
-    bench.services.ingest.take_hello(topic_up(device.name, "hello"), write_hello(Hello(0, said)))
+    bench.services.ingest.take_hello(topic_up(device.name, "hello"), device.hello(0, said))
 
 
 def alarms(bench: LedgerBench) -> list[str]:

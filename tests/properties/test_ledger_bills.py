@@ -17,7 +17,7 @@ from canteen.entitlements import EntitlementKind
 from canteen.identifiers import new_pass_id
 from canteen.meal_pass import PassAbandoned, PassCompleted, PassGranted, PassMethod, PassUnresolved
 from canteen.serving_periods import ServiceMoment
-from sync.messages import Hello, topic_up, write_hello
+from sync.messages import topic_up
 from tests.unit.billing_server.ledger_bench import TODAY, LedgerBench, SqliteFiles
 
 _folder = tempfile.TemporaryDirectory(prefix="ledger-bills-")
@@ -68,7 +68,7 @@ class BillsUnderFire(RuleBasedStateMachine):
     @rule(lane=st.integers(0, 1))
     def greet(self, lane: int) -> None:
         terminal = self.terminals[lane]
-        hello = write_hello(Hello(0, len(terminal.journal)))
+        hello = terminal.hello(0)
         self.server.services.ingest.take_hello(topic_up(terminal.name, "hello"), hello)
 
     @rule(decision=st.sampled_from(list(Decision)), which=st.integers(0, 20))

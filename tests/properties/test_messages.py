@@ -33,8 +33,10 @@ from sync.facts import (
     EnrollmentAdvised,
     Fact,
     FactKind,
+    JournalBegun,
     OrderApplied,
     OrderRefused,
+    OrdersHeld,
     PurgeReceipt,
     ReferenceEnrolled,
     ReferencesDestroyed,
@@ -42,11 +44,11 @@ from sync.facts import (
     read_fact,
     write_fact,
 )
+from sync.greeting import read_hello
 from sync.messages import (
     SignedOrder,
     read_acknowledgement,
     read_batch,
-    read_hello,
     read_orders,
     read_signed_order,
     read_topic,
@@ -100,6 +102,8 @@ FACTS: list[Fact] = [
     PassUnresolved(new_pass_id()),
     OrderApplied(3),
     OrderRefused(4, "unknown-kind"),
+    OrdersHeld(17),
+    JournalBegun("0123456789abcdef", 12, "ab" * 32, 3),
     PurgeReceipt(new_purge_id(), PUPIL, PurgeScope.EVERYTHING, "ab" * 32, NOW, 3, 4),
     PurgeReceipt(new_purge_id(), PUPIL, PurgeScope.REFERENCE, None, NOW, 3, 3, PurgeCause.END_OF_YEAR, "Mme Roux"),
     ReferencesDestroyed("running-time", 2, NOW, 3, 4),

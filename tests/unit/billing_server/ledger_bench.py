@@ -24,10 +24,10 @@ from canteen.serving_periods import ServiceMoment
 from sync.encoding import octets_text
 from sync.errors import TransportLost
 from sync.facts import CardIssued, ConsentRecorded, Fact, OrderApplied, PurgeReceipt, write_fact
+from sync.greeting import EntryProof, Hello, OrderProof, write_hello
 from sync.messages import (
     GENESIS,
     Acknowledgement,
-    Hello,
     JournalEntry,
     SignedOrder,
     entry_header,
@@ -35,7 +35,6 @@ from sync.messages import (
     read_orders,
     topic_up,
     write_batch,
-    write_hello,
 )
 from sync.orders import DeviceEntry, DeviceRole, Order, PurgeOrder
 from sync.sealing import OpeningKey, SealingKey
@@ -117,6 +116,12 @@ class SignedDevice:
             self.journal.append(entry)
             entries.append(entry)
         return entries
+
+    def hello(self, orders_up_to: int, said: int | None = None, newest: SignedOrder | None = None) -> bytes:
+        """What its `canteen-sync` says: with the last entry, or one at `said` as if the journal reached there."""
+        last = self.journal[-1:] if said is None else [self.sign(denied(), said, GENESIS)] if said else []
+        proof = EntryProof.of(last[0]) if last else None
+        return write_hello(Hello(orders_up_to, proof, None if newest is None else OrderProof.of(newest)))
 
     def resigned(self, entry: JournalEntry, kind: str, body: dict[str, object]) -> JournalEntry:
         """`entry` with another kind and body, signed again: a device that lies, or a newer version."""
@@ -225,11 +230,11 @@ class LedgerBench:
                 acknowledgements.append(acknowledgement)
         return acknowledgements
 
-    def hello(self, device: SignedDevice, orders_up_to: int) -> list[SignedOrder]:
+    def hello(self, device: SignedDevice, orders_up_to: int, newest: SignedOrder | None = None) -> list[SignedOrder]:
         """Say hello; the orders that come, verified."""
         before = len(self.published.sent)
         topic = topic_up(device.name, "hello")
-        heard = self.services.ingest.take_hello(topic, write_hello(Hello(orders_up_to)))
+        heard = self.services.ingest.take_hello(topic, device.hello(orders_up_to, newest=newest))
         if heard is not None:
             self.services.downlink.catch_up(*heard)
         orders: list[SignedOrder] = []

@@ -7,7 +7,8 @@ import pytest
 from billing_server.line import Line
 from billing_server.refusals import Refusals, WhyRefused
 from canteen.clock import ManualClock
-from sync.messages import Hello, read_orders, topic_up, write_batch, write_hello
+from sync.greeting import Hello, write_hello
+from sync.messages import read_orders, topic_up, write_batch
 from sync.transport import MessageHandler, StateHandler
 from tests.conftest import wait_until
 from tests.unit.billing_server.ledger_bench import MONDAY_NOON, LedgerBench, PublishedMessages, denied
@@ -67,10 +68,14 @@ def test_hello_and_new_orders_reach_the_device(small_bench: LedgerBench, transpo
         small_bench.pupil()
         wait_until(lambda: len(transport.sent) == 3, what="the new order")
         transport.came()
-        wait_until(lambda: len(transport.sent) == 4, what="all orders again")
+        wait_until(lambda: len(transport.sent) == 5, what="a greeting, and all orders again")
     finally:
         line.stop()
-    numbers = [[order.number for order in read_orders(payload)] for _, payload in transport.sent]
+    numbers = [
+        [order.number for order in read_orders(payload)]
+        for topic, payload in transport.sent
+        if topic.endswith("orders")
+    ]
     assert [[1, 2, 3, 4], [3, 4], [5], [1, 2, 3, 4, 5]] == numbers
 
 

@@ -14,10 +14,10 @@ from canteen.identifiers import DeviceId, new_pass_id
 from canteen.meal_pass import PassCompleted
 from demo.network_switch import NetworkSwitch
 from sync.agent import SyncAgent
+from sync.greeting import read_hello
 from sync.messages import (
     JournalEntry,
     read_batch,
-    read_hello,
     sign_order,
     topic_down,
     write_acknowledgement,

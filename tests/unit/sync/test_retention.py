@@ -123,6 +123,25 @@ def test_a_server_restored_from_last_weeks_backup_gets_everything_again(journal:
     assert not _acknowledge(journal, cut - 1, later + 2 * DAY)
 
 
+def test_a_server_restored_from_before_what_is_kept_gets_what_is_left_in_a_new_journal(journal: PassJournal) -> None:
+    """It stands where nothing can be told any more, and says so later than anything else it said."""
+    _acknowledge(journal, 200)
+    digest, generation = journal.digest_of(40), journal.generation
+    assert digest is not None
+    assert generation is not None
+    _retention(journal, START + 199 * DAY).keep()
+    late, early = START + 300 * DAY, START + 40 * DAY
+    assert not journal.acknowledge(generation, 40, digest, early), "a word of long ago, played again"
+    assert journal.begin_anew_if_contradicted(late, ClockTrust.TRUSTED) is None
+    assert not journal.acknowledge(generation, 40, digest, late)
+    begun = journal.begin_anew_if_contradicted(late, ClockTrust.TRUSTED)
+    assert begun is not None
+    assert (93, 94) == (begun.told_again, _chain_holds(journal))
+    _acknowledge(journal, 94, late)
+    _retention(journal, START + 2000 * DAY).keep()
+    assert [] == journal.past_entries_since(START)
+
+
 def test_the_file_does_not_grow_with_the_years(tmp_path: Path) -> None:
     """A hundred passes a week: after the first three months the file stays as large as it is."""
     journal = _open(tmp_path)
