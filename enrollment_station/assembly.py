@@ -32,6 +32,7 @@ from sync.retention import Retention
 from sync.sealing import OpeningKey
 from sync.signing import SigningKey
 from templates_store.encrypted_store import EncryptedStore
+from templates_store.reserve import RESERVE_NAME, Reserve
 
 JOURNAL_KEPT = timedelta(days=31)
 """The ledger keeps consents and receipts; a seal for a terminal, gone up long ago, must not outlive its pupil."""
@@ -132,6 +133,7 @@ def assemble(configuration: StationConfiguration, clock: Clock | None = None) ->
             configuration.server,
             lock,
             Retention(journal, store.certain_time, recorder.clock.monotonic_s, JOURNAL_KEPT),
+            Reserve(storage.store.with_name(RESERVE_NAME)),
             opening_key,
         ),
     )

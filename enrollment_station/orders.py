@@ -40,6 +40,7 @@ from sync.sealing import OpeningKey
 from sync.signing import VerifyingKey
 from templates_store.encrypted_store import EncryptedStore
 from templates_store.errors import CodeTaken, StoreUnavailable, UnknownPupil
+from templates_store.reserve import Reserve
 from templates_store.store import Erasure, PupilRecord
 
 CALENDAR_DOCUMENT = "calendar"
@@ -85,12 +86,14 @@ class OrderApplier:
     server: VerifyingKey
     lock: threading.RLock
     retention: Retention
+    reserve: Reserve
     opening_key: OpeningKey = field(repr=False)
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. What is broken just now is tried again."""
         begun = False
         while not stop.is_set():
+            self.reserve.keep()
             try:
                 if not begun:
                     self.begin()

@@ -241,7 +241,7 @@ class EncryptedStore:
         with self._file.lock:
             # One question to the file: this stands between a laid hand and an open turnstile.
             row = self._file.row(REFERENCE, (pupil,))
-            return ReferenceAbsence.NONE if row is None else self._opened(pupil, now, *row)
+            return ReferenceAbsence.NONE if row is None else self._opened(pupil, now, row)
 
     def look_up(
         self, code: PersonalCode, now: datetime
@@ -252,9 +252,9 @@ class EncryptedStore:
             row = self._file.row(PUPIL_AND_REFERENCE_BY_CODE, (lookup,))
             if row is None:
                 return None
-            pupil, first_name, last_name, class_name, entitlements, *held = row
+            pupil, first_name, last_name, class_name, entitlements = row[:5]
             record = PupilRecord(pupil, first_name, last_name, class_name, read_entitlements(entitlements))
-            return record, ReferenceAbsence.NONE if held[0] is None else self._opened(pupil, now, *held)
+            return record, ReferenceAbsence.NONE if row[5] is None else self._opened(pupil, now, row[5:])
 
     def adapt_reference(self, adapted: StoredReference, history: bytes, now: datetime) -> bool:
         pupil, before = adapted.pupil, adapted.adaptation
@@ -293,20 +293,9 @@ class EncryptedStore:
             key = self._file.epoch.unwrap(reference.pupil, wrapped_key)
         return unseal(key, sealed, history_bound(reference.pupil, revision, adaptation))
 
-    def _opened(
-        self,
-        pupil: PupilId,
-        now: datetime,
-        revision: int,
-        notice_version: str,
-        given_by: str,
-        given_at: str,
-        adaptation: int,
-        sealed: bytes,
-        wrapped_key: bytes | None,
-        state: str | None,
-    ) -> StoredReference | ReferenceAbsence:
+    def _opened(self, pupil: PupilId, now: datetime, row: tuple[Any, ...]) -> StoredReference | ReferenceAbsence:
         """The reference in a row of `REFERENCE`, if consent and lease allow it; the caller holds the lock."""
+        revision, notice_version, given_by, given_at, adaptation, sealed, wrapped_key, state = row
         if state in _REFUSING:
             return ReferenceAbsence.NONE
         if not self._leases.may_compare(now):

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from sqlalchemy import Connection, delete, select
 
@@ -36,9 +37,8 @@ _ENDED_LEASE = "lease-ended"
 """The document in which `ended_lease` is kept until it has been told."""
 
 
-def running_time_s() -> float:
-    """Seconds this machine has been on, asleep or not; no setting of the clock moves it."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+running_time_s: Callable[[], float] = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+"""Seconds this machine has been on, asleep or not; no setting of the clock moves it."""
 
 
 class LeaseKeeper:

@@ -67,6 +67,8 @@ class StoreFile:
         self._mark = ChangeMark(path.with_name(path.name + ".mark"), self.keys.mark)
         self.is_older_copy = False
         """Whether an older copy of the same epoch was put back; since then no reference is compared."""
+        self.epoch: EpochKeys
+        """The present epoch; plain attributes, since every look-up asks."""
         self._driver: Driver = None
         self._file_key = b""
         self._is_sound = True
@@ -77,11 +79,6 @@ class StoreFile:
         except BaseException:
             self.close()
             raise
-
-    @property
-    def epoch(self) -> EpochKeys:
-        """The present epoch."""
-        return self._epoch
 
     def close(self) -> None:
         with self.lock:
@@ -135,7 +132,7 @@ class StoreFile:
         """
         with self.lock:
             self.finish()
-            present, number = self._epoch, self._epoch.number + 1
+            present, number = self.epoch, self.epoch.number + 1
             fresh = derive_epoch(self.keys, number, self._epochs.prepare(number))
             try:
                 with self.writing() as connection:
@@ -156,17 +153,17 @@ class StoreFile:
             if self._closed:
                 raise StoreUnavailable("the store is closed")
             self._require_sound()
-            if self._file_key != self._epoch.file:
+            if self._file_key != self.epoch.file:
                 try:
-                    rekey(self._driver, self._path, self._epoch.file)
+                    rekey(self._driver, self._path, self.epoch.file)
                 except StoreUnavailable:
                     # Half of SQLCipher's connection believes in the new key now; the file is as it was.
                     self._is_sound = False
                     self._require_sound()
                     raise
-                self._file_key = self._epoch.file
+                self._file_key = self.epoch.file
             fold_log(self._driver)
-            self._epochs.settle(self._epoch.number)
+            self._epochs.settle(self.epoch.number)
             self._unfinished = False
 
     # Inside
@@ -181,7 +178,7 @@ class StoreFile:
         """Another connection in place of one that a failure has spoiled; raises StoreUnavailable."""
         if self._is_sound:
             return
-        for file_key in (self._file_key, self._epoch.file):
+        for file_key in (self._file_key, self.epoch.file):
             driver = open_driver(self._path, file_key)
             if driver is not None:
                 self._driver.close()
@@ -197,9 +194,9 @@ class StoreFile:
         with errors_named():
             row = self._driver.execute(_STATE).fetchone()
         if row[0] == fresh.number:
-            self._epoch, self._unfinished = fresh, True
+            self.epoch, self._unfinished = fresh, True
         else:
-            self._epoch = present
+            self.epoch = present
 
     def _open(self, path: Path, *, is_new: bool) -> None:
         """Finds the key that opens the file; begins an epoch where there is no store yet."""
@@ -215,7 +212,7 @@ class StoreFile:
             candidates = [(epoch.file, epoch) for epoch in epochs]
         for file_key, epoch in candidates:
             if self._opens(path, file_key):
-                self._epoch = epoch
+                self.epoch = epoch
                 return
         if not is_new and len(kept) <= 1 and self._opens(path, from_format_1.file_key(self.keys)):
             number = from_format_1.epoch(self._driver) + 1
@@ -235,11 +232,11 @@ class StoreFile:
     def _migrate(self, number: int) -> None:
         # Where a power cut fell after the transaction, everything is wrapped under the secret that was prepared then.
         secret = self._epochs.open(number) if number in self._epochs.kept() else self._epochs.prepare(number)
-        self._epoch = derive_epoch(self.keys, number, secret)
+        self.epoch = derive_epoch(self.keys, number, secret)
         with errors_named(), engine_over(self._driver).connect() as connection:
             connection.execution_options(writes=True)
             with connection.begin():
-                from_format_1.migrate(connection, self.keys, self._epoch)
+                from_format_1.migrate(connection, self.keys, self.epoch)
         _log.info("the store was brought from format 1 to format %d", SCHEMA_VERSION)
 
     def _prepare(self) -> None:
@@ -257,10 +254,10 @@ class StoreFile:
             raise StoreUnavailable(
                 f"the store has format {state.schema_version}; this program knows format {SCHEMA_VERSION}"
             )
-        if state.epoch == self._epoch.number + 1 and state.epoch in self._epochs.kept():
-            self._epoch = derive_epoch(self.keys, state.epoch, self._epochs.open(state.epoch))
-        elif state.epoch != self._epoch.number:
-            raise StoreRolledBack(f"the store is in epoch {state.epoch}, its keys are of epoch {self._epoch.number}")
+        if state.epoch == self.epoch.number + 1 and state.epoch in self._epochs.kept():
+            self.epoch = derive_epoch(self.keys, state.epoch, self._epochs.open(state.epoch))
+        elif state.epoch != self.epoch.number:
+            raise StoreRolledBack(f"the store is in epoch {state.epoch}, its keys are of epoch {self.epoch.number}")
         # Whatever of a purge is not done is done now; where nothing is left to do this is one look at the log.
         self._unfinished = True
         self.finish()
@@ -279,7 +276,7 @@ class StoreFile:
                         insert(StoreState).values(
                             only_row=1,
                             schema_version=SCHEMA_VERSION,
-                            epoch=self._epoch.number,
+                            epoch=self.epoch.number,
                             changes=0,
                             rolled_back=False,
                             suspended=False,

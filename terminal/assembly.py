@@ -18,6 +18,7 @@ from sync.retention import PASSES_KEPT, Retention
 from sync.sealing import OpeningKey
 from sync.signing import SigningKey, VerifyingKey
 from templates_store.encrypted_store import EncryptedStore
+from templates_store.reserve import RESERVE_NAME, Reserve
 from terminal.actions import Actions
 from terminal.card_settings import card_reading
 from terminal.checkup import Checkup
@@ -37,7 +38,6 @@ from terminal.pass_records import PassRecords
 from terminal.prepaid import Prepaid
 from terminal.presenter import Presenter
 from terminal.recovery import recover
-from terminal.reserve import Reserve
 from terminal.runner import Runner
 from terminal.served import Served
 from terminal.service_manager import ServiceManager
@@ -47,7 +47,6 @@ _log = logging.getLogger("canteen.terminal.assembly")
 
 
 CHECKUP_ENDS_S = 3.0
-RESERVE_NAME = "reserve"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,13 @@ from typing import Any
 from canteen.clock import ClockTrust
 from canteen.errors import CanteenError
 from firmware_bridge.devices import BoardPart, LossReason, ReaderLossReason, Role, TrayState
+from templates_store.reserve import Reserve
 from terminal.devices import Devices, PlatenState
 from terminal.display.language import _, both, said_in
 from terminal.display.view import Words
 from terminal.identification import Identification
 from terminal.inbox import Inbox
 from terminal.pass_records import PassRecords
-from terminal.reserve import Reserve
 from terminal.self_test import known_answers
 
 _log = logging.getLogger("canteen.terminal.health")

@@ -13,9 +13,9 @@ from sync.facts import Fact
 from sync.order_box import OrderBox
 from sync.pass_journal import PassJournal
 from sync.standing import put_on_record
+from templates_store.reserve import Reserve
 from templates_store.store import TemplateStore
 from terminal.prepaid import Prepaid
-from terminal.reserve import Reserve
 from terminal.served import Served
 
 _log = logging.getLogger("canteen.terminal.pass_records")

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from canteen.meal_pass import PassGranted
-from sync.facts import OrderApplied, PurgeReceipt
+from sync.facts import OrderApplied, PurgeReceipt, ReferencesDestroyed
+from templates_store.errors import StoreUnavailable
+from templates_store.reserve import Reserve
 from terminal.health import Verdict
 from terminal.pass_machine import State
-from terminal.reserve import Reserve
-from tests.unit.terminal.lane import TERMINAL_KEY, School, card, filled_school
+from tests.unit.enrollment_station.bench import ADA, Bench, placements
+from tests.unit.enrollment_station.test_orders import _purge as purge_at_station
+from tests.unit.terminal.lane import TERMINAL_KEY, School, card, filled_school, pupil_id
 from tests.unit.terminal.test_orders import purge_order
 
 DISK_BYTES = 12 * 1024 * 1024
@@ -74,6 +81,50 @@ def test_full_disk_and_the_reserve(disk: Path) -> None:
     for entry in school.journal.entries_after(0):
         entry.verify(TERMINAL_KEY.verifying_key)
     school.close()
+
+
+def test_a_lease_ends_on_a_full_disk(disk: Path) -> None:
+    """Without the reserve even a deletion has no room: the hands would lie there for as long as the disk is full."""
+    reserve = Reserve(disk / "reserve", RESERVE_BYTES)
+    filled_school(disk).close()
+    school = School(disk, reserve=reserve).begin()
+    fill_up(disk)
+    now = school.clock.utc_now() + timedelta(days=8)
+    with pytest.raises(StoreUnavailable):
+        school.store.note_signed_time(now, now)
+    school.clock.advance(timedelta(days=8).total_seconds())
+    school.settle(1)  # housekeeping sees the full disk and gives the reserve back
+    school.store.note_signed_time(now, now)
+    school.settle(130)
+    assert 0 == school.store.reference_revision(pupil_id(1))
+    assert 1 == len(school.facts_of(ReferencesDestroyed))
+    school.close()
+
+
+def test_a_station_erases_on_a_full_disk(disk: Path) -> None:
+    """A withdrawal while the disk is full: refused at first, done once the reserve is given back."""
+    station = Bench(disk)
+    station.fill()
+    station.consent(ADA)
+    station.enroll(ADA, placements(1))
+    reserve = Reserve(disk / "reserve", RESERVE_BYTES)
+    reserve.keep()
+    applier = replace(station.station.applier, reserve=reserve)
+    station.put_orders(purge_at_station())
+    fill_up(disk)
+    with pytest.raises(StoreUnavailable):
+        applier.apply_next()
+    stop = threading.Event()
+    worker = threading.Thread(target=applier.run, args=(stop,))
+    worker.start()
+    for _ in range(200):
+        if not station.station.store.reference_revision(ADA):
+            break
+        time.sleep(0.05)
+    stop.set()
+    worker.join(10)
+    assert 0 == station.station.store.reference_revision(ADA)
+    station.close()
 
 
 def test_a_reserve_is_no_secret_and_no_must(tmp_path: Path) -> None:

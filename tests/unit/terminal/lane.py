@@ -44,13 +44,13 @@ from sync.sealing import OpeningKey
 from sync.signing import SigningKey
 from templates_store.encrypted_store import EncryptedStore
 from templates_store.key_source import FileKeySource
+from templates_store.reserve import Reserve
 from templates_store.store import StoredReference
 from terminal.assembly import Lane, LaneSettings, assemble_lane
 from terminal.devices import Devices, HandAnswer, HandCapture, HandQuestion, LearntHand, PlatenLook, PlatenState
 from terminal.display.view import ScreenView
 from terminal.inbox import Inbox
 from terminal.pass_machine import State
-from terminal.reserve import Reserve
 
 TERMINAL = DeviceId("terminal-1")
 NEIGHBOUR = DeviceId("terminal-2")

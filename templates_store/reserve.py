@@ -1,4 +1,4 @@
-"""Disk space put by: given back when the disk is full, so that the journal takes facts and erasing works again.
+"""Disk space put by: given back when the disk is full, so that erasing works again and the journal takes facts.
 
 On a full disk SQLite cannot even delete: a purge needs room for its write-ahead log. The reserve is room for a week of
 lunches, or for the erasing that somebody then has to do.
@@ -10,8 +10,9 @@ import logging
 import os
 from pathlib import Path
 
-_log = logging.getLogger("canteen.terminal.reserve")
+_log = logging.getLogger("canteen.templates_store.reserve")
 
+RESERVE_NAME = "reserve"
 RESERVE_BYTES = 16 * 1024 * 1024
 FULL_BYTES = 512 * 1024
 """Less than this is a full disk: one commit takes up to a few pages, a checkpoint a few hundred."""
