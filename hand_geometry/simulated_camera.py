@@ -109,10 +109,17 @@ class SimulatedCamera:
 class FrameServer:
     """The world's side: what somebody lays on the platen is what the camera sees."""
 
-    def __init__(self, socket_path: Path) -> None:
+    def __init__(self, socket_path: Path, empty: bytes = b"") -> None:
+        """Prepare.
+
+        Args:
+            socket_path: Where a ``SimulatedCamera`` connects.
+            empty: What the camera sees of the empty platen, encoded: the printed sheet; by default black cloth.
+        """
         self._path = Path(socket_path)
         self._lock = threading.Lock()
-        self._frame = b""
+        self._empty = empty
+        self._frame = empty
         self._listener: socket.socket | None = None
         self._connections: set[socket.socket] = set()
         self._thread: threading.Thread | None = None
@@ -143,7 +150,7 @@ class FrameServer:
     def lift(self) -> None:
         """Empties the platen."""
         with self._lock:
-            self._frame = b""
+            self._frame = self._empty
 
     def stop(self) -> None:
         """Stops listening, drops the connections and forgets the picture."""

@@ -193,10 +193,13 @@ def assemble(
         baud=configuration.board.baud,
     )
     closing.callback(board.stop)
-    from terminal.verification import HandVerification  # loads OpenCV
+    from terminal.calibration import load_calibration  # loads OpenCV
+    from terminal.verification import HandVerification
 
     hand_reader = HandVerification(
-        _camera(configuration.camera, clock.monotonic_s, production=configuration.production), clock.monotonic_s
+        open_camera(configuration.camera, clock.monotonic_s, production=configuration.production),
+        clock.monotonic_s,
+        load_calibration(configuration.calibration),
     )
     closing.callback(hand_reader.close)
     cards = _card_reader(configuration, inbox)
@@ -250,7 +253,7 @@ def _card_reader(configuration: Configuration, inbox: Inbox) -> CardReaderDevice
     )
 
 
-def _camera(source: CameraSource, monotonic: Callable[[], float], *, production: bool) -> CaptureDevice:
+def open_camera(source: CameraSource, monotonic: Callable[[], float], *, production: bool) -> CaptureDevice:
     """The camera, or one of its twins; the twins refuse production themselves."""
     if isinstance(source, SimulatedCameraSource):
         from hand_geometry.simulated_camera import SimulatedCamera

@@ -30,6 +30,9 @@ STAFF_NAME_LONGEST = 60
 """A name stands in the journal as part of the reason, which has 200 characters."""
 
 
+CALIBRATION_NAME = "platen.npz"
+
+
 @dataclass(frozen=True, slots=True)
 class SimulatedCameraSource:
     """A frame server's socket; never in production."""
@@ -70,6 +73,8 @@ class Configuration:
     server_signing_key: VerifyingKey
     board: BoardSource
     camera: CameraSource
+    calibration: Path
+    """Where `canteen-terminal calibrate` leaves what the camera learnt from the sheet; absent: not calibrated."""
     display_host: str
     display_port: int
     passage_timeout_s: float
@@ -105,6 +110,8 @@ def read_configuration(path: Path) -> Configuration:
 def _read(top: TomlTable, folder: Path) -> Configuration:
     storage = top.table("storage")
     display, passage = top.table("display", {}), top.table("passage", {})
+    camera = top.table("camera")
+    calibration = camera.path("calibration", folder) if camera.has("calibration") else folder / CALIBRATION_NAME
     configuration = Configuration(
         device=_device(top),
         production=top.flag("production", default=True),
@@ -117,7 +124,8 @@ def _read(top: TomlTable, folder: Path) -> Configuration:
         sealing_key=storage.path("sealing_key", folder),
         server_signing_key=_server_key(top.table("trust")),
         board=read_board(top.table("board"), folder),
-        camera=_camera(top.table("camera"), folder),
+        camera=_camera(camera, folder),
+        calibration=calibration,
         display_host=_loopback(display),
         display_port=display.integer("port", 0, 65535, 8003),
         passage_timeout_s=float(passage.integer("timeout_s", 1, 20, 6)),

@@ -46,6 +46,10 @@ class PlatenState(StrEnum):
     TOO_DARK = "too-dark"
     TOO_LIGHT = "too-light"
     NO_PICTURE = "no-picture"
+    SHEET_NOT_SEEN = "sheet-not-seen"
+    SHEET_MOVED = "sheet-moved"
+    SHEET_COVERED = "sheet-covered"
+    SHEET_DIRTY = "sheet-dirty"
     BUSY = "busy"
     """A hand is being watched: the camera is in use."""
 
@@ -58,12 +62,16 @@ class PlatenLook:
         grey: mean grey level, 0 to 255.
         sharpness: mean step between neighbouring pixels in grey levels: falls when the lens is smeared or out of focus.
         size_px: "1600x1200".
+        calibrated: whether the printed sheet is known, and was looked at.
+        place: where in the picture the worst finding is, x and y in 0..1.
     """
 
     state: PlatenState
     grey: float | None = None
     sharpness: float | None = None
     size_px: str | None = None
+    calibrated: bool = False
+    place: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -345,6 +345,16 @@ _PLATEN = {
     PlatenState.BUSY: (Verdict.WELL, _("Lecteur de main : il regarde une main en ce moment")),
     PlatenState.TOO_DARK: (Verdict.RISK, _("Lecteur de main : l’image est noire ; objectif couvert ou lampe éteinte")),
     PlatenState.TOO_LIGHT: (Verdict.RISK, _("Lecteur de main : tout est clair ; plateau ôté ou lumière d’à côté")),
+    PlatenState.SHEET_NOT_SEEN: (
+        Verdict.RISK,
+        _("Lecteur de main : la feuille ne se voit pas ; plateau ôté, ou caméra tournée"),
+    ),
+    PlatenState.SHEET_MOVED: (
+        Verdict.RISK,
+        _("Lecteur de main : la feuille ou la caméra a bougé ; la remettre, ou étalonner de nouveau"),
+    ),
+    PlatenState.SHEET_COVERED: (Verdict.RISK, _("Lecteur de main : quelque chose cache la feuille ({where})")),
+    PlatenState.SHEET_DIRTY: (Verdict.WATCH, _("Lecteur de main : la feuille est sale ({where}) ; l’essuyer")),
     PlatenState.NO_PICTURE: (Verdict.RISK, _("Lecteur de main : pas d’image ; cartes seulement")),
 }
 
@@ -356,8 +366,20 @@ def _camera(sources: HealthSources, _now: datetime) -> Check:
         "camera",
         verdict,
         sentence,
-        {"state": look.state.value, "grey": look.grey, "sharpness": look.sharpness, "size_px": look.size_px},
+        {
+            "state": look.state.value,
+            "grey": look.grey,
+            "sharpness": look.sharpness,
+            "size_px": look.size_px,
+            "calibrated": look.calibrated,
+            "where": "" if look.place is None else _arrow(*look.place),
+        },
     )
+
+
+def _arrow(x: float, y: float) -> str:
+    """Where in the picture, in a sign that needs no language."""
+    return ("↖↑↗", "←·→", "↙↓↘")[min(2, int(3 * y))][min(2, int(3 * x))]
 
 
 _CHECKS: tuple[tuple[str, _Look], ...] = (

@@ -35,6 +35,10 @@ def main(argv: list[str] | None = None) -> int:
         from terminal.purge_command import main as purge  # an officer's command: no configuration, no devices
 
         return purge(argv[1:])
+    if argv[:1] == ["calibrate"]:
+        from terminal.calibration_command import main as calibrate  # loads OpenCV
+
+        return calibrate(argv[1:])
     language = os.environ.get("LANG", "fr")[:2]
     described = said_in(
         language, _("La borne de la cantine : son service, ses clés, un lien pour le personnel, son état.")

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import date
 from functools import partial
 
@@ -18,8 +19,10 @@ from hand_geometry.capture_device import CaptureDevice, Frame
 from hand_geometry.comparison import Threshold, compare
 from hand_geometry.errors import CameraUnavailableError, FittedNumbersError, ReferenceFormatError
 from hand_geometry.held_hand import HeldHand, carried_over, compare_held, decode_held, enrolled_about
+from hand_geometry.platen import PlatenCalibration, SheetFinding, check_sheet, without_markers
 from hand_geometry.quality import QualityReason
 from hand_geometry.reference_codec import decode_reference, encode_reference
+from hand_geometry.working_picture import at_working_size
 from templates_store.store import StoredReference
 from terminal.camera_thread import CameraThread
 from terminal.devices import HandAnswer, HandCapture, HandQuestion, LearntHand, PlatenLook, PlatenState
@@ -66,8 +69,13 @@ class _Witness:
 class HandVerification:
     """`HandReader` over a capture device. Its one thread is the camera's only owner."""
 
-    def __init__(self, device: CaptureDevice, monotonic: Callable[[], float]) -> None:
-        self._device, self._monotonic = device, monotonic
+    def __init__(
+        self,
+        device: CaptureDevice,
+        monotonic: Callable[[], float],
+        calibration: PlatenCalibration | None = None,
+    ) -> None:
+        self._device, self._monotonic, self._calibration = device, monotonic, calibration
         self._thread = CameraThread()
         self._stirred_s = monotonic()
         """When the camera's thread last came back from a call."""
@@ -144,7 +152,7 @@ class HandVerification:
         except Exception as error:  # noqa: BLE001 - whatever breaks a camera is a finding, as in `_report`
             _log.warning("the camera failed: %s", type(error).__name__)
             frame = None
-        return PlatenLook(PlatenState.NO_PICTURE) if frame is None else _glanced_at(frame.image)
+        return PlatenLook(PlatenState.NO_PICTURE) if frame is None else _looked_at(frame.image, self._calibration)
 
     def close(self) -> None:
         self.stop()
@@ -158,7 +166,11 @@ class HandVerification:
         if laid_anew:
             self._await_movement(cancelled)
         seen = capture_hand(
-            witness, timeout_s=timeout_s, monotonic=self._monotonic, cancelled=partial(self._stir, cancelled)
+            witness,
+            timeout_s=timeout_s,
+            monotonic=self._monotonic,
+            cancelled=partial(self._stir, cancelled),
+            calibration=self._calibration,
         )
         if isinstance(seen, FailureToAcquire):
             return HandCapture(watch, witness.last_frame_s, failure=seen.reason)
@@ -222,6 +234,30 @@ class HandVerification:
 def _learnt(held: HeldHand, *, advises: bool = False) -> LearntHand | None:
     memory = held.remembered()
     return None if memory is None else LearntHand(held.encoded(), memory, advises)
+
+
+_SHEET_STATES = {
+    SheetFinding.NOT_SEEN: PlatenState.SHEET_NOT_SEEN,
+    SheetFinding.MOVED: PlatenState.SHEET_MOVED,
+    SheetFinding.COVERED: PlatenState.SHEET_COVERED,
+    SheetFinding.DIRTY: PlatenState.SHEET_DIRTY,
+}
+"""The worst first."""
+
+
+def _looked_at(image: NDArray[np.uint8], calibration: PlatenCalibration | None) -> PlatenLook:
+    """A glance, and where the sheet is known, the sheet held against what was measured."""
+    if calibration is None:
+        return _glanced_at(image)
+    working = at_working_size(image)
+    look = replace(_glanced_at(without_markers(working, calibration)), calibrated=True)
+    if look.state is PlatenState.TOO_DARK:
+        return look
+    faults = {fault.finding: fault for fault in check_sheet(image, calibration)}
+    for finding, state in _SHEET_STATES.items():
+        if finding in faults:
+            return replace(look, state=state, place=(faults[finding].x, faults[finding].y))
+    return look
 
 
 def _glanced_at(image: NDArray[np.uint8]) -> PlatenLook:

@@ -1,0 +1,88 @@
+"""The reader's calibration: measured once from the printed sheet, kept beside the configuration. Loads OpenCV."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from canteen.errors import CanteenError
+from hand_geometry.calibration_file import decode_calibration, encode_calibration
+from hand_geometry.capture_device import CaptureDevice
+from hand_geometry.errors import CalibrationFormatError
+from hand_geometry.platen import PlatenCalibration, SheetFinding, calibrate
+from hand_geometry.platen_sheet import platen_sheet
+
+_log = logging.getLogger("canteen.terminal.calibration")
+
+_FRAMES = 8
+_SETTLE_S = 1.0
+"""A camera needs a moment for its exposure."""
+_WITHIN_S = 5.0
+_READABLE_BY_THE_SERVICE = 0o644
+"""It shows the bare sheet: nothing of anybody."""
+
+
+class SheetNotFound(CanteenError):
+    """The sheet was not found well enough; the finding says why."""
+
+    def __init__(self, finding: SheetFinding) -> None:
+        super().__init__(finding.value)
+        self.finding = finding
+
+
+class NoPictures(CanteenError):
+    """The camera gave no pictures: it is missing, or the terminal that runs is using it."""
+
+
+def load_calibration(path: Path) -> PlatenCalibration | None:
+    """The calibration in the file; None where there is none, or none that can be read."""
+    try:
+        return decode_calibration(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, CalibrationFormatError) as error:
+        _log.error("the calibration cannot be read (%s): measure the sheet anew", type(error).__name__)
+        return None
+
+
+def measure(
+    device: CaptureDevice,
+    paper: str,
+    camera_height_mm: float | None,
+    monotonic: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> PlatenCalibration:
+    """Look at the empty platen and find the sheet.
+
+    Raises:
+        NoPictures, SheetNotFound: nothing can be kept.
+    """
+    frames: list[NDArray[np.uint8]] = []
+    started_s = monotonic()
+    while len(frames) < _FRAMES and monotonic() - started_s < _WITHIN_S:
+        frame = device.capture()
+        if frame is not None and monotonic() - started_s >= _SETTLE_S:
+            frames.append(frame.image)
+        sleep(0.05)
+    if not frames:
+        raise NoPictures("no pictures")
+    found = calibrate(frames, platen_sheet(paper), camera_height_mm=camera_height_mm)
+    if not isinstance(found, PlatenCalibration):
+        raise SheetNotFound(found.finding)
+    return found
+
+
+def keep(calibration: PlatenCalibration, path: Path) -> None:
+    """Write it, whole or not at all. Raises OSError."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_bytes(encode_calibration(calibration))
+    fresh.chmod(_READABLE_BY_THE_SERVICE)
+    with fresh.open("rb") as file:
+        os.fsync(file.fileno())
+    fresh.replace(path)

@@ -1,0 +1,86 @@
+"""`canteen-terminal calibrate`: the camera finds the printed sheet, and what it learnt is kept for the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from canteen.errors import CanteenError
+from hand_geometry.errors import HandGeometryError
+from hand_geometry.platen import PlatenCalibration, SheetFinding
+from hand_geometry.platen_sheet import PAPERS
+from terminal.assembly import open_camera
+from terminal.calibration import NoPictures, SheetNotFound, keep, measure
+from terminal.configuration import read_configuration
+from terminal.display.language import _, said_in
+
+_NOT_FOUND = _("La feuille ne se voit pas assez : la poser à plat, bien éclairée, sans rien dessus, et recommencer")
+_NO_PICTURES = _("La caméra ne donne pas d’image : arrêter la borne d’abord, ou vérifier le câble")
+_NO_HEIGHT = _("Sans --height, une main paraît un peu plus grande qu’elle n’est : mesurer de l’objectif au plateau")
+_FOUND = _("Feuille trouvée : {markers} repères, à {residual} px près, {scale} px par mm. Gardé dans {path}")
+_RESTART = _("Redémarrer la borne. Les mains prises avant avec un autre étalonnage sont à reprendre")
+_HIGHEST_MM = 3000.0
+
+
+def main(argv: list[str]) -> int:
+    """0 where the calibration is kept, 1 where it is not."""
+    language = os.environ.get("LANG", "fr")[:2]
+    parser = argparse.ArgumentParser(
+        prog="canteen-terminal calibrate",
+        description=said_in(
+            language, _("Étalonner le lecteur de main sur la feuille imprimée (canteen-platen sheet).")
+        ),
+    )
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--paper", choices=tuple(PAPERS), default="a4")
+    parser.add_argument(
+        "--height", type=_height_mm, metavar="MM", help=said_in(language, _("De l’objectif au plateau, en mm"))
+    )
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    try:
+        configuration = read_configuration(arguments.config)
+        camera = open_camera(configuration.camera, time.monotonic, production=configuration.production)
+        try:
+            calibration = measure(camera, arguments.paper, arguments.height)
+        finally:
+            camera.close()
+        keep(calibration, configuration.calibration)
+    except (CanteenError, HandGeometryError, OSError) as error:
+        sys.stderr.write(_why(error, language) + "\n")
+        return 1
+    sys.stdout.write(_said(calibration, configuration.calibration, language))
+    return 0
+
+
+def _height_mm(text: str) -> float:
+    height = float(text)
+    if not 50.0 <= height <= _HIGHEST_MM:
+        raise argparse.ArgumentTypeError(text)
+    return height
+
+
+def _said(calibration: PlatenCalibration, path: Path, language: str) -> str:
+    seen = int((calibration.contrast > 0).sum())
+    found = said_in(language, _FOUND)
+    for name, value in (
+        ("markers", str(seen)),
+        ("residual", f"{calibration.residual_px:.2f}"),
+        ("scale", f"{calibration.px_per_mm:.2f}"),
+        ("path", str(path)),
+    ):
+        found = found.replace("{" + name + "}", value)
+    lines = [found]
+    if calibration.camera_height_mm is None:
+        lines.append(said_in(language, _NO_HEIGHT))
+    return "\n".join([*lines, said_in(language, _RESTART)]) + "\n"
+
+
+def _why(error: Exception, language: str) -> str:
+    if isinstance(error, SheetNotFound) and error.finding is SheetFinding.NOT_SEEN:
+        return said_in(language, _NOT_FOUND)
+    return said_in(language, _NO_PICTURES) if isinstance(error, NoPictures) else str(error)
