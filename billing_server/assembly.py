@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from billing_server.accounts import AccountDesk
 from billing_server.authority import Authority
@@ -20,10 +20,11 @@ from billing_server.devices import DeviceDesk
 from billing_server.downlink import Downlink
 from billing_server.drains import Drains
 from billing_server.early_passes import forget_reached
+from billing_server.errors import ConfigurationRefused
 from billing_server.greeting import Greeter
 from billing_server.housekeeping import Housekeeping
 from billing_server.ingest import Ingest
-from billing_server.line import Line, Outlet, TransportFactory
+from billing_server.line import Line, Outlet, Share, TransportFactory
 from billing_server.operators import OperatorBook
 from billing_server.orders import OrderDesk, announce
 from billing_server.projections import Projector
@@ -36,6 +37,7 @@ from billing_server.resealing import ResealDesk
 from billing_server.roster import PupilRegistry
 from billing_server.school import School
 from billing_server.settlements import SettlementDesk
+from billing_server.turns import Turns
 from billing_server.vault import Vault
 from billing_server.year_end import YearEnd
 from canteen.clock import Clock, SystemClock
@@ -84,6 +86,7 @@ class Services:
     pulse: Pulse
     line: Line
     housekeeping: Housekeeping
+    worker: str | None
     clock: Clock
 
     def start(self) -> None:
@@ -94,7 +97,7 @@ class Services:
             if not self.settings.authority.revoked.exists():  # a broker that is told of a list wants to find it
                 with self.database.reading() as session:
                     self.provisioning.write_revoked(session)
-        self.line.start(_transport_factory(self.settings))
+        self.line.start(_transport_factory(self.settings, self.worker))
         self.housekeeping.start()
 
     def stop(self) -> None:
@@ -104,15 +107,16 @@ class Services:
         self.database.close()
 
 
-def assemble(settings: Settings, clock: Clock | None = None) -> Services:
-    """The server, not yet started.
+def assemble(settings: Settings, clock: Clock | None = None, worker: str | None = None) -> Services:
+    """The server, not yet started; or with `worker`, its name, one that takes journals beside the server.
 
     Raises:
-        ConfigurationRefused: the database's address cannot be.
+        ConfigurationRefused: the database's address cannot be, or does not go with workers.
         PrivateFileRefused: a key's file is open to others or damaged.
     """
     clock = clock or SystemClock()
     database = Database(settings.database_url)
+    _check_workers(settings, database, worker)
     signing_key = SigningKey.load_or_create(settings.keys.signing_key)
     opening_key = OpeningKey.load_or_create(settings.keys.sealing_key)
     vault = Vault.load_or_create(settings.keys.code_key)
@@ -134,7 +138,9 @@ def assemble(settings: Settings, clock: Clock | None = None) -> Services:
     projector = Projector(orders, devices, consents, cards, purges, accounts, school, clock)
     ingest = Ingest(database, projector, devices, refusals, pulse, signing_key, clock, outlet.publish, greeter)
     downlink = Downlink(database, outlet.publish, greeter, {})
-    line = Line(ingest, downlink, refusals, outlet)
+    shared = settings.broker is not None and settings.broker.workers
+    share = Share.WORKER if worker is not None else Share.WITH_WORKERS if shared else Share.ALL
+    line = Line(ingest, downlink, refusals, outlet, share, Turns(ingest.reached, clock))
     announce(database.writers, _after_orders(line, pulse))
     return Services(
         settings=settings,
@@ -175,9 +181,12 @@ def assemble(settings: Settings, clock: Clock | None = None) -> Services:
                 ResealDesk(orders, clock).watch,
                 balances.tell_changes,
                 lambda session: forget_reached(session, clock.utc_now()),
-                drains.look,
-            ),
+                lambda session: pulse.beat() if drains.look(session) else None,  # a worker's beats are its own
+            )
+            if worker is None
+            else (refusals.write_down,),
         ),
+        worker=worker,
         clock=clock,
     )
 
@@ -190,12 +199,24 @@ def _after_orders(line: Line, pulse: Pulse) -> Callable[[set[str]], None]:
     return wake
 
 
-def _transport_factory(settings: Settings) -> TransportFactory | None:
+def _check_workers(settings: Settings, database: Database, worker: str | None) -> None:
+    shared = settings.broker is not None and settings.broker.workers
+    if worker is not None and not shared:
+        raise ConfigurationRefused("a worker needs `workers = true` under [broker], for the server and for itself")
+    if shared and not database.is_postgresql:
+        raise ConfigurationRefused("broker.workers needs PostgreSQL: a SQLite file has one writer at a time")
+
+
+def _transport_factory(settings: Settings, worker: str | None) -> TransportFactory | None:
     broker = settings.broker
     if broker is None:
         _log.warning("no [broker] in the configuration: devices cannot reach this server")
         return None
     address = BrokerSettings(broker.host, broker.port, broker.ca, broker.certificate, broker.key)
+    if broker.workers:
+        # A session kept for a worker that is gone would swallow its share.
+        address = replace(address, session_expiry_s=0)
+    client_id = _CLIENT_ID if worker is None else f"{_CLIENT_ID}-{worker}"
     return lambda on_message, on_connected, on_lost: MqttTransport(
-        address, _CLIENT_ID, on_message, on_connected, on_lost
+        address, client_id, on_message, on_connected, on_lost
     )

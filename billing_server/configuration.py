@@ -32,13 +32,18 @@ class KeyFiles:
 
 @dataclass(frozen=True, slots=True)
 class BrokerAddress:
-    """The MQTT broker and this server's certificate for it."""
+    """The MQTT broker and this server's certificate for it.
+
+    Attributes:
+        workers: processes of `canteen-billing ingest` share what comes in with the server.
+    """
 
     host: str
     port: int
     ca: Path
     certificate: Path
     key: Path
+    workers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +187,7 @@ class _Reader:
             ca=self._file(table, "ca"),
             certificate=self._file(table, "certificate"),
             key=self._file(table, "key"),
+            workers=self._flag(table, "workers", False),
         )
 
     def _day_of_year(self, table: dict[str, Any], name: str) -> tuple[int, int] | None:
@@ -223,6 +229,12 @@ class _Reader:
         value = table.get(name, default)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             raise self._refused(name, f"a whole number from {least} to {most}")
+        return value
+
+    def _flag(self, table: dict[str, Any], name: str, default: bool) -> bool:
+        value = table.get(name, default)
+        if not isinstance(value, bool):
+            raise self._refused(name, "true or false")
         return value
 
     def _refused(self, name: str, expected: str) -> ConfigurationRefused:

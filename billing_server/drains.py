@@ -24,16 +24,19 @@ class Drains:
         self._lock = threading.Lock()
         self._looks: dict[str, deque[tuple[float, int]]] = {}
 
-    def look(self, session: Session) -> None:
-        """Note how far the journals are."""
+    def look(self, session: Session) -> bool:
+        """Note how far the journals are; whether any has moved since the last look."""
+        moved = False
         now_s = self._clock.monotonic_s()
         received = session.execute(select(Journal.device, func.sum(Journal.up_to)).group_by(Journal.device)).all()
         with self._lock:
             for device, entries in received:
                 looks = self._looks.setdefault(device, deque())
+                moved |= not looks or looks[-1][1] != int(entries)
                 looks.append((now_s, int(entries)))
                 while len(looks) > 2 and now_s - looks[1][0] >= OVER_S:
                     looks.popleft()
+        return moved
 
     def time_left(self, device: str, backlog: int) -> timedelta | None:
         """How long `backlog` entries take at the last minute's rate; None if nothing came in."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from billing_server import ledger
@@ -20,7 +21,7 @@ from billing_server.database import Database
 from billing_server.devices import DeviceDesk
 from billing_server.early_passes import note_early
 from billing_server.greeting import Greeter
-from billing_server.models import Device
+from billing_server.models import Device, Journal
 from billing_server.orders import locked_device, locked_devices
 from billing_server.projections import Projector
 from billing_server.pulse import Pulse
@@ -92,6 +93,15 @@ class Ingest:
             # One of them may be what the database refuses; the others must not wait for it.
             stored = sum(self._take_together(device, batch.untrusted_entries) for batch in batches) == len(batches)
         return stored
+
+    def reached(self, device: str) -> dict[str, int]:
+        """How far the ledger has the journals of `device`, by generation; nothing while the database is away."""
+        try:
+            with self.database.reading() as session:
+                journals = session.execute(select(Journal.generation, Journal.up_to).where(Journal.device == device))
+                return {generation: up_to for generation, up_to in journals}  # noqa: C416 - a row is no pair to mypy
+        except SQLAlchemyError:
+            return {}
 
     def take_news(self, untrusted_topic: str, untrusted_payload: bytes) -> None:
         """Count passes early that a terminal told its neighbours of."""

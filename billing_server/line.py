@@ -12,13 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from typing import Generic, TypeVar
 
 from billing_server.downlink import Downlink
 from billing_server.ingest import Ingest, ReadBatch
 from billing_server.refusals import Refusals, WhyRefused
+from billing_server.turns import LOOK_EVERY_S, Turns
 from sync.errors import TransportLost
-from sync.messages import topic_lane
 from sync.transport import MessageHandler, StateHandler, Transport
 
 _log = logging.getLogger("canteen.billing.line")
@@ -67,8 +68,15 @@ class _Worker(Generic[_Work]):
     """A thread that does what is queued, in order, as much as waits at once; a failure does not stop the next."""
 
     def __init__(
-        self, name: str, work: Callable[[list[_Work]], None], on_fault: Callable[[], None], most: int = 0
+        self,
+        name: str,
+        work: Callable[[list[_Work]], None],
+        on_fault: Callable[[], None],
+        most: int = 0,
+        every_s: float | None = None,
     ) -> None:
+        """`work` is called with nothing after `every_s` in which nothing came."""
+        self._every_s = every_s
         self._queue: queue.Queue[_Work | None] = queue.Queue(most)
         self._work, self._on_fault, self._name = work, on_fault, name
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -97,7 +105,7 @@ class _Worker(Generic[_Work]):
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        while items := self._next():
+        while (items := self._next()) is not None:
             try:
                 self._work(items)
             except Exception as error:  # noqa: BLE001 - the per-message frame: one bad message must not stop the next
@@ -105,9 +113,12 @@ class _Worker(Generic[_Work]):
                 _log.error("%s: unhandled %s in %s", self._name, type(error).__name__, _where(error))
                 self._on_fault()
 
-    def _next(self) -> list[_Work]:
-        """What waits, at least one; empty when it is time to stop."""
-        item = self._queue.get()
+    def _next(self) -> list[_Work] | None:
+        """What waits; None when it is time to stop."""
+        try:
+            item = self._queue.get(timeout=self._every_s)
+        except queue.Empty:
+            return []
         items: list[_Work] = []
         while item is not None:
             items.append(item)
@@ -117,20 +128,39 @@ class _Worker(Generic[_Work]):
                 item = self._queue.get_nowait()
             except queue.Empty:
                 return items
-        if items:
-            self._queue.put(None)  # first finish these; there is room, one was just taken out
+        if not items:
+            return None
+        self._queue.put(None)  # first finish these; there is room, one was just taken out
         return items
+
+
+class Share(Enum):
+    """Which part of what comes in is ours; the broker deals out what is shared (MQTT v5)."""
+
+    ALL = ("canteen/+/up/#", "canteen/+/lane/passes")
+    WITH_WORKERS = ("$share/ingest/canteen/+/up/journal", "canteen/+/up/hello", "canteen/+/lane/passes")
+    WORKER = ("$share/ingest/canteen/+/up/journal",)
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        patterns: tuple[str, ...] = self.value
+        return patterns
 
 
 class Line:
     """Owns the transport and both threads."""
 
-    def __init__(self, ingest: Ingest, downlink: Downlink, refusals: Refusals, outlet: Outlet) -> None:
+    def __init__(
+        self, ingest: Ingest, downlink: Downlink, refusals: Refusals, outlet: Outlet, share: Share, turns: Turns
+    ) -> None:
+        self._share, self._turns = share, turns
         self._ingest, self._downlink, self._refusals, self._outlet = ingest, downlink, refusals, outlet
         self._transport: Transport | None = None
         self._stopped = threading.Event()
         self._incoming: _Worker[tuple[str, bytes]] = _Worker("reading", self._read, self._count_fault, WAITING_MOST)
-        self._storing: _Worker[_Read] = _Worker("storing", self._store, self._count_fault, READ_AHEAD)
+        self._storing: _Worker[_Read] = _Worker(
+            "storing", self._store, self._count_fault, READ_AHEAD, None if share is Share.ALL else LOOK_EVERY_S
+        )
         self._news: _Worker[tuple[float, str, bytes]] = _Worker(
             "news", self._take_news, self._count_fault, WAITING_MOST
         )
@@ -144,8 +174,8 @@ class Line:
         """Start the threads and, if there is a broker, connect to it."""
         if make_transport is not None:
             self._transport = make_transport(self.handle, self._came, self._went)
-            self._transport.subscribe("canteen/+/up/#")
-            self._transport.subscribe(topic_lane("+"))
+            for pattern in self._share.patterns:
+                self._transport.subscribe(pattern)
             self._outlet.connect(self._transport)
         self._incoming.start()
         self._storing.start()
@@ -192,19 +222,28 @@ class Line:
     def _store(self, items: list[_Read]) -> None:
         """What was read, in the order in which it came; batches of one device that follow each other go together."""
         together: list[ReadBatch] = []
-        for item in [*items, None]:
-            entries = sum(len(batch.untrusted_entries) for batch in together)
-            if together and (
-                not isinstance(item, ReadBatch) or item.device != together[0].device or entries >= ENTRIES_TOGETHER
-            ):
-                with self._faults_counted("storing"):
-                    self._ingest.store(together)
-                together = []
-            if isinstance(item, ReadBatch):
+        for item in items:
+            if isinstance(item, ReadBatch) and self._share is not Share.ALL:
+                self._turns.hold(item)
+            elif isinstance(item, ReadBatch):
+                if together and (item.device != together[0].device or _entries(together) >= ENTRIES_TOGETHER):
+                    self._store_together(together)
+                    together = []
                 together.append(item)
-            elif item is not None:
+            else:
+                self._store_together(together)
+                together = []
                 with self._faults_counted("storing"):
                     self._take_hello(*item)
+        self._store_together(together)
+        if self._turns.waiting:
+            for batches in self._turns.due():
+                self._store_together(batches)
+
+    def _store_together(self, batches: list[ReadBatch]) -> None:
+        if batches:
+            with self._faults_counted("storing"):
+                self._ingest.store(batches)
 
     def _take_hello(self, untrusted_topic: str, untrusted_payload: bytes) -> None:
         heard = self._ingest.take_hello(untrusted_topic, untrusted_payload)
@@ -237,13 +276,18 @@ class Line:
 
     def _came(self) -> None:
         _log.info("connected to the broker")
-        self._outgoing.offer(self._downlink.send_all)
+        if self._share is not Share.WORKER:
+            self._outgoing.offer(self._downlink.send_all)
 
     def _went(self) -> None:
         _log.info("not connected to the broker")
 
     def _count_fault(self) -> None:
         self._refusals.count(None, WhyRefused.UNHANDLED)
+
+
+def _entries(batches: list[ReadBatch]) -> int:
+    return sum(len(batch.untrusted_entries) for batch in batches)
 
 
 def _where(error: BaseException) -> str:

@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     command("serve", _serve, "run the server (default)")
+    worker = command("ingest", _work, "take journals beside the server, as one of several workers")
+    worker.add_argument("--worker", default="2", metavar="NAME", help="a name of its own (default: 2)")
     command("keys", _print_keys, "print the server's public keys")
     operator = command("operator", _let_in, "let a member of staff in: prints their link")
     operator.add_argument("name", help="the operator's name, as the audit will show it")
@@ -204,6 +207,16 @@ def _serve(arguments: argparse.Namespace) -> int:
     from billing_server.serving import serve  # a second of imports that the other commands need not wait for
 
     serve(settings)
+    return EXIT_FINE
+
+
+def _work(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments)
+    from billing_server.serving import work
+
+    if re.fullmatch("[a-z0-9-]{1,16}", arguments.worker) is None:
+        raise ConfigurationRefused("a worker's name has small letters, digits and hyphens")
+    work(settings, arguments.worker)
     return EXIT_FINE
 
 

@@ -6,13 +6,14 @@ import contextlib
 import logging
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 
 import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 
 from billing_server.app import make_app
-from billing_server.assembly import assemble
+from billing_server.assembly import Services, assemble
 from billing_server.configuration import Settings
 from billing_server.errors import CannotServe
 
@@ -36,13 +37,7 @@ def serve(settings: Settings) -> None:
         raise CannotServe(
             f"cannot listen on {where} ({error.strerror}): stop what uses it, or set [web] port"
         ) from error
-    try:
-        services = assemble(settings)
-        services.start()
-    except SQLAlchemyError as error:
-        raise CannotServe(f"the database cannot be used ({type(error).__name__}): check [database] url") from error
-    except OSError as error:
-        raise CannotServe(f"cannot start: {error}") from error
+    services = _started(settings)
     server = _Server(
         uvicorn.Config(
             make_app(services),
@@ -61,6 +56,30 @@ def serve(settings: Settings) -> None:
     finally:
         services.stop()
     _log.info("stopped")
+
+
+def work(settings: Settings, name: str) -> None:
+    """Take journals beside a running server until SIGTERM or SIGINT. Raises as `serve`."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    services = _started(settings, name)
+    try:
+        stop.wait()
+    finally:
+        services.stop()
+    _log.info("stopped")
+
+
+def _started(settings: Settings, worker: str | None = None) -> Services:
+    try:
+        services = assemble(settings, worker=worker)
+        services.start()
+    except SQLAlchemyError as error:
+        raise CannotServe(f"the database cannot be used ({type(error).__name__}): check [database] url") from error
+    except OSError as error:
+        raise CannotServe(f"cannot start: {error}") from error
+    return services
 
 
 class _Server(uvicorn.Server):

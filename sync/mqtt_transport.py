@@ -34,7 +34,7 @@ class BrokerSettings:
     Attributes:
         ca: PEM file of the school's certificate authority; the broker's certificate must come from it.
         certificate: our PEM certificate; `key` its private key (0600).
-        session_expiry_s: how long the broker keeps what it has for us while we are away.
+        session_expiry_s: how long the broker keeps what it has for us while we are away; 0: it forgets us at once.
     """
 
     host: str
@@ -95,7 +95,7 @@ class MqttTransport:
             self._settings.host,
             self._settings.port,
             keepalive=self._settings.keepalive_s,
-            clean_start=False,
+            clean_start=self._settings.session_expiry_s == 0,
             properties=properties,
         )
         self._client.loop_start()
