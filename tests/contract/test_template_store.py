@@ -18,9 +18,13 @@ from canteen.entitlements import external_meal, forfait_4_days
 from canteen.identifiers import PupilId
 from templates_store.encrypted_store import EncryptedStore
 from templates_store.errors import CodeTaken, ConsentMissing, StoreUnavailable, UnknownPupil
-from templates_store.key_source import FileKeySource
+from templates_store.key_source import FileKeySource, KeySource
 from templates_store.lease import LeaseStanding
+from templates_store.split_key import SplitKeySource
 from templates_store.store import Erasure, PupilRecord, ReferenceAbsence, StoredReference, TemplateStore
+from templates_store.tpm import Tpm, TpmKeySource
+from tests.contract.software_tpm import SoftwareTpm
+from tests.contract.test_key_source import _credential, needs_tpm
 
 NOW = datetime(2026, 11, 23, 11, 45, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -31,15 +35,34 @@ CARD, OTHER_CARD = CardNumber("04A1B2C3D4E5F6"), CardNumber("04FFFFFFFFFFFF")
 ADA_RECORD = PupilRecord(ADA, "Ada", "Byron", "6e A", (forfait_4_days(date(2026, 9, 1), date(2027, 7, 3)),))
 ALAN_RECORD = PupilRecord(ALAN, "Alan", "Turing", "5e B", (external_meal(date(2026, 11, 23)),))
 
-STORES: dict[str, Callable[[Path], TemplateStore]] = {
-    "encrypted": lambda folder: EncryptedStore(folder / "store.db", FileKeySource(folder / "store.key")),
+STORES: dict[str, Callable[[Path, KeySource], TemplateStore]] = {
+    "encrypted": lambda folder, key_source: EncryptedStore(folder / "store.db", key_source),
 }
+SOURCES = ["file", "split", pytest.param("tpm", marks=[needs_tpm, pytest.mark.slow])]
+"""The split one holds a systemd credential, too; every source alone has its suite in `test_key_source.py`."""
+
+
+@pytest.fixture(scope="module")
+def software_tpm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftwareTpm]:
+    """One for all."""
+    tpm = SoftwareTpm(tmp_path_factory.mktemp("tpm"))
+    yield tpm
+    tpm.stop()
+
+
+@pytest.fixture(params=SOURCES)
+def key_source(request: pytest.FixtureRequest, tmp_path: Path) -> KeySource:
+    """Where the store's secrets are."""
+    if request.param == "tpm":
+        return TpmKeySource(tmp_path / "store.key", Tpm(request.getfixturevalue("software_tpm").tcti))
+    first = FileKeySource(tmp_path / "store.key")
+    return first if request.param == "file" else SplitKeySource(first, _credential(tmp_path, b"m" * 32))
 
 
 @pytest.fixture(params=sorted(STORES))
-def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], TemplateStore]:
+def make_store(request: pytest.FixtureRequest, tmp_path: Path, key_source: KeySource) -> Callable[[], TemplateStore]:
     """Opens the store of one folder, again and again."""
-    return lambda: STORES[request.param](tmp_path)
+    return lambda: STORES[request.param](tmp_path, key_source)
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ ROSTER = [
 
 _SCRIPT = """
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from templates_store.store import Erasure
@@ -48,6 +49,7 @@ CHANGES = {
     "purge the reference": "store.purge(ADA, Erasure.REFERENCE)",
     "purge everything": "store.purge(ADA, Erasure.EVERYTHING)",
     "a roster without her": "store.put_pupils(ROSTER[1:], whole=True)",
+    "a hand that has grown": "store.adapt_reference(replace(store.reference(ADA, NOW), reference=b'+'), b'then', NOW)",
     "end of the lease": "store.note_signed_time(LATER, LATER); store.tend(LATER)",
 }
 
@@ -124,6 +126,28 @@ def test_before_or_after_but_never_half(tmp_path: Path, change: str) -> None:
         assert held == _held(cut_folder, change)
         tried += 1
     assert tried >= 10
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_migrating(tmp_path: Path, version: str) -> None:
+    """Cut while an earlier format is brought up to the present one: the next start does it, or finds it done."""
+    working, cut_folder = tmp_path / "working", tmp_path / "cut"
+    vector = Path(__file__).parents[1] / "vectors" / "store" / version
+    _lay_out(working, {path.name: path.read_bytes() for path in vector.iterdir()})
+    disk = Disk(working)
+    operations = record(working, _SCRIPT.format(change=""))
+    tried = 0
+    for done, cut, left in cuts(disk, operations, seed=4):
+        _lay_out(cut_folder, left)
+        for _ in range(2):
+            store = open_store(cut_folder)
+            held = [store.reference_revision(PupilId(f"p-{n:016x}")) for n in range(1, 5)]
+            assert [3, 4, 0, 0] == held, (done, cut)
+            assert isinstance(store.reference(PupilId(f"p-{1:016x}"), NOW), StoredReference)
+            assert not store.rolled_back
+            store.close()
+        tried += 1
+    assert tried >= 5
 
 
 def test_making_a_store(tmp_path: Path) -> None:

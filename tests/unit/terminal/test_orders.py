@@ -12,9 +12,11 @@ import pytest
 from canteen.access_decision import Reason
 from canteen.identifiers import DeviceId, PurgeId
 from canteen.meal_pass import PassDenied
+from sync.carried_file import CarriedCount, order_lines, read_carried_down, write_carried_file
+from sync.downlink import Downlink
 from sync.errors import JournalUnavailable, OrderBoxUnavailable
 from sync.facts import OrderApplied, OrderRefused, PurgeReceipt, ReferencesDestroyed
-from sync.messages import SignedOrder, sign_order
+from sync.messages import SignedOrder, sign_order, topic_down, write_orders
 from sync.orders import (
     CardAssigned,
     CardBlocked,
@@ -30,6 +32,7 @@ from sync.sealed_reference import ReferenceGrant, seal_reference
 from sync.sealing import OpeningKey, SealingKey
 from sync.signing import SigningKey
 from templates_store.errors import StoreUnavailable
+from templates_store.store import ReferenceAbsence, StoredReference
 from terminal.pass_machine import State
 from tests.unit.terminal.lane import (
     CONSENT,
@@ -138,6 +141,33 @@ class TestApplied:
         school.type_code(1)
         school.lay(hand_of(1))
         assert school.is_in(State.PASSAGE_OPEN)
+
+    def test_a_lease_comes_on_a_stick(self, school: School) -> None:
+        """No network for weeks: each file carried to the terminal gives another week, and only a fresh, true one."""
+        downlink = Downlink(school.journal, school.box, TERMINAL, SERVER_KEY.verifying_key, school.clock)
+        stick = school.folder / "down.canteen"
+
+        def carry(number: int, until: datetime, key: SigningKey = SERVER_KEY) -> CarriedCount:
+            order = sign_order(
+                LeaseOrder(until), TERMINAL, number, school.clock.utc_now(), OPENING_KEY.sealing_key, key
+            )
+            write_carried_file(stick, order_lines([(topic_down(TERMINAL, "orders"), write_orders([order]))]))
+            with stick.open("rb") as file:
+                count = downlink.handle_carried(read_carried_down(file, TERMINAL))
+            settle_orders(school)
+            return count
+
+        for week in range(4):
+            school.clock.advance(timedelta(days=6).total_seconds())
+            assert CarriedCount(1, 0) == carry(FILLED + 1 + week, school.clock.utc_now() + timedelta(days=7))
+            assert isinstance(school.store.reference(pupil_id(1), school.clock.utc_now()), StoredReference)
+        forger = SigningKey(b"f" * 32)
+        assert CarriedCount(0, 1) == carry(FILLED + 5, school.clock.utc_now() + timedelta(days=90), forger)
+        school.clock.advance(timedelta(days=8).total_seconds())
+        with stick.open("rb") as file:
+            downlink.handle_carried(read_carried_down(file, TERMINAL))
+        school.settle(61.0)
+        assert ReferenceAbsence.LEASE_EXPIRED is school.store.reference(pupil_id(1), school.clock.utc_now())
 
     def test_a_lease_ended_before_a_kill_is_told_after_it(self, school: School) -> None:
         """Destroying and telling are two files."""
