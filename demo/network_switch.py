@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 
 _CHUNK_BYTES = 65536
+_CAPPED_BUFFER_BYTES = 8 * 1024
 
 
 class NetworkSwitch:
     """Relays TCP from a loopback port to another one while it is closed (as a switch is, when current flows)."""
 
-    def __init__(self, target_port: int, listen_port: int = 0) -> None:
-        self._target_port = target_port
+    def __init__(self, target_port: int, listen_port: int = 0, octets_a_second: float | None = None) -> None:
+        """`octets_a_second` makes it a poor line, in each direction; what it has not relayed waits at the sender."""
+        self._target_port, self._rate = target_port, octets_a_second
         self._server = socket.create_server(("127.0.0.1", listen_port))
+        if octets_a_second is not None:
+            self._server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _CAPPED_BUFFER_BYTES)
         self._connected = True
         self._lock = threading.Lock()
         self._open_sockets: set[socket.socket] = set()
@@ -73,8 +78,10 @@ class NetworkSwitch:
 
     def _relay(self, source: socket.socket, sink: socket.socket) -> None:
         try:
-            while chunk := source.recv(_CHUNK_BYTES):
+            while chunk := source.recv(_CHUNK_BYTES if self._rate is None else _CAPPED_BUFFER_BYTES):
                 sink.sendall(chunk)
+                if self._rate is not None:
+                    time.sleep(len(chunk) / self._rate)
         except OSError:
             pass  # cut, or the other side is gone: both ends are closed below
         with self._lock:

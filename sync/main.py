@@ -8,6 +8,7 @@ import signal
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,16 +24,18 @@ from sync.order_box import OrderBox
 from sync.pass_journal import JournalReader
 from sync.transport import MessageHandler, StateHandler, Transport
 
+_MEASURED_S = 3.0
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs until SIGTERM or SIGINT; 2 means that the configuration needs a look."""
     parser = argparse.ArgumentParser(prog="canteen-sync", description="Moves meal passes up and orders down.")
-    parser.add_argument("command", nargs="?", choices=("run", "export", "import"), default="run")
+    parser.add_argument("command", nargs="?", choices=("run", "status", "export", "import"), default="run")
     parser.add_argument("file", nargs="?", type=Path, help="export and import: the file on the stick")
     parser.add_argument("--config", type=Path, required=True, help="TOML file")
     arguments = parser.parse_args(argv)
-    if (arguments.command == "run") == (arguments.file is not None):
-        parser.error("export and import take a file, run takes none")
+    if (arguments.command in {"run", "status"}) == (arguments.file is not None):
+        parser.error("export and import take a file, run and status take none")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         configuration = load_configuration(arguments.config)
@@ -41,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _export(configuration, journal, arguments.file)
         if arguments.command == "import":
             return _import(configuration, journal, box, arguments.file)
+        if arguments.command == "status":
+            return _status(journal, box)
         agent = SyncAgent(
             journal,
             box,
@@ -59,6 +64,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     agent.run(stop)
     journal.close()
     box.close()
+    return 0
+
+
+def _status(journal: JournalReader, box: OrderBox) -> int:
+    """How far the journal is in the ledger, and how long the rest will take; the agent may be running beside us."""
+    link, last, mark = box.link, journal.last_sequence, journal.acknowledged_up_to
+    since = "" if link.since is None else f" since {link.since:%Y-%m-%d %H:%M:%S} UTC"
+    heard = "never" if link.last_contact is None else f"{link.last_contact:%Y-%m-%d %H:%M:%S} UTC"
+    print(f"broker: {'connected' if link.connected else 'not connected'}{since}; last word of the server: {heard}")  # noqa: T201
+    print(f"journal: {mark} of {last} entries are in the ledger, {last - mark} are still to come")  # noqa: T201
+    if last > mark:
+        time.sleep(_MEASURED_S)
+        taken = journal.acknowledged_up_to - mark
+        left = (
+            "nothing moves just now"
+            if taken <= 0
+            else f"about {(last - mark - taken) * _MEASURED_S / taken:.0f} s left"
+        )
+        print(f"pace: {max(0, taken) / _MEASURED_S:.0f} entries a second, {left}")  # noqa: T201
     return 0
 
 

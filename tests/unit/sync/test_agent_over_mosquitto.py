@@ -202,3 +202,30 @@ def test_orders_reach_the_box_and_forged_ones_do_not(
     waiting = box.next_waiting()
     assert waiting is not None
     assert LeaseOrder(now) == waiting.open(opening)
+
+
+def test_a_capped_line_carries_everything_once(
+    broker: RunningBroker, journal: PassJournal, box: OrderBox, server_key: SigningKey, ledger: Ledger
+) -> None:
+    """800 kbit/s: the backlog takes longer than the wait for an answer, and nothing is sent twice for that."""
+    line = NetworkSwitch(broker.port, octets_a_second=100_000)
+    line.start()
+    journal.append_all([PassCompleted(new_pass_id()) for _ in range(1500)], SystemClock().utc_now(), ClockTrust.TRUSTED)
+    agent = SyncAgent(
+        journal,
+        box,
+        TERMINAL,
+        server_key.verifying_key,
+        lambda *handlers: MqttTransport(broker.settings(TERMINAL, line.port), TERMINAL, *handlers),
+        SystemClock(),
+    )
+    stop = threading.Event()
+    thread = threading.Thread(target=agent.run, args=(stop,))
+    thread.start()
+    try:
+        wait_until(lambda: journal.backlog == 0, 60, "the ledger's acknowledgement")
+    finally:
+        stop.set()
+        thread.join()
+        line.stop()
+    assert (1500, 1500) == (len(ledger.entries), ledger.received)

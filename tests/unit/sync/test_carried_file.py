@@ -137,6 +137,10 @@ key = "c.key"
 """
     )
     up, down = tmp_path / "up", tmp_path / "down"
+    assert main(["status", "--config", str(configuration)]) == 0
+    said = capsys.readouterr().out
+    assert "0 of 450 entries are in the ledger, 450 are still to come" in said
+    assert "nothing moves just now" in said
     assert main(["export", str(up), "--config", str(configuration)]) == 0
     assert list(range(1, 451)) == entries_in(up.read_bytes())
     order = sign_order(LeaseOrder(NOW), TERMINAL, 1, NOW, TERMINAL_SEAL.sealing_key, SERVER)
