@@ -17,7 +17,7 @@ from canteen.credentials import CardNumber
 from canteen.errors import InvalidCardNumber
 from canteen.identifiers import DeviceId, PupilId
 from sync.errors import SealBroken
-from sync.facts import CardIssued
+from sync.facts import CardIssued, CardRetired
 from sync.orders import CardAssigned, CardBlocked
 from sync.sealing import OpeningKey
 
@@ -60,6 +60,19 @@ class CardDesk:
             )
         )
         self.orders.issue_to_all(session, CardAssigned(fact.pupil, number))
+
+    def take_retired(self, session: Session, station: DeviceId, fact: CardRetired) -> None:
+        """A station took a number off its card for good: it opens nothing any more, at any device."""
+        context = {"v": 1, "what": "card-retired", "station": station}
+        try:
+            number = CardNumber(self.opening_key.open(fact.sealed_card, context).decode("ascii"))
+        except (SealBroken, InvalidCardNumber, UnicodeDecodeError):
+            now = self.clock.utc_now()
+            raise_alarm(session, AlarmKind.CARD_UNREADABLE, f"{station}/retired", now, device=station)
+            return
+        lookup = self.vault.lookup("card", number.hexadecimal)
+        for card in session.scalars(select(Card).where(Card.number_lookup == lookup)).all():
+            self._block(session, card)
 
     def active_cards(self, session: Session) -> list[CardAssigned]:
         """What a new device is told of cards."""

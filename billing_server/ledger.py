@@ -30,7 +30,7 @@ from sync.facts import FactKind
 from sync.messages import GENESIS, JournalEntry
 from sync.signing import VerifyingKey
 
-FORGOTTEN_BODIES = frozenset({FactKind.REFERENCE_SEALED.value, FactKind.CARD_ISSUED.value})
+FORGOTTEN_BODIES = frozenset({FactKind.REFERENCE_SEALED.value, FactKind.CARD_ISSUED.value, FactKind.CARD_RETIRED.value})
 """Bodies that are acted on in the same transaction and not kept: a copy of a sealed reference in the ledger would
 outlive its purge, and a card number would stay readable to us. The chain and the signature hold without them."""
 

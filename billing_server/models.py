@@ -205,6 +205,19 @@ class EarlyPass(Base):
     heard_at: Mapped[datetime]
 
 
+class DeviceCheckup(Base):
+    """What a device last found of itself; the names of its checks, separated by spaces."""
+
+    __tablename__ = "device_checkups"
+
+    device: Mapped[str] = mapped_column(_Device, ForeignKey("devices.device"), primary_key=True)
+    checked_at: Mapped[datetime]
+    at_risk: Mapped[str]
+    watch: Mapped[str]
+    firmware: Mapped[str]
+    """One line a board."""
+
+
 class FeedPosition(Base):
     """The last position given in a feed. Its row lock makes positions appear in order: a reader never skips one."""
 

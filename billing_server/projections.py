@@ -20,7 +20,16 @@ from billing_server.cards import CardDesk
 from billing_server.consents import ConsentDesk
 from billing_server.devices import DeviceDesk
 from billing_server.enrollment_advice import advised_revision, enrolled_revision
-from billing_server.models import Denial, Device, FeedPosition, Holding, Journal, MealPassRow, PupilRow
+from billing_server.models import (
+    Denial,
+    Device,
+    DeviceCheckup,
+    FeedPosition,
+    Holding,
+    Journal,
+    MealPassRow,
+    PupilRow,
+)
 from billing_server.orders import OrderDesk, locked_device
 from billing_server.pass_bodies import DeniedBody, GrantedBody, OutcomeBody, PassBody, pass_body_of
 from billing_server.purge_deadlines import PurgeDesk
@@ -42,8 +51,11 @@ from sync.encoding import instant_text
 from sync.errors import MalformedMessage
 from sync.facts import (
     CardIssued,
+    CardRetired,
     ConsentRecorded,
+    DeviceChecked,
     EnrollmentAdvised,
+    Fact,
     FactKind,
     JournalBegun,
     OrderApplied,
@@ -76,6 +88,7 @@ _ONLY_FROM = {
     ReferenceEnrolled: DeviceRole.STATION,
     ReferenceSealed: DeviceRole.STATION,
     CardIssued: DeviceRole.STATION,
+    CardRetired: DeviceRole.STATION,
     EnrollmentAdvised: DeviceRole.TERMINAL,
 }
 """A stolen terminal must not consent for a family; a station lets nobody through."""
@@ -203,6 +216,13 @@ class Projector:
                 self.devices.take_standing(session, entry.device, fact)
             case PurgeReceipt():
                 self.purges.take_receipt(session, entry, fact)
+            case _:
+                self._take_standing(session, read, fact)
+
+    def _take_standing(self, session: Session, read: ReadEntry, fact: Fact) -> None:
+        """How devices, consents, references and cards stand."""
+        entry = read.entry
+        match fact:
             case ReferencesDestroyed():
                 # What it should hold again is asked of a station at the next round (`resealing`).
                 session.execute(delete(Holding).where(Holding.device == entry.device))
@@ -216,8 +236,22 @@ class Projector:
                 self._pass_on(session, read, fact)
             case CardIssued():
                 self.cards.take_issued(session, entry.device, fact)
+            case CardRetired():
+                self.cards.take_retired(session, entry.device, fact)
+            case DeviceChecked():
+                self._note_checkup(session, read, fact)
             case EnrollmentAdvised():
                 self._advise(session, fact)
+
+    def _note_checkup(self, session: Session, read: ReadEntry, fact: DeviceChecked) -> None:
+        """The newest word counts; an older one that arrives late is in the ledger and nowhere else."""
+        at = datetime.fromisoformat(read.recorded_at)
+        known = session.get(DeviceCheckup, read.device)
+        if known is None or known.checked_at <= at:
+            at_risk, watch, firmware = (" ".join(fact.at_risk), " ".join(fact.watch), "\n".join(fact.firmware))
+            session.merge(
+                DeviceCheckup(device=read.device, checked_at=at, at_risk=at_risk, watch=watch, firmware=firmware)
+            )
 
     def _advise(self, session: Session, fact: EnrollmentAdvised) -> None:
         """Stations are told, unless they have taken the hand anew since, or two terminals found the same."""

@@ -12,7 +12,19 @@ from sqlalchemy import ColumnElement, false, func, select
 from sqlalchemy.orm import Session
 
 from billing_server.early_passes import early_counts
-from billing_server.models import Alarm, Card, Denial, Device, Entry, Holding, Journal, MealPassRow, OrderRow, PupilRow
+from billing_server.models import (
+    Alarm,
+    Card,
+    Denial,
+    Device,
+    DeviceCheckup,
+    Entry,
+    Holding,
+    Journal,
+    MealPassRow,
+    OrderRow,
+    PupilRow,
+)
 from canteen.anti_passback import COUNTS_AS_SERVED
 from canteen.meal_pass import PassOutcome
 from canteen.serving_periods import ServingCalendar
@@ -195,6 +207,8 @@ class DeviceState:
     """Entries that it says it has, and that are not here."""
     clock_trust: str | None
     """By its newest entry."""
+    checkup: DeviceCheckup | None
+    """What it last found of itself."""
 
 
 def device_states(session: Session) -> list[DeviceState]:
@@ -241,6 +255,7 @@ def device_states(session: Session) -> list[DeviceState]:
                 pending=pending.get(device.device, {}),
                 backlog=max(0, (device.said_entries or 0) - received),
                 clock_trust=None if last is None else last.clock_trust,
+                checkup=session.get(DeviceCheckup, device.device),
             )
         )
     return states

@@ -100,6 +100,23 @@ CLOCKS = {
     ClockTrust.UNTRUSTED: N_("douteuse"),
 }
 
+CHECKS = {
+    "cryptography": N_("chiffrement"),
+    "store": N_("coffre des élèves"),
+    "calendar": N_("calendrier"),
+    "lease": N_("bail"),
+    "journal": N_("journal"),
+    "orders": N_("ordres en attente"),
+    "line": N_("liaison"),
+    "clock": N_("horloge"),
+    "disk": N_("disque"),
+    "camera": N_("lecteur de main"),
+    "board": N_("boîtier"),
+    "trays": N_("distributeur de plateaux"),
+    "card-reader": N_("lecteur de cartes"),
+}
+"""The names of a device's checks; one that a newer program has is shown as it is."""
+
 CAUSES = {
     PurgeCause.DEPARTURE: N_("Départ de l’établissement"),
     PurgeCause.DEREGISTRATION: N_("Désinscription de la demi-pension"),

@@ -11,7 +11,7 @@ from canteen.identifiers import DeviceId, PupilId
 from enrollment_station.errors import CardRefused, PupilNotFound
 from enrollment_station.language import marked
 from enrollment_station.recording import Recorder
-from sync.facts import CardIssued
+from sync.facts import CardIssued, CardRetired
 from sync.sealing import SealingKey
 from templates_store.errors import UnknownPupil
 from templates_store.store import TemplateStore
@@ -72,3 +72,15 @@ class CardDesk:
                 raise CardRefused(BLOCKED)
             context = {"v": 1, "what": "card", "station": self.device, "pupil": pupil}
             self.recorder.record(CardIssued(pupil, self.server_seal.seal(card.hexadecimal.encode("ascii"), context)))
+
+    def retire(self, card: CardNumber) -> None:
+        """The number is about to leave its card for good: blocked here, and at the server and all its devices.
+
+        Raises:
+            JournalUnavailable, StoreUnavailable: nothing is, and the card must not be touched.
+        """
+        with self.lock:
+            # The fact first: after a power cut in between, the server's order blocks it here too.
+            context = {"v": 1, "what": "card-retired", "station": self.device}
+            self.recorder.record(CardRetired(self.server_seal.seal(card.hexadecimal.encode("ascii"), context)))
+            self.store.block_card(card)

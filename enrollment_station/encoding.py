@@ -189,8 +189,7 @@ class EncodingDesk:
     def _retire(self, number: CardNumber, whose: Whose) -> None:
         """The number's card is about to lose it for good. Before the card: taken away, it is still known to be over."""
         if whose in {Whose.THIS_PUPILS, Whose.ANOTHERS}:
-            with self.cards.lock:
-                self.cards.store.block_card(number)
+            self.cards.retire(number)
 
     def _note(self, operator: str, action: AuditedAction, pupil: PupilId) -> None:
         self.audit.note(self.cards.recorder.now(), operator, action, pupil)

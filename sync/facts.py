@@ -59,6 +59,8 @@ class FactKind(StrEnum):
     REFERENCE_ENROLLED = "reference-enrolled"
     REFERENCE_SEALED = "reference-sealed"
     CARD_ISSUED = "card-issued"
+    CARD_RETIRED = "card-retired"
+    DEVICE_CHECKED = "device-checked"
     ENROLLMENT_ADVISED = "enrollment-advised"
 
 
@@ -186,6 +188,27 @@ class CardIssued:
 
 
 @dataclass(frozen=True, slots=True)
+class CardRetired:
+    """A number is on no card any more: its card was wiped, or written for somebody else. Sealed for the server."""
+
+    sealed_card: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceChecked:
+    """What a device found of itself before a service: names of checks, and firmware. Nothing about anybody.
+
+    Attributes:
+        at_risk: what puts lunch at risk; `watch`: what somebody should look at this week.
+        firmware: "address vendor/model firmware" of each board on its line.
+    """
+
+    at_risk: tuple[str, ...]
+    watch: tuple[str, ...] = ()
+    firmware: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EnrollmentAdvised:
     """A terminal finds that a hand has left its reference of this revision: staff should take it anew soon."""
 
@@ -205,6 +228,8 @@ Fact = (
     | ReferenceEnrolled
     | ReferenceSealed
     | CardIssued
+    | CardRetired
+    | DeviceChecked
     | EnrollmentAdvised
 )
 
@@ -412,6 +437,25 @@ def _read_card(fields: Fields) -> CardIssued:
     return CardIssued(parse_pupil_id(fields.text("pupil")), fields.octets("sealed_card", 1024))
 
 
+def _checked(fact: DeviceChecked) -> dict[str, Any]:
+    return {"at_risk": list(fact.at_risk), "watch": list(fact.watch), "firmware": list(fact.firmware)}
+
+
+def _read_checked(fields: Fields) -> DeviceChecked:
+    return DeviceChecked(_names(fields, "at_risk"), _names(fields, "watch"), _names(fields, "firmware"))
+
+
+def _names(fields: Fields, name: str) -> tuple[str, ...]:
+    """Short words; a server shows those that it knows, and the others as they are."""
+    items = fields.items(name, _NAMES_MOST)
+    for item in items:
+        if not isinstance(item, str) or not 0 < len(item) <= _NAME_LONGEST or not item.isprintable():
+            raise MalformedMessage(f"{name} is no list of names")
+    return tuple(items)
+
+
+_NAMES_MOST, _NAME_LONGEST = 40, 60
+
 _WRITERS: dict[type[Any], tuple[FactKind, Callable[[Any], dict[str, Any]]]] = {
     PassGranted: (FactKind.PASS_GRANTED, _granted),
     PassDenied: (FactKind.PASS_DENIED, _denied),
@@ -431,6 +475,8 @@ _WRITERS: dict[type[Any], tuple[FactKind, Callable[[Any], dict[str, Any]]]] = {
     ReferenceEnrolled: (FactKind.REFERENCE_ENROLLED, _enrolled),
     ReferenceSealed: (FactKind.REFERENCE_SEALED, _sealed),
     CardIssued: (FactKind.CARD_ISSUED, _card),
+    CardRetired: (FactKind.CARD_RETIRED, lambda fact: {"sealed_card": octets_text(fact.sealed_card)}),
+    DeviceChecked: (FactKind.DEVICE_CHECKED, _checked),
     EnrollmentAdvised: (
         FactKind.ENROLLMENT_ADVISED,
         lambda fact: {"pupil": fact.pupil, "revision": fact.revision},
@@ -455,6 +501,8 @@ _READERS: dict[FactKind, Callable[[Fields], Fact]] = {
     FactKind.REFERENCE_ENROLLED: _read_enrolled,
     FactKind.REFERENCE_SEALED: _read_sealed,
     FactKind.CARD_ISSUED: _read_card,
+    FactKind.CARD_RETIRED: lambda fields: CardRetired(fields.octets("sealed_card", 1024)),
+    FactKind.DEVICE_CHECKED: _read_checked,
     FactKind.ENROLLMENT_ADVISED: lambda fields: EnrollmentAdvised(
         parse_pupil_id(fields.text("pupil")), fields.integer("revision", 1)
     ),

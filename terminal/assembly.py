@@ -134,6 +134,7 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings, *, set
         lambda: examine(HealthSources(devices, inbox, records, identification, settings.folders, reserve)),
         identification,
         devices.clock,
+        lambda fact: records.write([fact]),
     )
     runner = Runner(
         devices,

@@ -6,10 +6,13 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from canteen.clock import Clock
 from canteen.errors import CanteenError
+from sync.errors import JournalUnavailable
+from sync.facts import DeviceChecked
 from terminal.health import HealthReport
 from terminal.identification import Identification
 
@@ -27,8 +30,17 @@ _ILL_AGAIN_S = 300.0
 class Checkup:
     """Knows when the next one is due; each runs on a thread of its own."""
 
-    def __init__(self, examine: Callable[[], HealthReport], identification: Identification, clock: Clock) -> None:
-        self._examine, self._identification, self._clock = examine, identification, clock
+    def __init__(
+        self,
+        examine: Callable[[], HealthReport],
+        identification: Identification,
+        clock: Clock,
+        record: Callable[[DeviceChecked], None],
+    ) -> None:
+        """`record` writes into the journal; called by `run_when_due` alone, on the lane's own thread."""
+        self._examine, self._identification, self._clock, self._record = examine, identification, clock, record
+        self._to_tell: DeviceChecked | None = None
+        self._told: DeviceChecked | None = None
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._last_due: datetime | None = None
@@ -50,15 +62,17 @@ class Checkup:
         return report
 
     def run_when_due(self) -> None:
-        """Begin one beside the lane if its time has come. Never waits."""
+        """Begin one beside the lane if its time has come, and tell the server of the last one. Never waits long."""
+        self._tell()
         if self._clock.monotonic_s() < self._not_before_s or (self._thread is not None and self._thread.is_alive()):
             return
         due = self._latest_due()
         again = self._again_at_s is not None and self._clock.monotonic_s() >= self._again_at_s
         if due == self._last_due and not again:
             return
-        self._last_due = due
-        self._thread = threading.Thread(target=self._run_unseen, name="checkup", daemon=True)
+        scheduled, self._last_due = due != self._last_due, due
+        run = partial(self._run_unseen, scheduled=scheduled)
+        self._thread = threading.Thread(target=run, name="checkup", daemon=True)
         self._thread.start()
 
     def wait(self, timeout_s: float) -> None:
@@ -66,9 +80,22 @@ class Checkup:
         if self._thread is not None:
             self._thread.join(timeout_s)
 
-    def _run_unseen(self) -> None:
+    def _tell(self) -> None:
+        """The server's page shows it; a journal that takes nothing is told of by the screen."""
+        fact, self._to_tell = self._to_tell, None
+        if fact is None:
+            return
         try:
-            self.run_now()
+            self._record(fact)
+            self._told = fact
+        except JournalUnavailable:
+            self._to_tell = fact
+
+    def _run_unseen(self, *, scheduled: bool) -> None:
+        try:
+            fact = self.run_now().as_fact()
+            if scheduled or fact != self._told:  # not every five minutes while somebody is sent for
+                self._to_tell = fact
         except CanteenError as error:  # a store closed under it: the program is ending
             _log.warning("the checkup ended early: %s", type(error).__name__)
 

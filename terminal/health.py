@@ -18,6 +18,7 @@ from typing import Any
 from canteen.clock import ClockTrust
 from canteen.errors import CanteenError
 from firmware_bridge.devices import BoardPart, LossReason, ReaderLossReason, Role, TrayState
+from sync.facts import DeviceChecked
 from templates_store.reserve import Reserve
 from terminal.devices import Devices, PlatenState
 from terminal.display.language import _, both, said_in
@@ -89,6 +90,15 @@ class HealthReport:
     def at_risk(self) -> tuple[str, ...]:
         """The names of what puts lunch at risk."""
         return tuple(check.name for check in self.checks if check.verdict is Verdict.RISK)
+
+    def as_fact(self) -> DeviceChecked:
+        """What the server is told: names of checks and firmware, nothing else."""
+        watch = tuple(check.name for check in self.checks if check.verdict is Verdict.WATCH)
+        parts = [part for check in self.checks if check.name == "board" for part in check.measured.get("parts", ())]
+        boards = [
+            f"{one['address']} {one['vendor']}/{one['model']} {one['firmware']}" for one in parts if one["vendor"]
+        ]
+        return DeviceChecked(self.at_risk, watch, tuple(boards))
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -193,6 +193,7 @@ def devices(request: Request, services: TheServices, pris: int | None = None, re
                 "role": text(wording.ROLES[_role(state)]),
                 "contact": _contact(state, text, now),
                 "left": _time_left(services, state, text),
+                "checkup": _checkup(state, text),
             }
             for state in reading.device_states(session)
         ]
@@ -225,6 +226,23 @@ def alarms(request: Request, services: TheServices) -> HTMLResponse:
     return render(request, "alarmes.html", text, context)
 
 
+def _checkup(state: reading.DeviceState, text: Text) -> dict[str, Any] | None:
+    """What the device last found of itself, in words."""
+    found = state.checkup
+    if found is None:
+        return None
+
+    def named(names: str) -> str:
+        return ", ".join(text(wording.CHECKS[name]) if name in wording.CHECKS else name for name in names.split())
+
+    return {
+        "at": text.moment(found.checked_at),
+        "at_risk": named(found.at_risk),
+        "watch": named(found.watch),
+        "firmware": found.firmware.splitlines(),
+    }
+
+
 def fingerprint(key: bytes) -> str:
     """A key as a person reads it aloud: 8 groups of 4 of its SHA-256."""
     hexadecimal = hashlib.sha256(key).hexdigest()[:32]
@@ -247,6 +265,7 @@ def _live_context(services: Services, session: Session, text: Text, now: datetim
                 "state": state,
                 "contact": _contact(state, text, now),
                 "left": _time_left(services, state, text),
+                "checkup": _checkup(state, text),
             }
             for state in reading.device_states(session)
             if state.device.revoked_at is None

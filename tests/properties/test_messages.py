@@ -29,7 +29,9 @@ from canteen.serving_periods import ServiceMoment, ServingCalendar, ServingPerio
 from sync.errors import BadSignature, MalformedMessage, SealBroken
 from sync.facts import (
     CardIssued,
+    CardRetired,
     ConsentRecorded,
+    DeviceChecked,
     EnrollmentAdvised,
     Fact,
     FactKind,
@@ -108,6 +110,8 @@ FACTS: list[Fact] = [
     PurgeReceipt(new_purge_id(), PUPIL, PurgeScope.REFERENCE, None, NOW, 3, 3, PurgeCause.END_OF_YEAR, "Mme Roux"),
     ReferencesDestroyed("running-time", 2, NOW, 3, 4),
     EnrollmentAdvised(PUPIL, 1_790_000_000),
+    CardRetired(b"sealed"),
+    DeviceChecked(("board", "clock"), ("trays",), ("101 ca57ee/7 1.2.3",)),
     ConsentRecorded(PUPIL, ConsentState.GIVEN, "2026-1", GivenBy.LEGAL_REPRESENTATIVE, NOW, "intendance"),
     ReferenceEnrolled(PUPIL, 1, "2026-1"),
     ReferenceSealed(PUPIL, TERMINAL, 1, b"sealed"),

@@ -17,9 +17,10 @@ from firmware_bridge.devices import CardRefusal
 from firmware_bridge.simulated_card import CardInField, CardState, simulated_card
 from firmware_bridge.simulated_chip_memory import TearPhase
 from sync.errors import JournalUnavailable
+from sync.facts import CardRetired
 from sync.orders import CardBlocked
 from sync.pass_journal import PassJournal
-from tests.unit.enrollment_station.bench import ADA, ALAN
+from tests.unit.enrollment_station.bench import ADA, ALAN, STATION
 from tests.unit.enrollment_station.reader_bench import LAYOUT, ReaderBench
 
 WHO = "Mme Delmas"
@@ -100,6 +101,46 @@ def test_a_lost_card_that_is_found_gets_a_new_number(bench: ReaderBench) -> None
     found = bench.station.store.find_by_card(lost)
     assert found is not None
     assert found.blocked
+
+
+def test_a_number_that_leaves_its_card_is_retired_at_the_server(bench: ReaderBench) -> None:
+    """Taken over, and wiped: both numbers go up sealed, before the card is touched; a blank card retires nothing."""
+    bench.lay()
+    bench.desk.encode(ADA, WHO)
+    first = bench.read()
+    bench.desk.encode(ALAN, WHO, reuse=True)
+    second = bench.read()
+    bench.desk.wipe(ALAN, WHO)
+    assert CardBlank() == bench.desk.wipe(ALAN, WHO)
+    context = {"v": 1, "what": "card-retired", "station": STATION}
+    retired = [
+        CardNumber(bench.server_seal.open(fact.sealed_card, context).decode())
+        for fact in bench.facts(0)
+        if isinstance(fact, CardRetired)
+    ]
+    assert [first, second] == retired
+    assert all(found is not None and found.blocked for found in map(bench.station.store.find_by_card, retired))
+
+
+def test_a_journal_that_takes_nothing_leaves_the_card_as_it_was(
+    bench: ReaderBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A number must not be over here and alive at the terminals."""
+    bench.lay()
+    bench.desk.encode(ADA, WHO)
+    before = bench.read()
+
+    def no_room(*_: object) -> None:
+        raise JournalUnavailable("disk full")
+
+    monkeypatch.setattr(PassJournal, "append_all", no_room)
+    with pytest.raises(JournalUnavailable):
+        bench.desk.wipe(ADA, WHO)
+    assert before == bench.read()
+    assert isinstance(before, CardNumber)
+    found = bench.station.store.find_by_card(before)
+    assert found is not None
+    assert not found.blocked
 
 
 def test_a_complete_card_that_nobody_has_gets_a_new_number(bench: ReaderBench) -> None:

@@ -13,6 +13,7 @@ import pytest
 from canteen.clock import ManualClock
 from firmware_bridge.devices import BoardLost, InputInterrupted, LossReason
 from sync.errors import JournalUnavailable
+from sync.facts import DeviceChecked
 from sync.orders import CardBlocked
 from sync.pass_journal import PassJournal
 from terminal import health
@@ -172,6 +173,11 @@ def test_they_run_by_themselves(examining: School) -> None:
     assert ("camera",) == examining.screen.view.status.ill
     examining.hands.camera_works = True
     pass_time(examining, examining.clock, 0.2)
+    told = [fact for fact in examining.facts_of(DeviceChecked) if isinstance(fact, DeviceChecked)]
+    ill, well_again = told[-2:]
+    assert (("camera",), ()) == (ill.at_risk, well_again.at_risk)
+    assert ("101 ca57ee/7 1.2.3",) == ill.firmware
+    assert len(told) < 8, "an ill part is told once, not every five minutes"
     assert not examining.screen.view.status.ill
 
 
