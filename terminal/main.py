@@ -100,7 +100,7 @@ def install(configuration: Configuration, only: str, language: str) -> int:
     """Give the boards their keys; 0 where all hold them."""
     from terminal.key_command import install_keys  # loads OSDP
 
-    logging.getLogger("canteen").setLevel(logging.ERROR)  # the outcome is said in words
+    logging.disable(logging.WARNING)  # the outcome is said in words
     said = install_keys(configuration, only, language, print, input)
     return ExitStatus.WELL if said else ExitStatus.NOT_EXAMINED
 
