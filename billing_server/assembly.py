@@ -33,6 +33,7 @@ from billing_server.pulse import Pulse
 from billing_server.purge_deadlines import PurgeDesk
 from billing_server.purge_evidence import EvidenceDesk
 from billing_server.refusals import Refusals
+from billing_server.renewals import RenewalDesk
 from billing_server.resealing import ResealDesk
 from billing_server.roster import PupilRegistry
 from billing_server.school import School
@@ -78,6 +79,7 @@ class Services:
     evidence: EvidenceDesk
     carry: CarryDesk
     provisioning: ProvisioningDesk | None
+    renewals: RenewalDesk
     provisioning_pace: Pace
     ingest: Ingest
     downlink: Downlink
@@ -140,7 +142,9 @@ def assemble(settings: Settings, clock: Clock | None = None, worker: str | None 
     downlink = Downlink(database, outlet.publish, greeter, {})
     shared = settings.broker is not None and settings.broker.workers
     share = Share.WORKER if worker is not None else Share.WITH_WORKERS if shared else Share.ALL
-    line = Line(ingest, downlink, refusals, outlet, share, Turns(ingest.reached, clock))
+    renewals = RenewalDesk(database, provisioning, refusals, signing_key, clock, outlet.publish, Pace(6, clock))
+    turns = Turns(ingest.reached, clock)
+    line = Line(ingest, renewals, downlink, refusals, outlet, share, turns)
     announce(database.writers, _after_orders(line, pulse))
     return Services(
         settings=settings,
@@ -164,6 +168,7 @@ def assemble(settings: Settings, clock: Clock | None = None, worker: str | None 
         evidence=EvidenceDesk(signing_key, school, settings.school.uai, clock),
         carry=CarryDesk(database, ingest, refusals, opening_key, signing_key, clock),
         provisioning=provisioning,
+        renewals=renewals,
         provisioning_pace=Pace(PROVISIONINGS_A_MINUTE, clock),
         ingest=ingest,
         downlink=downlink,

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 from cryptography import x509
@@ -21,7 +22,6 @@ from canteen.clock import Clock
 from canteen.private_file import create_private_file
 
 _AUTHORITY_LASTS = timedelta(days=20 * 365)
-DEVICE_LASTS = timedelta(days=825)
 _BACKDATED = timedelta(days=1)
 """A Pi without a battery may think it is yesterday at its first start."""
 
@@ -39,6 +39,7 @@ class Issued:
     pem: str
     serial: str
     expires_at: datetime
+    key_digest: str
 
 
 class Authority:
@@ -78,7 +79,7 @@ class Authority:
         own_key, own = self._load()
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if hosts else [])]
         builder = (
-            self._builder(_name(name), own.subject, DEVICE_LASTS)
+            self._builder(_name(name), own.subject, self._settings.device_lasts)
             .public_key(key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
@@ -87,7 +88,12 @@ class Authority:
             certificate_hosts = x509.SubjectAlternativeName([_host(host) for host in hosts])
             builder = builder.add_extension(certificate_hosts, critical=False)
         certificate = builder.sign(own_key, hashes.SHA256())
-        return Issued(_pem(certificate), f"{certificate.serial_number:x}", certificate.not_valid_after_utc)
+        return Issued(
+            _pem(certificate),
+            f"{certificate.serial_number:x}",
+            certificate.not_valid_after_utc,
+            key_digest(certificate),
+        )
 
     def write_revoked(self, serials: Iterable[tuple[str, datetime]]) -> None:
         """Write the list that the broker's `crlfile` names; the broker reads it at its next start or SIGHUP."""
@@ -175,6 +181,14 @@ class Authority:
             .not_valid_before(now - _BACKDATED)
             .not_valid_after(now + lasts)
         )
+
+
+def key_digest(certificate: x509.Certificate) -> str:
+    """SHA-256 of the public key in a certificate, in hexadecimal."""
+    spki = certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return sha256(spki).hexdigest()
 
 
 def _host(host: str) -> x509.GeneralName:

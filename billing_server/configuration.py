@@ -44,6 +44,8 @@ class BrokerAddress:
     certificate: Path
     key: Path
     workers: bool = False
+    told: tuple[str, int] | None = None
+    """Host and port as devices reach it, where they are others than ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ class AuthoritySettings:
     key: Path
     certificate: Path
     revoked: Path
+    device_lasts: timedelta = timedelta(days=825)
+    """How long a device's certificate stands; it renews itself in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +169,10 @@ class _Reader:
             return None
         table = self._table("authority")
         return AuthoritySettings(
-            self._file(table, "key"), self._file(table, "certificate"), self._file(table, "revoked")
+            self._file(table, "key"),
+            self._file(table, "certificate"),
+            self._file(table, "revoked"),
+            timedelta(days=self._whole(table, "device_days", 825, 1, 3650)),
         )
 
     def _keys(self, table: dict[str, Any]) -> KeyFiles:
@@ -181,13 +188,15 @@ class _Reader:
         if "broker" not in self._content:
             return None
         table = self._table("broker")
+        host, port = self._text(table, "host"), self._whole(table, "port", 8883, 1, 65535)
         return BrokerAddress(
-            host=self._text(table, "host"),
-            port=self._whole(table, "port", 8883, 1, 65535),
+            host=host,
+            port=port,
             ca=self._file(table, "ca"),
             certificate=self._file(table, "certificate"),
             key=self._file(table, "key"),
             workers=self._flag(table, "workers", False),
+            told=(self._text(table, "told_host", host), self._whole(table, "told_port", port, 1, 65535)),
         )
 
     def _day_of_year(self, table: dict[str, Any], name: str) -> tuple[int, int] | None:

@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 from billing_server.downlink import Downlink
 from billing_server.ingest import Ingest, ReadBatch
 from billing_server.refusals import Refusals, WhyRefused
+from billing_server.renewals import RenewalDesk
 from billing_server.turns import LOOK_EVERY_S, Turns
 from sync.errors import TransportLost
 from sync.transport import MessageHandler, StateHandler, Transport
@@ -138,7 +139,12 @@ class Share(Enum):
     """Which part of what comes in is ours; the broker deals out what is shared (MQTT v5)."""
 
     ALL = ("canteen/+/up/#", "canteen/+/lane/passes")
-    WITH_WORKERS = ("$share/ingest/canteen/+/up/journal", "canteen/+/up/hello", "canteen/+/lane/passes")
+    WITH_WORKERS = (
+        "$share/ingest/canteen/+/up/journal",
+        "canteen/+/up/hello",
+        "canteen/+/up/renewal",
+        "canteen/+/lane/passes",
+    )
     WORKER = ("$share/ingest/canteen/+/up/journal",)
 
     @property
@@ -151,9 +157,17 @@ class Line:
     """Owns the transport and both threads."""
 
     def __init__(
-        self, ingest: Ingest, downlink: Downlink, refusals: Refusals, outlet: Outlet, share: Share, turns: Turns
+        self,
+        ingest: Ingest,
+        renewals: RenewalDesk,
+        downlink: Downlink,
+        refusals: Refusals,
+        outlet: Outlet,
+        share: Share,
+        turns: Turns,
     ) -> None:
         self._share, self._turns = share, turns
+        self._renewals = renewals
         self._ingest, self._downlink, self._refusals, self._outlet = ingest, downlink, refusals, outlet
         self._transport: Transport | None = None
         self._stopped = threading.Event()
@@ -216,6 +230,8 @@ class Line:
                 elif what == "hello":
                     # Through the same queue: a hello that overtook its journal would look like a device that forgot.
                     self._storing.put((untrusted_topic, untrusted_payload))
+                elif what == "renewal":
+                    self._renewals.take(untrusted_topic, untrusted_payload)
                 else:
                     self._refusals.count(None, WhyRefused.GARBAGE)
 

@@ -73,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     code = command("device-code", _make_code, "make a one-time code with which a device comes in")
     code.add_argument("device", help="the device's name, for example terminal-3")
     code.add_argument("role", choices=("terminal", "station"))
+    broker = command("broker", _make_broker, "write the broker's certificates, access list and configuration")
+    broker.add_argument(
+        "folder", type=Path, help="where; [broker] then names ca.pem, billing.pem and billing.key in it"
+    )
+    broker.add_argument("host", nargs="+", help="the names and addresses under which devices reach the broker")
+    broker.add_argument("--bind", default="", metavar="ADDRESS", help="listen there alone")
     revoked = command("revoke", _revoke, "send a device away: no more orders, no certificate")
     revoked.add_argument("device")
     broker = command("broker-certificate", _certify_broker, "a certificate for a broker of the school: prints it")
@@ -137,13 +143,37 @@ def _certify_broker(arguments: argparse.Namespace) -> int:
     return EXIT_FINE
 
 
+def _make_broker(arguments: argparse.Namespace) -> int:
+    from billing_server.broker_files import write_broker_files
+
+    settings = _settings(arguments)
+    port = 8883 if settings.broker is None else settings.broker.port
+    with _services(arguments) as services:
+        desk = _provisioning(services)
+        with services.database.reading() as session:
+            desk.write_revoked(session)
+        if settings.authority is None:
+            raise ConfigurationRefused("set [authority] in the configuration")
+        try:
+            written = write_broker_files(
+                arguments.folder, desk.authority, settings.authority.revoked, arguments.host, port, arguments.bind
+            )
+        except OSError as error:
+            raise CannotServe(f"{arguments.folder}: {error.strerror}") from error
+    _say(f"{written}: for Mosquitto. The keys beside it are for the broker's user and ours, and nobody else.")
+    return EXIT_FINE
+
+
 def _revoke(arguments: argparse.Namespace) -> int:
     from billing_server import audit
 
     with _services(arguments) as services, services.database.writing() as session:
         _provisioning(services).revoke(session, arguments.device)
         audit.note(session, OPERATOR, audit.Action.REVOKED_DEVICE, services.clock.utc_now(), arguments.device)
-    _say(f"{arguments.device} is revoked. Now let the broker read its list again (systemctl reload mosquitto).")
+    _say(
+        f"{arguments.device} is revoked. canteen-broker.path restarts the broker;"
+        " without that unit: systemctl restart mosquitto."
+    )
     return EXIT_FINE
 
 

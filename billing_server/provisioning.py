@@ -1,13 +1,13 @@
 """Devices come in by a one-time code and are sent away in one click.
 
-The code is said to a person, once; only its digest is kept. The device makes its own keys and sends the public halves
-and a certificate request; what it gets back is all it needs. A name is never given to other keys: what was signed with
+The code is said to a person, once, and never travels (see `sync.provisioning`); what is kept is the key stretched from
+it. The device makes its own keys and sends the public halves and a certificate request; what it gets back is all it
+needs. A name is never given to other keys: what was signed with
 the first ones must stay checkable for ever.
 """
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,16 +22,12 @@ from billing_server.models import Device, EnrollmentCode, IssuedCertificate
 from billing_server.orders import locked_device, locked_devices
 from canteen.clock import Clock
 from canteen.identifiers import DeviceId
-from sync.encoding import digest
 from sync.orders import DeviceEntry, DeviceRole
-from sync.sealing import SealingKey
-from sync.signing import VerifyingKey
+from sync.provisioning import CODE_ALPHABET, CODE_LENGTH, ProvisionRequest, code_key
 
 CODE_LASTS = timedelta(days=1)
-_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
-"""Without what looks alike when written by hand."""
-_CODE_LENGTH = 12
-"""59 bits: with ten tries a minute and a day's life, nobody guesses one."""
+_REMEMBERED = timedelta(days=30)
+"""So long a code that came too late is told from one that never was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +43,11 @@ class ProvisioningDesk:
         known = session.get(Device, device)
         if known is not None and (known.revoked_at is None or known.role != role.value):
             raise DeviceConflict("a device of this name is here already")
-        code = "".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH))
+        code = "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
         now = self.clock.utc_now()
         session.add(
             EnrollmentCode(
-                code_digest=_code_digest(code),
+                code_digest=code_key(code).hex(),
                 device=device,
                 role=role.value,
                 made_by=by,
@@ -59,17 +55,17 @@ class ProvisioningDesk:
                 expires_at=now + CODE_LASTS,
             )
         )
-        return "-".join(code[start : start + 4] for start in range(0, _CODE_LENGTH, 4))
+        return "-".join(code[start : start + 4] for start in range(0, CODE_LENGTH, 4))
 
     def let_in(
         self,
         session: Session,
-        untrusted_code: str,
-        verifying_key: VerifyingKey,
-        sealing_key: SealingKey,
-        untrusted_request: str,
-    ) -> tuple[DeviceId, DeviceRole, Issued]:
-        """Take the device in that shows the code. The same device may ask again with it: an answer may be lost.
+        untrusted: ProvisionRequest,
+        proof: bytes,
+    ) -> tuple[DeviceId, DeviceRole, Issued, bytes]:
+        """Take the device in that knows the code, whose key comes back to answer with.
+
+        The same device may ask again with it: an answer may be lost.
 
         Raises:
             CodeRefused: no such code, used by another, or too old.
@@ -78,9 +74,14 @@ class ProvisioningDesk:
         """
         locked_devices(session)
         now = self.clock.utc_now()
-        code = session.get(EnrollmentCode, _code_digest(untrusted_code), with_for_update=True)
-        if code is None or now >= code.expires_at:
-            raise CodeRefused("no such code, or it is too old")
+        recent = select(EnrollmentCode).where(EnrollmentCode.expires_at > now - _REMEMBERED).with_for_update()
+        proven = (row for row in session.scalars(recent) if untrusted.is_proven(bytes.fromhex(row.code_digest), proof))
+        code = next(proven, None)
+        if code is None:
+            raise CodeRefused("code-unknown")
+        if now >= code.expires_at:
+            raise CodeRefused("code-expired")
+        verifying_key, sealing_key = untrusted.verifying_key, untrusted.sealing_key
         name, role = DeviceId(code.device), DeviceRole(code.role)
         entry = DeviceEntry(name, role, verifying_key, sealing_key)
         known = locked_device(session, name)
@@ -89,14 +90,15 @@ class ProvisioningDesk:
             sealing_key.octets,
         )
         if code.used_at is not None and (known is None or known.revoked_at is not None or not same):
-            raise CodeRefused("this code has been used")
+            raise CodeRefused("code-used")
         if known is not None and known.revoked_at is not None and same:
             known.revoked_at = None
             self.devices.admit_again(session, known)
         else:
             self.devices.register(session, entry)
         code.used_at = code.used_at or now
-        return name, role, self._issue(session, name, untrusted_request)
+        issued = self._issue(session, name, untrusted.certificate_request)
+        return name, role, issued, bytes.fromhex(code.code_digest)
 
     def renew(self, session: Session, name: DeviceId, untrusted_request: str) -> Issued:
         """A fresh certificate for a device whose signature over the request was checked. Raises NotARequest."""
@@ -129,17 +131,12 @@ class ProvisioningDesk:
         issued = self.authority.issue(name, untrusted_request)
         session.add(
             IssuedCertificate(
-                serial=issued.serial, device=name, issued_at=self.clock.utc_now(), expires_at=issued.expires_at
+                serial=issued.serial,
+                device=name,
+                issued_at=self.clock.utc_now(),
+                expires_at=issued.expires_at,
+                key_digest=issued.key_digest,
+                pem=issued.pem,
             )
         )
         return issued
-
-
-def renewal_statement(device: str, untrusted_request: str) -> dict[str, object]:
-    """What a device signs to have its certificate renewed; harmless if it is heard twice."""
-    return {"v": 1, "device": device, "request_digest": digest(untrusted_request.encode())}
-
-
-def _code_digest(untrusted_code: str) -> str:
-    plain = "".join(character for character in untrusted_code.upper() if character.isalnum())
-    return hashlib.sha256(b"canteen enrollment code\x00" + plain.encode()).hexdigest()

@@ -6,30 +6,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from billing_server import broker_files
 from demo.errors import ProgramMissing
 from demo.pki import CertificateAuthority
 
 BROKER_NAME = "broker"
-SERVER_NAME = "billing"
-"""The common name of the billing server's certificate; the ACL below knows it."""
-LANE_BROKER_NAME = "lane-broker"
-"""The common name of the certificate of a broker that a terminal runs (docs/lanes.md)."""
-
-_ACL = f"""\
-# A device tells below its own name and listens below its own name; what neighbours tell each other all may hear.
-pattern write canteen/%u/up/#
-pattern read canteen/%u/down/#
-pattern write canteen/%u/lane/#
-pattern read canteen/+/lane/#
-
-user {SERVER_NAME}
-topic read canteen/+/up/#
-topic write canteen/+/down/#
-
-# The bridge of a broker that a terminal runs: what terminals tell each other, which each of them has signed.
-user {LANE_BROKER_NAME}
-topic readwrite canteen/+/lane/passes
-"""
+SERVER_NAME = broker_files.SERVER_NAME
+LANE_BROKER_NAME = broker_files.LANE_BROKER_NAME
 
 
 def find_mosquitto() -> str:
@@ -51,7 +34,7 @@ def write_broker_configuration(folder: Path, port: int, authority: CertificateAu
     state.mkdir(exist_ok=True, mode=0o700)
     files = authority.issue(BROKER_NAME, server=True)
     acl = folder / "acl"
-    acl.write_text(_ACL, encoding="utf-8")
+    acl.write_text(broker_files.ACL, encoding="utf-8")
     acl.chmod(0o600)
     configuration = folder / "mosquitto.conf"
     configuration.write_text(

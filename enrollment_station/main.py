@@ -43,13 +43,22 @@ CARD_READING_KEY = marked(
     "puis effacez-la d’ici."
 )
 
-_COMMANDS = "operator NAME makes a personal link; card-keys makes the cards' secret and the terminals' reading key"
+_COMMANDS = (
+    "provision makes a station of this machine; operator NAME makes a personal link; "
+    "card-keys makes the cards' secret and the terminals' reading key"
+)
 _STOP_WITHIN_S = 3
 _THREAD_STOPS_WITHIN_S = 5.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs until SIGTERM or SIGINT; 2 means that something needs a look before it can."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv[:1] == ["provision"]:
+        from enrollment_station.provisioning import STATION
+        from sync.device_setup import provision  # before there is a configuration
+
+        return provision(STATION, argv[1:])
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
@@ -65,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="canteen-station", description="Consents, hands and cards of the pupils.")
-    parser.add_argument("command", nargs="?", choices=["operator", "card-keys"], help=_COMMANDS)
+    parser.add_argument("command", nargs="?", choices=["provision", "operator", "card-keys"], help=_COMMANDS)
     parser.add_argument("name", nargs="?", default="", help="the operator's name, as the audit log shows it")
     parser.add_argument("--config", type=Path, required=True, help="TOML file")
     return parser

@@ -14,6 +14,7 @@ from sync.lane_news import LaneNews
 from sync.messages import topic_down, topic_lane
 from sync.order_box import OrderBox
 from sync.pass_journal import JournalReader
+from sync.renewal import Renewal
 from sync.signing import VerifyingKey
 from sync.transport import MessageHandler, StateHandler, Transport
 from sync.uplink import Uplink
@@ -41,10 +42,15 @@ class SyncAgent:
         make_transport: TransportFactory,
         clock: Clock,
         make_lane_transport: TransportFactory | None = None,
+        renewal: Renewal | None = None,
     ) -> None:
-        """`make_lane_transport` reaches a broker that a terminal runs, for what neighbours tell each other."""
+        """`make_lane_transport` reaches a broker that a terminal runs, for what neighbours tell each other.
+
+        `renewal` keeps the certificate fresh; without it nobody does.
+        """
+        self._renewal = renewal
         self._box, self._clock = box, clock
-        self._downlink = Downlink(journal, box, device, server, clock)
+        self._downlink = Downlink(journal, box, device, server, clock, renewal)
         self._journal, self._generation = journal, journal.generation
         self._greet = threading.Event()
         self._wake = threading.Event()
@@ -96,6 +102,8 @@ class SyncAgent:
         if self._transport.connected:
             self._uplink.step()
             self._downlink.step(self._transport)
+            if self._renewal is not None:
+                self._renewal.step(self._transport)
 
     def _heard(self, untrusted_topic: str, untrusted_payload: bytes) -> None:
         if untrusted_topic.endswith("/lane/passes"):

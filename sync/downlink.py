@@ -13,6 +13,7 @@ from sync.greeting import EntryProof, Hello, read_greeting, write_hello
 from sync.messages import read_acknowledgement, read_orders, read_topic, topic_up
 from sync.order_box import OrderBox
 from sync.pass_journal import JournalReader
+from sync.renewal import Renewal
 from sync.signing import VerifyingKey
 from sync.transport import Transport
 
@@ -25,8 +26,15 @@ class Downlink:
     """Handles what comes in. Anything wrong is refused with a line in the log, and the next message is as welcome."""
 
     def __init__(
-        self, journal: JournalReader, box: OrderBox, device: DeviceId, server: VerifyingKey, clock: Clock
+        self,
+        journal: JournalReader,
+        box: OrderBox,
+        device: DeviceId,
+        server: VerifyingKey,
+        clock: Clock,
+        renewal: Renewal | None = None,
     ) -> None:
+        self._renewal = renewal
         self._journal, self._box, self._device, self._server, self._clock = journal, box, device, server, clock
         self._asked_at_s = float("-inf")
         self._gap = self._greeted = False
@@ -43,6 +51,8 @@ class Downlink:
                 self._take_orders(untrusted_payload)
             elif what == "greeting":
                 self._take_greeting(untrusted_payload)
+            elif what == "certificate" and self._renewal is not None:
+                self._renewal.take(untrusted_payload)
             else:
                 raise MalformedMessage("an unknown topic")
         except (MalformedMessage, BadSignature) as refusal:
@@ -96,6 +106,8 @@ class Downlink:
         if greeting.device != self._device:
             raise MalformedMessage("a greeting for another device")
         self._box.note_contact(self._clock.utc_now(), greeting.issued_at)
+        if self._renewal is not None:
+            self._renewal.note_authority(greeting.authority)
         if greeting.asks:
             self._box.note_asked()
         else:

@@ -9,7 +9,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from canteen.clock import SystemClock
@@ -22,6 +22,8 @@ from sync.errors import SyncError
 from sync.mqtt_transport import BrokerSettings, MqttTransport
 from sync.order_box import OrderBox
 from sync.pass_journal import JournalReader
+from sync.renewal import Renewal
+from sync.tls_files import TlsFiles
 from sync.transport import MessageHandler, StateHandler, Transport
 
 _MEASURED_S = 3.0
@@ -46,14 +48,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _import(configuration, journal, box, arguments.file)
         if arguments.command == "status":
             return _status(journal, box)
+        made: list[MqttTransport] = []
+
+        def reload() -> None:
+            for transport in made:
+                transport.reload()
+
+        renewal = _renewal(configuration, reload)
+        device, lane = configuration.device, configuration.lane_broker
         agent = SyncAgent(
             journal,
             box,
-            configuration.device,
+            device,
             configuration.server,
-            _over_mqtt(configuration.broker, configuration.device),
+            _over_mqtt(configuration.broker, device, made),
             SystemClock(),
-            None if configuration.lane_broker is None else _over_mqtt(configuration.lane_broker, configuration.device),
+            None if lane is None else _over_mqtt(lane, device, made),
+            renewal,
         )
     except (SyncError, OSError, ssl.SSLError) as error:
         print(f"canteen-sync: {error}", file=sys.stderr)  # noqa: T201 - for the person who starts it
@@ -98,16 +109,26 @@ def _export(configuration: SyncConfiguration, journal: JournalReader, path: Path
 
 def _import(configuration: SyncConfiguration, journal: JournalReader, box: OrderBox, path: Path) -> int:
     """Take the server's orders and acknowledgements out of a file; 1 if some lines were refused."""
-    downlink = Downlink(journal, box, configuration.device, configuration.server, SystemClock())
+    renewal = _renewal(configuration, lambda: None)
+    downlink = Downlink(journal, box, configuration.device, configuration.server, SystemClock(), renewal)
     with path.open("rb") as file:
         count = downlink.handle_carried(read_carried_down(file, configuration.device))
     print(f"{path}: {count.taken} messages taken, {count.refused} lines refused.")  # noqa: T201
     return 1 if count.refused else 0
 
 
-def _over_mqtt(broker: BrokerSettings, device: DeviceId) -> TransportFactory:
+def _renewal(configuration: SyncConfiguration, reload: Callable[[], None]) -> Renewal:
+    """Keeps the certificate; first finishes what a power cut left of the last renewal."""
+    broker = configuration.broker
+    files = TlsFiles(broker.ca, broker.certificate, broker.key)
+    files.finish()
+    return Renewal(files, configuration.device, configuration.server, SystemClock(), reload)
+
+
+def _over_mqtt(broker: BrokerSettings, device: DeviceId, made: list[MqttTransport]) -> TransportFactory:
     def make(on_message: MessageHandler, on_connected: StateHandler, on_lost: StateHandler) -> Transport:
-        return MqttTransport(broker, device, on_message, on_connected, on_lost)
+        made.append(MqttTransport(broker, device, on_message, on_connected, on_lost))
+        return made[-1]
 
     return make
 

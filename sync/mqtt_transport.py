@@ -70,7 +70,7 @@ class MqttTransport:
         self._lock = threading.Lock()
         self._unconfirmed = 0
         self._client = Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5)
-        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(settings.ca))
+        self._context = context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(settings.ca))
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(str(settings.certificate), str(settings.key))
         self._client.tls_set_context(context)
@@ -87,6 +87,15 @@ class MqttTransport:
     @property
     def unconfirmed(self) -> int:
         return self._unconfirmed
+
+    def reload(self) -> None:
+        """Read the certificate files again; the present connection stays, the next one is made with them.
+
+        Raises:
+            OSError, ssl.SSLError: they cannot be used.
+        """
+        self._context.load_verify_locations(str(self._settings.ca))
+        self._context.load_cert_chain(str(self._settings.certificate), str(self._settings.key))
 
     def start(self) -> None:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped

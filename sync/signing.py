@@ -29,6 +29,7 @@ class Purpose(StrEnum):
     REFERENCE = "canteen reference v1"
     PURGE_RECEIPTS = "canteen purge receipts v1"
     GREETING = "canteen greeting v1"
+    CERTIFICATE = "canteen certificate v1"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from terminal.staff_access import add_person
 
 _log = logging.getLogger("canteen.terminal.main")
 
-COMMANDS = ("run", "keys", "staff", "doctor", "install-key", "purge")
+COMMANDS = ("run", "provision", "keys", "staff", "doctor", "install-key", "purge")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,6 +39,11 @@ def main(argv: list[str] | None = None) -> int:
         from terminal.calibration_command import main as calibrate  # loads OpenCV
 
         return calibrate(argv[1:])
+    if argv[:1] == ["provision"]:
+        from sync.device_setup import provision  # before there is a configuration
+        from terminal.provisioning import TERMINAL
+
+        return provision(TERMINAL, argv[1:])
     language = os.environ.get("LANG", "fr")[:2]
     described = said_in(
         language, _("La borne de la cantine : son service, ses clés, un lien pour le personnel, son état.")

@@ -14,21 +14,24 @@ from billing_server.assembly import Services
 from billing_server.audit import Action
 from billing_server.errors import CodeRefused, DeviceConflict, NotARequest, UnknownDevice
 from billing_server.models import Device
-from billing_server.provisioning import ProvisioningDesk, renewal_statement
+from billing_server.provisioning import ProvisioningDesk
 from billing_server.routes.asking import TheOperator, TheServices
 from billing_server.routes.pages import render, text_for
 from billing_server.signed_statement import StatementPurpose, statement_holds
 from canteen.errors import CanteenError, InvalidIdentifier
 from canteen.identifiers import parse_device_id
-from sync.encoding import Fields, octets_text
+from sync.encoding import Fields, canonical, parse_object
 from sync.errors import MalformedMessage
 from sync.orders import DeviceRole
-from sync.sealing import SealingKey
-from sync.signing import VerifyingKey
+from sync.provisioning import ProvisionAnswer, read_request, renewal_statement
 
 router = APIRouter()
 
 UPLOAD_PATH = "/appareils/fichier"
+REQUEST_PATH = "/appareils/demande"
+
+
+_REQUEST_MOST = 20_000
 
 
 class _Strict(BaseModel):
@@ -36,12 +39,13 @@ class _Strict(BaseModel):
 
 
 class ProvisionIn(_Strict):
-    """What a new device sends; keys in base64, the request in PEM."""
+    """What a new device sends; keys in base64, the request in PEM, and the proof that it knows a code."""
 
-    code: str = Field(max_length=40, repr=False)
+    v: int
     verifying_key: str = Field(max_length=100)
     sealing_key: str = Field(max_length=100)
     certificate_request: str = Field(max_length=8192)
+    proof: str = Field(max_length=100, repr=False)
 
 
 class RenewIn(_Strict):
@@ -54,37 +58,39 @@ class RenewIn(_Strict):
 
 @router.post("/api/provision")
 def provision(asked: ProvisionIn, services: TheServices) -> dict[str, Any]:
-    """Let a device in that shows a one-time code; anybody may ask, slowly."""
-    desk = _desk(services)
+    """Let a device in that proves that it knows a one-time code; anybody may ask, slowly."""
+    _desk(services)
     _slowly(services)
-    fields = Fields({"verifying_key": asked.verifying_key, "sealing_key": asked.sealing_key})
+    return _let_in(services, asked.model_dump())
+
+
+def _let_in(services: Services, untrusted: dict[str, Any]) -> dict[str, Any]:
+    desk = _desk(services)
     try:
-        verifying_key = VerifyingKey(fields.octets("verifying_key", 100))
-        sealing_key = SealingKey(fields.octets("sealing_key", 100))
-        sealing_key.seal(b"", {})  # a key nobody can seal for would stop every order later
+        request, proof = read_request(untrusted)
+        request.sealing_key.seal(b"", {})  # a key nobody can seal for would stop every order later
         with services.database.writing() as session:
-            device, role, issued = desk.let_in(
-                session, asked.code, verifying_key, sealing_key, asked.certificate_request
-            )
+            device, role, issued, code_key = desk.let_in(session, request, proof)
             now = services.clock.utc_now()
             audit.note(session, f"device {device}", Action.REGISTERED_DEVICE, now, device)
     except CodeRefused as error:
         raise HTTPException(403, str(error)) from error
     except DeviceConflict as error:
-        raise HTTPException(409, str(error)) from error
+        raise HTTPException(409, "name-taken") from error
     except (NotARequest, CanteenError) as error:
         raise HTTPException(422, str(error) or type(error).__name__) from error
     broker = services.settings.broker
-    return {
-        "device": device,
-        "role": role.value,
-        "certificate": issued.pem,
-        "expires_at": issued.expires_at.isoformat(),
-        "authority": desk.authority.certificate_pem(),
-        "server_signing_key": octets_text(services.signing_key.verifying_key.octets),
-        "server_sealing_key": octets_text(services.opening_key.sealing_key.octets),
-        "broker": None if broker is None else {"host": broker.host, "port": broker.port},
-    }
+    answer = ProvisionAnswer(
+        device=device,
+        role=role.value,
+        certificate=issued.pem,
+        authority=desk.authority.certificate_pem(),
+        server_signing_key=services.signing_key.verifying_key,
+        server_sealing_key=services.opening_key.sealing_key,
+        broker=None if broker is None else broker.told or (broker.host, broker.port),
+        now=now,
+    )
+    return answer.write(code_key, request.digest)
 
 
 @router.post("/api/renew")
@@ -107,7 +113,7 @@ def renew(asked: RenewIn, services: TheServices) -> dict[str, Any]:
             issued = desk.renew(session, name, asked.certificate_request)
     except (InvalidIdentifier, MalformedMessage, NotARequest) as error:
         raise HTTPException(422, str(error) or type(error).__name__) from error
-    return {"certificate": issued.pem, "expires_at": issued.expires_at.isoformat()}
+    return services.renewals.message(name, issued.pem)
 
 
 @router.post("/appareils/code", response_class=HTMLResponse, include_in_schema=False)
@@ -130,7 +136,30 @@ def make_code(
         raise HTTPException(422, "not a name for a device") from error
     except DeviceConflict as error:
         raise HTTPException(409, str(error)) from error
-    return render(request, "code.html", text, {"here": "appareils", "code": code, "device": name})
+    return render(
+        request,
+        "code.html",
+        text,
+        {
+            "here": "appareils",
+            "code": code,
+            "device": name,
+            "role": role.value,
+            "address": str(request.base_url).rstrip("/"),
+        },
+    )
+
+
+@router.post(REQUEST_PATH, include_in_schema=False)
+def answer_request(services: TheServices, fichier: Annotated[UploadFile, File()]) -> Response:
+    """A new device's request that came on a stick; the answer goes back on it."""
+    untrusted = fichier.file.read(_REQUEST_MOST + 1)
+    try:
+        answer = _let_in(services, parse_object(untrusted[:_REQUEST_MOST]))
+    except MalformedMessage as error:
+        raise HTTPException(422, "not a device's request") from error
+    headers = {"Content-Disposition": f'attachment; filename="reponse-{answer["device"]}.json"'}
+    return Response(canonical(answer), media_type="application/json", headers=headers)
 
 
 @router.get("/appareils/{device}/revoquer", response_class=HTMLResponse, include_in_schema=False)

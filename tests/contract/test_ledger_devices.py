@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import ssl
 import subprocess
@@ -20,12 +21,13 @@ from starlette.testclient import TestClient
 from billing_server.app import make_app
 from billing_server.errors import CannotServe
 from billing_server.models import Audit, Device, OrderRow, PurgeHolder, Refusal
-from billing_server.provisioning import renewal_statement
 from billing_server.signed_statement import StatementPurpose, sign_statement
 from canteen.clock import ManualClock, SystemClock
 from canteen.identifiers import DeviceId
-from sync.encoding import octets_text
+from sync.encoding import canonical, octets_text
+from sync.errors import BadSignature
 from sync.orders import DeviceRole, DevicesOrder, PurgeCause
+from sync.provisioning import ProvisionRequest, code_key, read_answer, renewal_statement
 from tests.conftest import free_port, listening, wait_until
 from tests.unit.billing_server.ledger_bench import LedgerBench, SignedDevice, SqliteFiles, denied
 
@@ -45,13 +47,16 @@ class NewDevice:
         self.signed = SignedDevice(DeviceId(name), DeviceRole.TERMINAL, clock)
         self.tls = ec.generate_private_key(ec.SECP256R1())
 
-    def body(self, code: str) -> dict[str, str]:
-        return {
-            "code": code,
-            "verifying_key": octets_text(self.signed.signing.verifying_key.octets),
-            "sealing_key": octets_text(self.signed.opening.sealing_key.octets),
-            "certificate_request": request_of(self.tls),
-        }
+        self.request = request_of(self.tls)
+
+    def asking(self, request: str | None = None) -> ProvisionRequest:
+        signing, opening = self.signed.signing, self.signed.opening
+        return ProvisionRequest(
+            signing.verifying_key, opening.sealing_key, self.request if request is None else request
+        )
+
+    def body(self, code: str, request: str | None = None) -> dict[str, Any]:
+        return self.asking(request).write(code_key(code))
 
 
 @pytest.fixture
@@ -101,6 +106,47 @@ def test_a_code_lets_one_device_in_and_tells_it_everything(bench: LedgerBench, a
     assert (bench.folder / "authority.key").stat().st_mode & 0o777 == 0o600
 
 
+def test_neither_end_believes_who_does_not_know_the_code(bench: LedgerBench, anybody: TestClient) -> None:
+    """The code does not travel: a listener has nothing to ask with, and cannot answer in the server's place."""
+    code = code_for(bench, "terminal-3")
+    new, thief = NewDevice(bench.clock, "terminal-3"), NewDevice(bench.clock, "terminal-3")
+    heard = new.body(code)
+    assert code.replace("-", "") not in str(heard)
+    assert (
+        403
+        == anybody.post("/api/provision", json={**thief.body("AAAA-BBBB-CCCC"), "proof": heard["proof"]}).status_code
+    )
+    told = anybody.post("/api/provision", json=heard).json()
+    answer = read_answer(told, code_key(code), new.asking().digest)
+    assert ("terminal-3", "terminal", bench.services.signing_key.verifying_key) == (
+        answer.device,
+        answer.role,
+        answer.server_signing_key,
+    )
+    forged = {**told, "server_signing_key": octets_text(thief.signed.signing.verifying_key.octets)}
+    for untrusted, key, digest in (
+        (forged, code_key(code), new.asking().digest),
+        (told, code_key("AAAA-BBBB-CCCC"), new.asking().digest),
+        (told, code_key(code), thief.asking().digest),
+    ):
+        with pytest.raises(BadSignature):
+            read_answer(untrusted, key, digest)
+
+
+def test_a_request_on_a_stick_is_answered_as_on_the_network(bench: LedgerBench, office: TestClient) -> None:
+    """The page says how, and takes the file."""
+    shown = office.post("/appareils/code", data={"device": "terminal-3", "role": "terminal"}).text
+    code = re.search(r"[2-9A-Z]{4}-[2-9A-Z]{4}-[2-9A-Z]{4}", shown)
+    assert code is not None
+    assert "canteen-terminal provision --server" in shown
+    new = NewDevice(bench.clock, "terminal-3")
+    file = canonical(new.body(code.group()))
+    answered = office.post("/appareils/demande", files={"fichier": ("demande.json", file)})
+    answer = read_answer(answered.json(), code_key(code.group()), new.asking().digest)
+    assert "terminal-3" == answer.device
+    assert 422 == office.post("/appareils/demande", files={"fichier": ("x", b"garbage")}).status_code
+
+
 def test_a_code_works_once(bench: LedgerBench, anybody: TestClient) -> None:
     """For another: never again. For the same device, whose answer was lost: again."""
     code = code_for(bench, "terminal-3")
@@ -143,9 +189,7 @@ def test_a_request_that_is_none_lets_nobody_in(bench: LedgerBench, anybody: Test
     code, new = code_for(bench, "terminal-3"), NewDevice(bench.clock, "terminal-3")
     if request_text == "rsa":
         request_text = request_of(rsa.generate_private_key(65537, 2048))
-    assert (
-        422 == anybody.post("/api/provision", json={**new.body(code), "certificate_request": request_text}).status_code
-    )
+    assert 422 == anybody.post("/api/provision", json=new.body(code, request_text)).status_code
     with bench.services.database.reading() as session:
         assert session.get(Device, "terminal-3") is None
     assert 200 == anybody.post("/api/provision", json=new.body(code)).status_code

@@ -1,0 +1,41 @@
+"""A new station's own configuration, as `canteen-station provision` writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sync.device_setup import DeviceKind
+from sync.encoding import octets_text
+from sync.provisioning import ProvisionAnswer
+
+
+def _configuration(answer: ProvisionAnswer, state: Path) -> str:
+    own, exchange = state / "station", state / "exchange"
+    return f"""\
+device = "{answer.device}"
+language = "fr"
+
+[storage]
+journal = "{exchange / "journal.sqlite"}"
+orders = "{exchange / "orders.sqlite"}"
+store = "{own / "store.sqlite"}"
+store_key = "{own / "store.key"}"
+signing_key = "{own / "signing.key"}"
+sealing_key = "{own / "sealing.key"}"
+operators = "{own / "operators.json"}"
+audit = "{own / "audit.sqlite"}"
+
+[trust]
+server_signing_key = "{octets_text(answer.server_signing_key.octets)}"
+server_sealing_key = "{octets_text(answer.server_sealing_key.octets)}"
+
+[web]
+host = "127.0.0.1"
+port = 8002
+
+[hand]
+platen = "dark"
+"""
+
+
+STATION = DeviceKind("station", _configuration)
