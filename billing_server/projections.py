@@ -29,8 +29,9 @@ from billing_server.models import (
     Journal,
     MealPassRow,
     PupilRow,
+    Purge,
 )
-from billing_server.orders import OrderDesk, locked_device
+from billing_server.orders import REFUSALS, OrderDesk, locked_device
 from billing_server.pass_bodies import DeniedBody, GrantedBody, OutcomeBody, PassBody, pass_body_of
 from billing_server.purge_deadlines import PurgeDesk
 from billing_server.school import School
@@ -270,6 +271,8 @@ class Projector:
             why = "pupil"
         elif not may_use_biometrics(ConsentState(pupil.consent_state)):
             why = "consent"
+        elif _is_purged_since(session, fact.pupil, datetime.fromisoformat(entry.recorded_at)):
+            why = "purged"
         elif recipient is None or recipient.role != DeviceRole.TERMINAL:
             why = "recipient"
         if why is not None or recipient is None:
@@ -458,3 +461,14 @@ def _next_place(session: Session, feed: str, count: int) -> int:
         .returning(FeedPosition.last)
     ).one()
     return last - count + 1
+
+
+def _is_purged_since(session: Session, pupil: str, sealed_at: datetime) -> bool:
+    """Whether the school, not the family, has had the hand erased since: a seal of before comes too late.
+
+    A family's refusal is in the station's own journal, behind what it ends and before what was consented to anew.
+    """
+    later = select(Purge.purge).where(
+        Purge.pupil == pupil, Purge.asked_at >= sealed_at, Purge.cause.not_in([cause.value for cause in REFUSALS])
+    )
+    return session.scalars(later.limit(1)).first() is not None

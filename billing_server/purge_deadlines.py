@@ -50,14 +50,6 @@ class PurgeDesk:
         self.cards.block_all(session, pupil)
         return self.start(session, pupil, PurgeScope.EVERYTHING, cause, by)
 
-    def end_year(self, session: Session, by: str) -> list[PurgeId]:
-        """The school year is over, and the school has every hand taken anew: erase them all, keep the pupils."""
-        locked_devices(session)
-        holders = session.scalars(select(Holding.pupil).distinct().order_by(Holding.pupil)).all()
-        return [
-            self.start(session, PupilId(pupil), PurgeScope.REFERENCE, PurgeCause.END_OF_YEAR, by) for pupil in holders
-        ]
-
     def start(self, session: Session, pupil: PupilId, scope: PurgeScope, cause: PurgeCause, by: str) -> PurgeId:
         """Order every device to erase `scope` of `pupil`."""
         now = self.clock.utc_now()

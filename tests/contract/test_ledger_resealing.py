@@ -10,8 +10,8 @@ from sqlalchemy import delete, select
 from billing_server.models import Alarm, Holding
 from canteen.consent import ConsentState
 from canteen.identifiers import DeviceId, PupilId
-from sync.facts import OrderApplied, OrderRefused, ReferenceEnrolled, ReferencesDestroyed, ReferenceSealed
-from sync.orders import DeviceRole, LeaseOrder, PurgeCause, ReferenceOrder, SealAgainOrder
+from sync.facts import OrderApplied, OrderRefused, OrdersHeld, ReferenceEnrolled, ReferencesDestroyed, ReferenceSealed
+from sync.orders import DeviceRole, LeaseOrder, PurgeCause, PurgeOrder, PurgeScope, ReferenceOrder, SealAgainOrder
 from tests.unit.billing_server.ledger_bench import LedgerBench, SignedDevice, consent
 
 pytest_plugins = ("tests.unit.billing_server.databases",)
@@ -83,9 +83,8 @@ def test_a_lease_ended_alone_and_everything_comes_back(school: School) -> None:
 
 
 def test_a_terminal_whose_files_are_lost_is_asked_for(school: School) -> None:
-    """It says hello with nothing done, twice (once might be an old message): what it held is not held any more."""
-    for _ in range(2):
-        school.bench.hello(school.first, 0)
+    """It puts on record that it holds no order: what it held is not held any more."""
+    school.say(school.first, OrdersHeld(0))
     assert [SealAgainOrder(DeviceId("terminal-1"), (school.pupil,))] == school.asked()
 
 
@@ -144,17 +143,33 @@ def test_a_station_that_could_not_is_asked_again_later(school: School) -> None:
 
 
 def test_the_end_of_a_school_year(school: School) -> None:
-    """Where the school takes every hand anew: all are purged, the pupils stay, and consents given later are spared."""
+    """Where the school takes every hand anew: purged with whoever asked, consents given later are spared."""
     with school.bench.services.database.writing() as session:
-        (purge,) = school.bench.services.purges.end_year(session, "Mme Roux")
-    for device in (school.first, school.second, school.station):
-        (order,) = [order for _, order in school.bench.orders(device) if getattr(order, "purge", None) == purge]
-        assert (PurgeCause.END_OF_YEAR, "Mme Roux", school.bench.clock.utc_now()) == (
-            order.cause,  # type: ignore[union-attr]  # a purge: it has that number
-            order.asked_by,  # type: ignore[union-attr]
-            order.consents_until,  # type: ignore[union-attr]
+        purge = school.bench.services.purges.start(
+            session, school.pupil, PurgeScope.REFERENCE, PurgeCause.END_OF_YEAR, "Mme Roux"
         )
+    for device in (school.first, school.second, school.station):
+        (order,) = [order for _, order in school.bench.orders(device) if isinstance(order, PurgeOrder)]
+        assert (purge, PurgeCause.END_OF_YEAR, "Mme Roux") == (order.purge, order.cause, order.asked_by)
+        assert school.bench.clock.utc_now() == order.consents_until
     school.settle()
     assert [] == school.asked()
+
+
+def test_a_seal_of_before_the_end_of_the_year_goes_no_further(school: School) -> None:
+    """A station that was cut off all summer: what it sealed in June must not reach a terminal in September."""
+    june = school.bench.clock.utc_now()
+    late = school.station.note(ReferenceSealed(school.pupil, school.first.name, 9, b"sealed in June"), at=june)
+    school.bench.clock.advance(timedelta(hours=1).total_seconds())
     with school.bench.services.database.writing() as session:
-        assert [] == school.bench.services.purges.end_year(session, "Mme Roux")
+        school.bench.services.purges.start(
+            session, school.pupil, PurgeScope.REFERENCE, PurgeCause.END_OF_YEAR, "Mme Roux"
+        )
+    school.bench.send(school.station, late)
+    assert not [order for _, order in school.bench.orders(school.first) if isinstance(order, ReferenceOrder)]
+    school.settle()
+    school.bench.clock.advance(timedelta(hours=1).total_seconds())
+    school.enroll(school.pupil)
+    assert [ReferenceOrder] == [
+        type(order) for _, order in school.bench.orders(school.first) if not isinstance(order, LeaseOrder)
+    ]
