@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -12,20 +12,24 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
+from starlette.testclient import TestClient
 
+from billing_server.app import make_app
 from billing_server.models import Denial, MealPassRow
 from billing_server.reconciliation import reconcile
 from canteen.access_decision import Reason
-from canteen.clock import ManualClock
+from canteen.clock import ClockTrust, ManualClock
+from canteen.meal_pass import PassCompleted
 from canteen.private_file import create_private_file
 from demo.network_switch import NetworkSwitch
 from demo.pki import CertificateAuthority
 from sync.agent import SyncAgent
+from sync.facts import Fact
 from sync.mqtt_transport import BrokerSettings, MqttTransport
 from sync.orders import DeviceEntry, DeviceRole, PurgeCause
 from terminal.pass_machine import State
 from tests.conftest import RunningBroker, wait_until
-from tests.unit.billing_server.ledger_bench import LedgerBench, SqliteFiles
+from tests.unit.billing_server.ledger_bench import LedgerBench, SqliteFiles, granted
 from tests.unit.terminal.lane import NOON, OPENING_KEY, SERVER_KEY, TERMINAL, TERMINAL_KEY, School
 
 pytest_plugins = ("tests.unit.billing_server.databases",)
@@ -199,3 +203,51 @@ def test_nobody_writes_or_hears_below_anothers_name(broker: RunningBroker) -> No
     assert (["canteen/terminal-1/up/journal"], {"canteen/terminal-1/down/ack"}) == (heard, set(overheard))
     for transport in (server, thief):
         transport.stop()
+
+
+def test_a_lost_card_is_refused_while_a_backlog_comes_in(
+    tmp_path: Path, server: LedgerBench, broker: RunningBroker, record_property: Callable[[str, object], None]
+) -> None:
+    """From the button on the page to the refusal at the lane, through a real broker; then the page says who knows."""
+    (tmp_path / "lane").mkdir()
+    school = School(tmp_path / "lane", NOON).begin()
+    entry = DeviceEntry(TERMINAL, DeviceRole.TERMINAL, TERMINAL_KEY.verifying_key, OPENING_KEY.sealing_key)
+    with server.services.database.writing() as session:
+        server.services.devices.register(session, entry)
+    station = server.device("station-1", DeviceRole.STATION)
+    card = server.card_issued(station, server.pupil("Léa"))
+    server.send(station)
+    facts: list[Fact] = []
+    eater = server.pupil("Adam")
+    for _ in range(500):
+        meal = granted(eater)
+        facts += [meal, PassCompleted(meal.pass_id)]
+    school.journal.append_all(facts, school.clock.utc_now(), ClockTrust.TRUSTED)
+    token = server.services.operators.add("Mme Roux")
+    with connected(server, school, broker), TestClient(make_app(server.services)) as page:
+        page.headers["Authorization"] = f"Bearer {token}"
+        wait_until(lambda: settled(school) and school.store.find_by_card(card) is not None, what="the card")
+        assert "Bloquer la carte" in page.get("/cartes/1/bloquer").text
+        page.post("/cartes/1/bloquer", follow_redirects=False)
+        pressed_s = time.monotonic()
+
+        def refused() -> bool:
+            found = school.store.find_by_card(card)
+            school.lane.desk.apply_waiting()
+            return found is not None and found.blocked
+
+        wait_until(refused, 20, "the block at the lane")
+        took_s = time.monotonic() - pressed_s
+        record_property("lost card refused after s", round(took_s, 2))
+        print(f"a lost card is refused after {took_s:.2f} s, {school.journal.backlog} entries behind it")  # noqa: T201 - a figure to look at
+        assert took_s < 10  # 2 s on an idle machine; this one has other tests beside it
+        school.settle(3.0)
+        school.present(card)
+        assert Reason.CARD_BLOCKED.value == school.screen.view.reason
+
+        def page_says_so() -> bool:
+            shown = page.get("/cartes/1/direct").text
+            return "terminal-1" in shown and "a répondu après" in shown and "1 appareil ne le sait pas encore" in shown
+
+        wait_until(page_says_so, 30, "the page")
+    school.close()

@@ -1,0 +1,310 @@
+"""Whatever the network, the machines and the people do, in whatever order: each pass is in the ledger once, nobody who
+left is anywhere, and every alarm is raised that should be.
+
+The real objects (server, terminals, agents, stores, journals) over lines that lose, repeat and reorder; hypothesis
+turns the wheel. Afterwards everything is put right, as it is in life, and then these must hold.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from sqlalchemy import func, select
+
+from billing_server.models import AccountEntry, Alarm, Entry, ForkedEntry, MealPassRow, Purge, PurgeHolder
+from billing_server.reconciliation import Standing, standing_passes
+from canteen.consent import ConsentState
+from canteen.entitlements import EntitlementKind
+from canteen.meal_pass import PassOutcome
+from sync.messages import topic_up
+from sync.orders import PurgeCause
+from tests.properties.whole_school import EXTERNAL, MEAL_CENTS, PUPILS, LaneWorld, WholeSchool
+from tests.unit.billing_server.ledger_bench import SqliteFiles
+
+_files: list[SqliteFiles] = []
+_folder = tempfile.TemporaryDirectory(prefix="whole-school-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)  # noqa: S108
+
+which_lane = st.integers(0, 1)
+which_pupil = st.integers(0, PUPILS - 1)
+
+
+class SchoolUnderFire(RuleBasedStateMachine):
+    """The rules are the faults; `teardown` is the repair and the judgement."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world: WholeSchool | None = None
+
+    @initialize()
+    def open(self) -> None:
+        if not _files:
+            _files.append(SqliteFiles(Path(_folder.name)))
+        self.world = WholeSchool(Path(tempfile.mkdtemp(dir=_folder.name)), _files[0].fresh())
+
+    @property
+    def school(self) -> WholeSchool:
+        assert self.world is not None
+        return self.world
+
+    def lane(self, number: int) -> LaneWorld:
+        return self.school.lanes[number]
+
+    # Lunch
+
+    @rule(lane=which_lane, pupil=which_pupil, how=st.sampled_from(["pushes", "pushes", "waits", "power-cut"]))
+    def eat(self, lane: int, pupil: int, how: str) -> None:
+        self.school.eats(self.lane(lane), pupil, how)
+        self.lane(lane).step()
+
+    @rule(pupils=st.lists(which_pupil, min_size=2, max_size=5))
+    def a_queue_at_both_lanes(self, pupils: list[int]) -> None:
+        for pupil in pupils:
+            for lane in self.school.lanes:
+                self.school.eats(lane, pupil, "pushes")
+
+    # The network
+
+    @rule(lane=which_lane)
+    def work(self, lane: int) -> None:
+        self.lane(lane).step()
+        self.school.tend()
+
+    @rule(lane=which_lane, order=st.permutations(range(6)), lost=st.sets(st.integers(0, 5), max_size=2))
+    def deliver(self, lane: int, order: list[int], lost: set[int]) -> None:
+        """Some of what is on the line, in any order, some of it lost; each direction by itself."""
+        line = self.lane(lane).line
+        for messages, up in ((line.up, True), (line.down, False)):
+            taken, messages[:] = messages[:6], messages[6:]
+            for place in order:
+                if place < len(taken) and place not in lost:
+                    if up:
+                        self.school.deliver_up(*taken[place])
+                    else:
+                        self.lane(lane).hear(*taken[place])
+
+    @rule(lane=which_lane, which=st.integers(0, 1000))
+    def deliver_again(self, lane: int, which: int) -> None:
+        """Something of long ago comes a second time."""
+        seen = self.lane(lane).line.seen
+        if seen:
+            self.school.deliver_up(*seen[which % len(seen)])
+
+    @rule(lane=which_lane, connected=st.booleans())
+    def cut_or_restore(self, lane: int, connected: bool) -> None:
+        self.lane(lane).connect(connected=connected)
+
+    @rule(noise=st.binary(max_size=80), lane=which_lane, at=st.integers(0, 600))
+    def garbage_and_anothers_topic(self, noise: bytes, lane: int, at: int) -> None:
+        name, other = self.lane(lane).school.device, self.lane(1 - lane)
+        self.school.server_takes(topic_up(name, "journal"), noise)
+        batch = other.school.journal.batch_after(0, 4000)
+        if batch is not None:
+            spoiled = batch.payload[:at] + noise + batch.payload[at + len(noise) :]
+            for payload in (batch.payload, spoiled):
+                self.school.server_takes(topic_up(name, "journal"), payload)
+        self.lane(lane).hear(f"canteen/{name}/down/orders", noise)
+
+    @rule(days=st.integers(1, 9))
+    def days_pass(self, days: int) -> None:
+        self.school.days_pass(days)
+        self.school.tend()
+
+    # Machines
+
+    @rule(lane=which_lane)
+    def power_cut(self, lane: int) -> None:
+        self.lane(lane).power_cut()
+
+    @rule(lane=which_lane)
+    def copy_storage_card(self, lane: int) -> None:
+        self.lane(lane).copy_card()
+
+    @rule(lane=which_lane, pupil=which_pupil)
+    def old_storage_card_is_put_back(self, lane: int, pupil: int) -> None:
+        """And lunch goes on with it."""
+        if self.lane(lane).old_card is not None:
+            self.lane(lane).put_old_card_back()
+            self.school.eats(self.lane(lane), pupil, "pushes")
+
+    @rule(lane=which_lane, hours=st.sampled_from([-30, -2, 1, 24, 24 * 400]))
+    def wrong_clock(self, lane: int, hours: int) -> None:
+        clock = self.lane(lane).school.clock
+        clock.set_wall(clock.utc_now() + timedelta(hours=hours))
+
+    @rule(lane=which_lane, pupil=which_pupil)
+    def full_disk(self, lane: int, pupil: int) -> None:
+        """No page is left in the journal's file while a pupil comes: nothing opens, and nothing half is there."""
+        journal = self.lane(lane).school.journal
+        before = journal.last_sequence
+        journal._connection.execute("PRAGMA max_page_count = 1")
+        opened = self.school.eats(self.lane(lane), pupil, "pushes")
+        journal._connection.execute("PRAGMA max_page_count = 1000000")
+        assert not opened or journal.last_sequence > before
+        self.lane(lane).school.settle(10.0)
+
+    @rule()
+    def server_is_killed(self) -> None:
+        self.school.restart_server()
+
+    @rule(lane=which_lane)
+    def killed_between_ledger_and_acknowledgement(self, lane: int) -> None:
+        self.lane(lane).step()
+        self.school.server.published.connected = False
+        for topic, payload in self.lane(lane).line.up:
+            self.school.deliver_up(topic, payload)
+        self.school.restart_server()
+
+    @rule()
+    def backup(self) -> None:
+        self.school.take_backup()
+
+    @precondition(lambda self: self.world is not None and self.world.backup is not None)
+    @rule()
+    def old_backup_is_restored(self) -> None:
+        self.school.restore_backup()
+
+    # The office
+
+    @rule(pupil=which_pupil, cause=st.sampled_from([PurgeCause.DEPARTURE, PurgeCause.END_OF_SCHOOLING]))
+    def departs(self, pupil: int, cause: PurgeCause) -> None:
+        services = self.school.server.services
+        with services.database.writing() as session:
+            services.purges.depart(session, self.school.pupils[pupil], cause, "Mme Roux")
+
+    @rule(pupil=st.integers(0, 2), state=st.sampled_from([ConsentState.WITHDRAWN, ConsentState.GIVEN]))
+    def changes_their_mind(self, pupil: int, state: ConsentState) -> None:
+        self.school.server.clock.advance(60.0)
+        self.school.consent(self.school.pupils[pupil], state)
+        self.school.station_works()
+
+    @rule()
+    def pays(self) -> None:
+        services = self.school.server.services
+        with services.database.writing() as session:
+            services.accounts.credit(session, self.school.pupils[EXTERNAL], MEAL_CENTS, "Mme Roux")
+
+    # What must hold
+
+    def teardown(self) -> None:
+        if self.world is None:
+            return
+        try:
+            self.school.all_well()
+            for lane in self.school.lanes:
+                if lane.put_back:
+                    self._an_old_card_is_noticed(lane)
+                else:
+                    self._ledger_is_the_journal(lane)
+            self._nobody_who_left_is_anywhere()
+            self._alarms()
+            self._bills()
+        finally:
+            self.school.close()
+
+    def _ledger_is_the_journal(self, lane: LaneWorld) -> None:
+        name, generation = lane.school.device, lane.school.journal.generation
+        entries = lane.school.journal.entries_after(0, 100_000)
+        with self.school.server.services.database.reading() as session:
+            stored = session.execute(
+                select(Entry.sequence, Entry.digest)
+                .where(Entry.device == name, Entry.generation == generation)
+                .order_by(Entry.sequence)
+            ).all()
+            outcomes = session.execute(
+                select(MealPassRow.pass_id, MealPassRow.outcome).where(MealPassRow.device == name)
+            ).all()
+            assert [] == session.scalars(select(ForkedEntry.id).where(ForkedEntry.device == name)).all()
+        assert [(e.sequence, e.digest) for e in entries] == [tuple(row) for row in stored]
+        expected: dict[str, str] = {}
+        for entry in entries:
+            if entry.kind == "pass-granted":
+                assert entry.body["pass"] not in expected
+                expected[entry.body["pass"]] = PassOutcome.OPEN.value
+            elif entry.kind in {"pass-completed", "pass-abandoned", "pass-unresolved"}:
+                expected[entry.body["pass"]] = entry.kind.removeprefix("pass-")
+        assert sorted(expected.items()) == sorted(tuple(row) for row in outcomes)
+        assert 0 == lane.school.journal.backlog
+
+    def _an_old_card_is_noticed(self, lane: LaneWorld) -> None:
+        """What it wrote is either in the ledger as it stands in the journal, or there is an alarm that names it."""
+        name = lane.school.device
+        journal = {entry.sequence: entry.digest for entry in lane.school.journal.entries_after(0, 100_000)}
+        with self.school.server.services.database.reading() as session:
+            stored = select(Entry.sequence, Entry.digest).where(
+                Entry.device == name, Entry.generation == lane.school.journal.generation
+            )
+            same = journal == {row.sequence: row.digest for row in session.execute(stored)}
+            kinds = set(session.scalars(select(Alarm.kind).where(Alarm.device == name)))
+        assert same or kinds & {"fork", "new-generation", "gap"}
+
+    def _nobody_who_left_is_anywhere(self) -> None:
+        departed = self.school.departed()
+        for pupil in departed:
+            for lane in self.school.lanes:
+                store = lane.school.store
+                assert store.pupil(pupil) is None
+                assert store.find_by_card(self.school.cards[pupil]) is None or not self.school.eats(
+                    lane, self.school.pupils.index(pupil), "pushes"
+                )
+                document = store.document("balances") or {"meals_left": []}
+                assert pupil not in {one["pupil"] for one in document["meals_left"]}
+        with self.school.server.services.database.reading() as session:
+            purges = session.scalars(select(Purge)).all()
+            waiting = set(session.scalars(select(PurgeHolder.device).where(PurgeHolder.received_at.is_(None))))
+            assert waiting <= {lane.school.device for lane in self.school.lanes if lane.put_back}
+            assert departed <= {purge.pupil for purge in purges if purge.scope == "everything"}
+
+    def _alarms(self) -> None:
+        alarms = self.school.alarms()
+        with self.school.server.services.database.reading() as session:
+            doubles = session.execute(
+                select(MealPassRow.pupil, MealPassRow.day, MealPassRow.period)
+                .where(MealPassRow.outcome != PassOutcome.ABANDONED.value)
+                .group_by(MealPassRow.pupil, MealPassRow.day, MealPassRow.period)
+                .having(func.count(MealPassRow.device.distinct()) > 1)
+            ).all()
+            about = set(session.scalars(select(Alarm.about).where(Alarm.kind == "double-service")))
+            assert {f"{pupil}/{day}/{period}" for pupil, day, period in doubles} <= about
+            still_open = set(session.scalars(select(Alarm.kind).where(Alarm.closed_at.is_(None))))
+            balance = self.school.server.services.accounts.balance_cents(session, self.school.pupils[EXTERNAL])
+        assert "bad-signature" not in still_open
+        if not any(lane.put_back for lane in self.school.lanes):
+            # Of a journal that contradicts itself the ledger takes nothing more until a human looks, no receipt either.
+            assert still_open.isdisjoint({"gap", "purge-overdue", "purge-due-soon", "fork"}), still_open
+            assert 0 == alarms["fork"] + alarms["pass-repeated"] + alarms["outcome-conflict"]
+        assert ("prepaid-overdrawn" in still_open) == (balance < 0)
+        assert 0 == alarms["receipt-mismatch"]
+
+    def _bills(self) -> None:
+        """Of each pupil and moment one pass is billed, and a prepaid meal is debited as often as it is billed."""
+        external, eaten = self.school.pupils[EXTERNAL], 0
+        accounts = self.school.server.services.accounts
+        with self.school.server.services.database.reading() as session:
+            for day in set(session.scalars(select(MealPassRow.day))):
+                billed = [one.row for one in standing_passes(session, day) if one.standing is Standing.BILLED]
+                assert len(billed) == len({(row.pupil, row.period) for row in billed})
+                eaten += sum(row.charged_to == EntitlementKind.EXTERNAL_MEAL.value for row in billed)
+            paid = session.scalar(select(func.sum(AccountEntry.cents)).where(AccountEntry.kind == "purchase"))
+            assert (paid or 0) - MEAL_CENTS * eaten == accounts.balance_cents(session, external)
+
+
+TestSchoolUnderFire = SchoolUnderFire.TestCase
+TestSchoolUnderFire.settings = settings(
+    max_examples=6, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+
+class LongSchoolUnderFire(SchoolUnderFire):
+    """The same, longer."""
+
+
+TestLongSchoolUnderFire = pytest.mark.slow(LongSchoolUnderFire.TestCase)
+TestLongSchoolUnderFire.settings = settings(
+    max_examples=30, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+)
