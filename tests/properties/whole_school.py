@@ -20,13 +20,15 @@ from canteen.private_file import create_private_file
 from canteen.serving_periods import EVERY_DAY
 from sync.agent import SyncAgent
 from sync.errors import TransportLost
-from sync.facts import ConsentRecorded, ReferenceEnrolled, ReferenceSealed
-from sync.orders import DeviceEntry, DeviceRole
+from sync.facts import ConsentRecorded, OrderApplied, OrdersHeld, ReferenceEnrolled, ReferenceSealed
+from sync.greeting import read_greeting
+from sync.messages import SignedOrder, topic_down
+from sync.orders import DeviceEntry, DeviceRole, PurgeOrder
 from sync.sealed_reference import ReferenceGrant, seal_reference
 from sync.signing import SigningKey
 from sync.transport import StateHandler
 from terminal.pass_machine import State
-from tests.unit.billing_server.ledger_bench import LedgerBench, SignedDevice
+from tests.unit.billing_server.ledger_bench import LedgerBench, SignedDevice, receipt_for
 from tests.unit.terminal.lane import (
     NEIGHBOUR,
     NEIGHBOUR_KEY,
@@ -166,7 +168,7 @@ class WholeSchool:
         self.server = LedgerBench(server, database_url)
         self.lanes = [self._lane(folder, TERMINAL, TERMINAL_KEY), self._lane(folder, NEIGHBOUR, NEIGHBOUR_KEY)]
         self.station: SignedDevice = self.server.device("station-1", DeviceRole.STATION)
-        self._station_sent = 0
+        self._station_newest: SignedOrder | None = None
         self.backup: Path | None = None
         self.restored = False
         year = [
@@ -258,7 +260,19 @@ class WholeSchool:
     def station_works(self) -> None:
         """Tells all it knows (again, if the server has lost some of it) and carries out what it is told."""
         self.server.send(self.station)
-        self.server.answer_all(self.station)
+        for order in self.server.hello(self.station, self.station.orders_done, self._station_newest):
+            self._station_newest = max(self._station_newest or order, order, key=lambda one: one.number)
+            if order.number != self.station.orders_done + 1:
+                continue
+            body = order.open(self.station.opening)
+            if isinstance(body, PurgeOrder):
+                self.station.note(receipt_for(body, self.server.clock.utc_now()))
+            self.station.note(OrderApplied(order.number, order.issued_at))
+            self.station.orders_done = order.number
+        for topic, payload in self.server.published.sent:
+            if topic == topic_down(self.station.name, "greeting") and read_greeting(payload).asks:
+                self.station.note(OrdersHeld(self.station.orders_done))
+        self.server.send(self.station)
         self.publish()
 
     # What breaks
