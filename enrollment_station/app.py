@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from enrollment_station.assembly import Station
 from enrollment_station.door import Door
 from enrollment_station.problems import add_problem_handlers
-from enrollment_station.routes import cards, entrance, machine, pages
+from enrollment_station.routes import cards, entrance, machine, pages, reader
 
 _STATIC = Path(__file__).parent / "pages" / "static"
 
@@ -41,4 +41,5 @@ def make_app(station: Station) -> FastAPI:
     app.include_router(pages.router)
     app.include_router(machine.router)
     app.include_router(cards.router)
+    app.include_router(reader.router)
     return app

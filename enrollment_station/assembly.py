@@ -22,6 +22,7 @@ from enrollment_station.enrollment import EnrollmentDesk
 from enrollment_station.errors import ConfigurationRefused
 from enrollment_station.operators import OperatorBook
 from enrollment_station.orders import OrderApplier
+from enrollment_station.platen_desk import PlatenDesk
 from enrollment_station.recording import Recorder
 from enrollment_station.station_reader import StationReader
 from enrollment_station.work_list import WorkList
@@ -61,6 +62,7 @@ class Station:
     """None unless chip numbers are taken for cards."""
     dispatch: ReferenceDispatch
     advice: AdviceList
+    platen: PlatenDesk
     applier: OrderApplier
 
     def end_card_work(self, *, at_once: bool) -> None:
@@ -103,7 +105,9 @@ def assemble(configuration: StationConfiguration, clock: Clock | None = None) ->
     consents = ConsentDesk(store, recorder, work, lock)
     dispatch = ReferenceDispatch(device, store, recorder, work, lock, signing_key)
     advice = AdviceList(store)
-    enrollment = EnrollmentDesk(store, recorder, work, dispatch, advice, configuration.platen, lock, threading.Lock())
+    measuring = threading.Lock()
+    platen = PlatenDesk(configuration.calibration, measuring)
+    enrollment = EnrollmentDesk(store, recorder, work, dispatch, advice, configuration.platen, platen, lock, measuring)
     cards = CardDesk(device, store, recorder, configuration.server_seal, lock)
     encoding, uid_cards = _card_desks(configuration, card_keys, cards, audit)
     return Station(
@@ -122,6 +126,7 @@ def assemble(configuration: StationConfiguration, clock: Clock | None = None) ->
         uid_cards=uid_cards,
         dispatch=dispatch,
         advice=advice,
+        platen=platen,
         applier=OrderApplier(
             device,
             box,

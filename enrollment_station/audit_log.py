@@ -32,6 +32,7 @@ class AuditedAction(StrEnum):
     """Asked for; whether a card came of it, the next `CARD_ISSUED` says."""
     CARD_CHECKED = "card-checked"
     CARD_WIPED = "card-wiped"
+    READER_CALIBRATED = "reader-calibrated"
     REFERENCES_RESENT = "references-resent"
 
 

@@ -51,6 +51,8 @@ class StationConfiguration:
     host: str
     port: int
     platen: Platen
+    calibration: Path
+    """What the hand reader learnt from the printed sheet; absent: not calibrated."""
     cards: CardSettings
     production: bool
     """Refuse simulated devices; on unless a configuration says otherwise."""
@@ -91,6 +93,7 @@ def _read(settings: dict[str, Any], folder: Path) -> StationConfiguration:
         host=_text(settings, "web.host", "127.0.0.1"),
         port=_port(settings),
         platen=Platen(_one_of(_text(settings, "hand.platen", "dark"), tuple(Platen), "hand.platen")),
+        calibration=folder / _text(settings, "hand.calibration", "platen.npz"),
         cards=read_card_settings(settings.get("cards"), folder),
         production=_flag(settings, "production"),
     )

@@ -12,6 +12,7 @@ from canteen.identifiers import PupilId
 from enrollment_station.advice import Advice, AdviceList
 from enrollment_station.dispatch import ReferenceDispatch
 from enrollment_station.errors import ConsentRequired, PupilNotFound, StandInRefused
+from enrollment_station.platen_desk import PlatenDesk
 from enrollment_station.recording import Recorder
 from enrollment_station.stand_ins import (
     NO_HAND_TO_REST,
@@ -21,10 +22,12 @@ from enrollment_station.stand_ins import (
     EnrollmentTerms,
 )
 from enrollment_station.work_list import WorkList
-from hand_geometry.acquisition import FailureToAcquire, Features, Platen, acquire, decode_image
+from hand_geometry.acquisition import Features, Platen, acquire, decode_image
 from hand_geometry.errors import ReferenceFormatError
+from hand_geometry.findings import find_findings
+from hand_geometry.hand_frame import drawn_at
 from hand_geometry.held_hand import HeldHand, decode_held
-from hand_geometry.quality import QualityReason
+from hand_geometry.quality import Finding, QualityReason
 from hand_geometry.reference import SAMPLES_TO_ENROLL, FailureToEnroll, Reference, make_reference
 from templates_store.encrypted_store import EncryptedStore
 from templates_store.errors import ConsentMissing, StoreUnavailable, UnknownPupil
@@ -32,6 +35,25 @@ from templates_store.store import ReferenceAbsence, StoredReference
 
 SAME_IMAGE = "same_image"
 """The same picture twice says nothing of how the hand varies; not a matter of the hand's quality."""
+
+
+OTHER_READER = "other_reader"
+"""The picture does not show the sheet where the calibrated camera saw it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotAcquired:
+    """Nothing was measured of a placement.
+
+    Attributes:
+        reason: a `QualityReason`'s value, or `OTHER_READER`.
+        finding: what is wrong, nearer than that, where the picture shows it.
+        place: where on the drawn hand, x and y in 0..1.
+    """
+
+    reason: str
+    finding: Finding | None = None
+    place: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +85,8 @@ class EnrollmentDesk:
     work: WorkList
     dispatch: ReferenceDispatch
     advice: AdviceList
-    platen: Platen
+    ground: Platen
+    platen: PlatenDesk
     lock: threading.RLock
     measuring: threading.Lock
     """One picture at a time: a large one takes 120 MB while it is measured, and a Pi has 1 GB."""
@@ -82,11 +105,11 @@ class EnrollmentDesk:
             raise ConsentRequired(state)
         return consent
 
-    def try_placement(self, pupil: PupilId, untrusted_image: bytes) -> QualityReason | None:
+    def try_placement(self, pupil: PupilId, untrusted_image: bytes) -> NotAcquired | None:
         """Why this placement cannot be used, or None if it can. Keeps nothing. Raises as `require_consent`."""
         self.require_consent(pupil)
-        features = self._measure(untrusted_image)
-        return features.reason if isinstance(features, FailureToAcquire) else None
+        measured = self._measure(untrusted_image)
+        return measured if isinstance(measured, NotAcquired) else None
 
     def enroll(
         self, pupil: PupilId, untrusted_images: Sequence[bytes], terms: EnrollmentTerms = USUAL_TERMS
@@ -107,8 +130,8 @@ class EnrollmentDesk:
         samples = []
         for position, image in enumerate(untrusted_images, start=1):
             features = self._measure(image)
-            if isinstance(features, FailureToAcquire):
-                return NotEnrolled(features.reason.value, position)
+            if isinstance(features, NotAcquired):
+                return NotEnrolled(features.reason, position)
             samples.append(features)
         made = make_reference(samples, mask=terms.mask)
         if isinstance(made, FailureToEnroll):
@@ -140,12 +163,19 @@ class EnrollmentDesk:
         over = held.until < self.recorder.now().date()
         return None if over and held.usual is not None else held
 
-    def _measure(self, untrusted_image: bytes) -> Features | FailureToAcquire:
+    def _measure(self, untrusted_image: bytes) -> Features | NotAcquired:
         with self.measuring:
             image = decode_image(untrusted_image)
             if image is None:
-                return FailureToAcquire(QualityReason.UNREADABLE_IMAGE)
-            return acquire(image, self.platen)
+                return NotAcquired(QualityReason.UNREADABLE_IMAGE.value)
+            if self.platen.is_elsewhere(image):
+                return NotAcquired(OTHER_READER)
+            measured = acquire(image, self.ground, calibration=self.platen.calibration)
+            if isinstance(measured, Features):
+                return measured
+            worst = next(iter(find_findings(image, self.ground)), None)
+            place = None if worst is None or worst.on_hand is None else drawn_at(worst.on_hand)
+            return NotAcquired(measured.reason.value, None if worst is None else worst.finding, place)
 
     def _held(self, pupil: PupilId) -> HeldHand | None:
         stored = self.store.reference(pupil, self.recorder.now())

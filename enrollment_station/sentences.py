@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from canteen.consent import ConsentState
-from enrollment_station.enrollment import SAME_IMAGE
+from enrollment_station.enrollment import OTHER_READER, SAME_IMAGE
 from enrollment_station.language import marked
-from hand_geometry.quality import QualityReason
+from hand_geometry.platen import SheetFinding
+from hand_geometry.quality import Finding, QualityReason
 
 GOOD_PLACEMENT = marked("Bonne pose.")
 
@@ -26,9 +27,24 @@ PLACEMENTS: dict[str, str] = {
     ),
     QualityReason.DEVICE_LOST: marked("Le lecteur ne répond plus : vérifiez son câble."),
     QualityReason.CANCELLED: marked("La pose a été annulée."),
+    OTHER_READER: marked(
+        "La feuille du plateau n’est pas à sa place dans l’image : le lecteur a bougé, ou c’est une autre caméra. "
+        "Étalonnez-le de nouveau (page « Lecteur de main »)."
+    ),
     SAME_IMAGE: marked("Deux poses sont la même image : enlève ta main entre deux, puis repose-la."),
 }
 """What a pupil can do better, by the reason of a placement or of an enrolment."""
+
+FINDINGS: dict[Finding | None, str] = {
+    Finding.FINGERS_TOUCHING: marked("Ces deux doigts se touchent : écarte-les, puis repose ta main."),
+    Finding.HAND_TOO_FAR_IN: marked("Le bout des doigts sort de l’image : recule un peu ta main."),
+    Finding.HAND_TOO_FAR_OUT: marked("La paume sort de l’image : avance un peu ta main."),
+    Finding.SLEEVE: marked("La manche ou un bracelet couvre le poignet : relève-la, puis repose ta main."),
+    Finding.RING: marked("Une bague gêne la mesure : enlève-la si tu peux, puis repose ta main."),
+    Finding.GLARE: marked("Il y a un reflet à cet endroit : bouge un peu ta main, ou éteignez la lampe d’à côté."),
+    Finding.DIRTY_PLATEN: marked("Le plateau est sale : essuyez-le."),
+}
+"""The same, nearer, where the picture shows it; what is missing here is said by the reason."""
 
 ALL_DISAGREE = marked("Les trois poses ne se ressemblent pas assez : recommence les trois, avec la même main.")
 
@@ -41,6 +57,19 @@ NO_CONSENT: dict[ConsentState, str] = {
         "Le consentement a été retiré : la main ne peut pas être prise. L’élève passe avec sa carte."
     ),
 }
+
+SHEET_FAULTS: dict[SheetFinding, str] = {
+    SheetFinding.NOT_SEEN: marked(
+        "La feuille ne se voit pas assez : posez-la à plat, bien éclairée, sans rien dessus, puis recommencez."
+    ),
+    SheetFinding.MOVED: marked("La feuille ou la caméra a bougé : remettez-la, ou étalonnez de nouveau."),
+    SheetFinding.COVERED: marked("Quelque chose cache la feuille à l’endroit montré."),
+    SheetFinding.DIRTY: marked("La feuille est sale à l’endroit montré : essuyez-la."),
+}
+SHEET_IN_ORDER = marked("La feuille est à sa place, propre et bien visible.")
+NOT_CALIBRATED = marked("Ce lecteur n’a encore jamais été étalonné.")
+CALIBRATED = marked("Lecteur étalonné : {markers} repères trouvés, à {residual} px près.")
+NOT_A_HEIGHT = marked("La hauteur de la caméra est un nombre de millimètres entre 50 et 3000, ou rien.")
 
 PUPIL_NOT_FOUND = marked("Cet élève n’est pas, ou plus, dans la liste de l’établissement.")
 UNAVAILABLE = marked(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hand_geometry.contour import Contour, trace_contour
 from hand_geometry.foreign_colours import foreign_colours
+from hand_geometry.hand_frame import HandFrame, find_frame
 from hand_geometry.landmarks import (
     CLOSED_REACH,
     LEAST_PROMINENCE,
@@ -70,12 +71,15 @@ def find_findings(
     found += _blur(silhouette, contour)
     found += _glare(picture, silhouette)
     height, width = silhouette.soft.shape
-    return tuple(_placed(finding, at, width, height) for finding, at in found)
+    frame = find_frame(contour, palm) if found else None
+    return tuple(_placed(finding, at, width, height, frame) for finding, at in found)
 
 
-def _placed(finding: Finding, at_px: NDArray[np.float64], width: int, height: int) -> PlacedFinding:
+def _placed(
+    finding: Finding, at_px: NDArray[np.float64], width: int, height: int, frame: HandFrame | None = None
+) -> PlacedFinding:
     x, y = np.clip(at_px / np.array([width, height]), 0.0, 1.0)
-    return PlacedFinding(finding, float(x), float(y))
+    return PlacedFinding(finding, float(x), float(y), None if frame is None else frame.at(at_px))
 
 
 def _dirt(picture: NDArray[np.uint8], platen: Platen) -> tuple[PlacedFinding, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -40,9 +40,25 @@ class Finding(StrEnum):
 
 
 @dataclass(frozen=True)
+class OnHand:
+    """A place on a hand: radii of the palm from its middle, to the right and towards the fingers, as these point up.
+
+    ``thumb_right`` says which way the hand is turned, seen so.
+    """
+
+    across: float
+    along: float
+    thumb_right: bool
+
+
+@dataclass(frozen=True)
 class PlacedFinding:
-    """A finding and where the screen points: x to the right and y downwards, both in 0..1 of the picture."""
+    """A finding and where the screen points: x to the right and y downwards, both in 0..1 of the picture.
+
+    ``on_hand`` is the same on a hand drawn for everybody, where the outline says which way it lies.
+    """
 
     finding: Finding
     x: float
     y: float
+    on_hand: OnHand | None = field(default=None, compare=False)

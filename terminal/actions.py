@@ -171,7 +171,7 @@ class Actions:
         assert capture.features is not None  # noqa: S101
         assert attempt.pupil is not None  # noqa: S101 - a hand is asked for only when the pupil is known
         assert now is not None  # noqa: S101
-        seen = replace(attempt, acted_at_s=capture.seen_at_s, tries=attempt.tries + 1, guidance=None)
+        seen = replace(attempt, acted_at_s=capture.seen_at_s, tries=attempt.tries + 1, guidance=None, place=None)
         # Read now, not when the code was typed: a purge in between takes effect.
         reference = self._devices.store.reference(attempt.pupil, now)
         trust = self._records.clock_trust(now)
@@ -206,7 +206,13 @@ class Actions:
         capture = occurrence.payload
         assert isinstance(capture, HandCapture)  # noqa: S101 - says the type of a HAND_NOT_READ's payload
         assert capture.failure is not None  # noqa: S101
-        seen = replace(attempt, acted_at_s=capture.seen_at_s, tries=attempt.tries + 1, guidance=capture.failure.value)
+        seen = replace(
+            attempt,
+            acted_at_s=capture.seen_at_s,
+            tries=attempt.tries + 1,
+            guidance=capture.failure.value if capture.finding is None else capture.finding.value,
+            place=capture.place,
+        )
         if seen.tries < HAND_TRIES and capture.failure is not QualityReason.DEVICE_LOST:
             return Done(seen, Event.TRY_AGAIN)
         return Done(replace(seen, reason=Reason.HAND_NOT_READ), Event.ACCESS_DENIED)

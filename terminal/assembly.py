@@ -194,7 +194,7 @@ def assemble(
         baud=configuration.board.baud,
     )
     closing.callback(board.stop)
-    from terminal.calibration import load_calibration  # loads OpenCV
+    from hand_geometry.kept_calibration import load_calibration  # loads OpenCV
     from terminal.verification import HandVerification
 
     hand_reader = HandVerification(

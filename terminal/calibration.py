@@ -1,31 +1,22 @@
-"""The reader's calibration: measured once from the printed sheet, kept beside the configuration. Loads OpenCV."""
+"""The reader's calibration, measured once from the printed sheet. Loads OpenCV."""
 
 from __future__ import annotations
 
-import logging
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from canteen.errors import CanteenError
-from hand_geometry.calibration_file import decode_calibration, encode_calibration
 from hand_geometry.capture_device import CaptureDevice
-from hand_geometry.errors import CalibrationFormatError
 from hand_geometry.platen import PlatenCalibration, SheetFinding, calibrate
 from hand_geometry.platen_sheet import platen_sheet
-
-_log = logging.getLogger("canteen.terminal.calibration")
 
 _FRAMES = 8
 _SETTLE_S = 1.0
 """A camera needs a moment for its exposure."""
 _WITHIN_S = 5.0
-_READABLE_BY_THE_SERVICE = 0o644
-"""It shows the bare sheet: nothing of anybody."""
 
 
 class SheetNotFound(CanteenError):
@@ -38,17 +29,6 @@ class SheetNotFound(CanteenError):
 
 class NoPictures(CanteenError):
     """The camera gave no pictures: it is missing, or the terminal that runs is using it."""
-
-
-def load_calibration(path: Path) -> PlatenCalibration | None:
-    """The calibration in the file; None where there is none, or none that can be read."""
-    try:
-        return decode_calibration(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, CalibrationFormatError) as error:
-        _log.error("the calibration cannot be read (%s): measure the sheet anew", type(error).__name__)
-        return None
 
 
 def measure(
@@ -76,13 +56,3 @@ def measure(
     if not isinstance(found, PlatenCalibration):
         raise SheetNotFound(found.finding)
     return found
-
-
-def keep(calibration: PlatenCalibration, path: Path) -> None:
-    """Write it, whole or not at all. Raises OSError."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_bytes(encode_calibration(calibration))
-    fresh.chmod(_READABLE_BY_THE_SERVICE)
-    with fresh.open("rb") as file:
-        os.fsync(file.fileno())
-    fresh.replace(path)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from canteen.errors import CanteenError
 from hand_geometry.errors import HandGeometryError
+from hand_geometry.kept_calibration import keep_calibration
 from hand_geometry.platen import PlatenCalibration, SheetFinding
 from hand_geometry.platen_sheet import PAPERS
 from terminal.assembly import open_camera
-from terminal.calibration import NoPictures, SheetNotFound, keep, measure
+from terminal.calibration import NoPictures, SheetNotFound, measure
 from terminal.configuration import read_configuration
 from terminal.display.language import _, said_in
 
@@ -49,7 +50,7 @@ def main(argv: list[str]) -> int:
             calibration = measure(camera, arguments.paper, arguments.height)
         finally:
             camera.close()
-        keep(calibration, configuration.calibration)
+        keep_calibration(calibration, configuration.calibration)
     except (CanteenError, HandGeometryError, OSError) as error:
         sys.stderr.write(_why(error, language) + "\n")
         return 1

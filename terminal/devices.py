@@ -13,7 +13,7 @@ from canteen.clock import Clock
 from canteen.hand_policy import HandPolicy
 from canteen.identifiers import DeviceId, PupilId
 from firmware_bridge.devices import Board
-from hand_geometry.quality import QualityReason
+from hand_geometry.quality import Finding, QualityReason
 from sync.order_box import OrderBox
 from sync.pass_journal import PassJournal
 from templates_store.store import PurgeOutcome, StoredReference, TemplateStore
@@ -30,12 +30,16 @@ class HandCapture:
     Attributes:
         watch: the number under which it was asked for.
         seen_at_s: when the frame was taken that it rests on (monotonic).
+        finding: what is wrong, nearer than `failure`, where the picture shows it.
+        place: where on the drawn hand, x and y in 0..1; None where it is nowhere in particular.
     """
 
     watch: int
     seen_at_s: float
     failure: QualityReason | None = None
     features: Features | None = field(default=None, repr=False)
+    finding: Finding | None = None
+    place: tuple[float, float] | None = None
 
 
 class PlatenState(StrEnum):

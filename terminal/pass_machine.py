@@ -149,6 +149,7 @@ class PassAttempt:
         typed: the digits so far.
         decided_at: when the credential was complete; the whole attempt is judged at this instant.
         watch: which watch of the hand reader counts; results of earlier ones do not.
+        place: where on the drawn hand the screen points, x and y in 0..1.
         guidance: the value of the `QualityReason` of the last placement, or None where it was read but did not match.
         sign: what staff may see beside the grant.
         journalled: whether the grant of this attempt is in the journal, with no outcome yet.
@@ -171,6 +172,7 @@ class PassAttempt:
     tries: int = 0
     watch: int = 0
     guidance: str | None = None
+    place: tuple[float, float] | None = None
     learnt: tuple[StoredReference, LearntHand] | None = field(default=None, repr=False)
     pass_id: PassId | None = None
     journalled: bool = False

@@ -103,6 +103,7 @@ class Presenter:
             shows_for_s=self._shows_for_s.get(state),
             first_name=attempt.first_name if named else None,
             took_ms=attempt.took_ms,
+            place=attempt.place if attempt.tries and state in (State.AWAITING_HAND, State.GUIDING) else None,
             status=self._status,
         )
 

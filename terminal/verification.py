@@ -18,6 +18,7 @@ from hand_geometry.acquisition import FailureToAcquire, acquire, capture_hand
 from hand_geometry.capture_device import CaptureDevice, Frame
 from hand_geometry.comparison import Threshold, compare
 from hand_geometry.errors import CameraUnavailableError, FittedNumbersError, ReferenceFormatError
+from hand_geometry.hand_frame import drawn_at
 from hand_geometry.held_hand import HeldHand, carried_over, compare_held, decode_held, enrolled_about
 from hand_geometry.platen import PlatenCalibration, SheetFinding, check_sheet, without_markers
 from hand_geometry.quality import QualityReason
@@ -173,7 +174,10 @@ class HandVerification:
             calibration=self._calibration,
         )
         if isinstance(seen, FailureToAcquire):
-            return HandCapture(watch, witness.last_frame_s, failure=seen.reason)
+            worst = next(iter(seen.places), None)
+            place = None if worst is None or worst.on_hand is None else drawn_at(worst.on_hand)
+            finding = None if worst is None else worst.finding
+            return HandCapture(watch, witness.last_frame_s, failure=seen.reason, finding=finding, place=place)
         return HandCapture(watch, witness.last_frame_s, features=seen)
 
     def _compare_a_drawn_hand(self) -> None:

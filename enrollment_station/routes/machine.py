@@ -14,7 +14,7 @@ from canteen.identifiers import PupilId, parse_device_id, parse_pupil_id
 from enrollment_station import sentences
 from enrollment_station.audit_log import AuditedAction
 from enrollment_station.consents import NOT_AN_ANSWER, ConsentForm
-from enrollment_station.enrollment import Enrolled, NotEnrolled
+from enrollment_station.enrollment import Enrolled, NotAcquired, NotEnrolled
 from enrollment_station.errors import ConsentRefused, ConsentRequired, PupilNotFound, StandInRefused, UploadRefused
 from enrollment_station.language import say
 from enrollment_station.rendering import language_of, note_in_audit, operator_name, station_of
@@ -107,15 +107,19 @@ async def try_placement(request: Request, untrusted_pupil: str) -> dict[str, Any
     if not images:
         raise UploadRefused(400, NOT_A_FORM)
 
-    def judge() -> QualityReason | None:
+    def judge() -> NotAcquired | None:
         note_in_audit(request, AuditedAction.HAND_TRIED, pupil)
         return station_of(request).enrollment.try_placement(pupil, images[0])
 
-    reason = await run_in_threadpool(judge)
-    sentence = sentences.GOOD_PLACEMENT if reason is None else sentences.PLACEMENTS[reason]
+    failure = await run_in_threadpool(judge)
+    if failure is None:
+        sentence = sentences.GOOD_PLACEMENT
+    else:
+        sentence = sentences.FINDINGS.get(failure.finding) or sentences.PLACEMENTS[failure.reason]
     return {
-        "acquired": reason is None,
-        "reason": None if reason is None else reason.value,
+        "acquired": failure is None,
+        "reason": None if failure is None else failure.reason,
+        "place": None if failure is None else failure.place,
         "message": say(language_of(request), sentence),
     }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from canteen.access_decision import Reason, StaffSign
 from canteen.meal_pass import PassMethod
 from firmware_bridge.devices import CardRefusal
-from hand_geometry.quality import QualityReason
+from hand_geometry.quality import Finding, QualityReason
 from terminal.display.language import _
 from terminal.display.view import LineStatus, Tone
 from terminal.pass_machine import HAND_TRIES, PassAttempt, State
@@ -88,6 +88,34 @@ GUIDANCE: dict[str | None, Face] = {
     ),
     QualityReason.BLURRED: Face(
         Tone.ASK, "still", _("Ne bouge plus"), _("Repose ta main et compte jusqu’à deux"), _("Ne bouge plus")
+    ),
+    Finding.FINGERS_TOUCHING: Face(
+        Tone.ASK,
+        "hand",
+        _("Écarte ces doigts"),
+        _("Ils se touchent : repose ta main"),
+        _("Écarte les doigts"),
+    ),
+    Finding.HAND_TOO_FAR_IN: Face(
+        Tone.ASK, "centre", _("Recule un peu ta main"), _("Le bout de tes doigts dépasse"), _("Recule la main")
+    ),
+    Finding.HAND_TOO_FAR_OUT: Face(
+        Tone.ASK, "centre", _("Avance un peu ta main"), _("Toute la paume sur la feuille"), _("Avance la main")
+    ),
+    Finding.SLEEVE: Face(
+        Tone.ASK, "hand", _("Relève ta manche"), _("Dégage ton poignet, puis repose ta main"), _("Relève ta manche")
+    ),
+    Finding.RING: Face(
+        Tone.ASK, "hand", _("Enlève ta bague"), _("Si tu peux, puis repose ta main"), _("Enlève ta bague")
+    ),
+    Finding.GLARE: Face(
+        Tone.ASK, "hand", _("Il y a un reflet ici"), _("Bouge un peu ta main, puis repose-la"), _("Repose ta main")
+    ),
+    Finding.DIRTY_PLATEN: Face(
+        Tone.ASK, "adult", _("Le plateau est sale"), _("Dis-le à un adulte, puis pose ta main"), _("Plateau sale")
+    ),
+    Finding.HAND_LEAVING: Face(
+        Tone.ASK, "still", _("Laisse ta main posée"), _("jusqu’à ce que je dise que c’est bon"), _("Laisse ta main")
     ),
 }
 """What to do better at the next placement; None where the hand was read but did not match."""

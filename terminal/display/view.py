@@ -75,6 +75,8 @@ class ScreenView:
     shows_for_s: float | None = None
     first_name: str | None = field(default=None, repr=False)
     took_ms: int | None = None
+    place: tuple[float, float] | None = None
+    """Where on the drawn hand to look, x and y in 0..1."""
     status: LineStatus = LineStatus()
 
     def as_json(self) -> dict[str, Any]:
@@ -94,6 +96,7 @@ class ScreenView:
             "shows_for_s": self.shows_for_s,
             "first_name": self.first_name,
             "took_ms": self.took_ms,
+            "place": None if self.place is None else [round(part, 3) for part in self.place],
             "network": {
                 "connected": self.status.connected,
                 "since": self.status.since,

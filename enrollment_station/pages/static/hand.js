@@ -22,6 +22,17 @@ if (root) {
     say.className = `say ${mood}`;
   }
 
+  /** Shows `place` (x and y in 0..1) on the drawn hand: fingers up, thumb to the left. */
+  function point(place) {
+    const drawn = document.getElementById("main-dessinee");
+    drawn.toggleAttribute("hidden", !place);
+    if (place) {
+      const circle = drawn.querySelector("circle");
+      circle.setAttribute("cx", place[0] * 200);
+      circle.setAttribute("cy", place[1] * 200);
+    }
+  }
+
   function mark(placement, mood, sentence) {
     placement.item.classList.remove("good", "bad", "looking");
     placement.item.classList.add(mood);
@@ -79,6 +90,7 @@ if (root) {
       return; // another one was chosen meanwhile
     }
     const good = ok && content.acquired;
+    point(content.place);
     mark(placement, good ? "good" : "bad", content.message);
     if (!good) {
       tell(content.message, "bad");

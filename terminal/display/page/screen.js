@@ -40,6 +40,13 @@ function render(view) {
   document.documentElement.lang = language;
   Object.assign(body.dataset, { tone: view.tone, state: view.state, pictogram: view.pictogram });
   $("pictogram").setAttribute("href", `#p-${view.pictogram}`);
+  const place = $("place"); // on the drawn hand: fingers up, thumb to the left
+  const pointed = view.place && view.pictogram === "hand";
+  place.setAttribute("visibility", pointed ? "visible" : "hidden");
+  if (pointed) {
+    place.setAttribute("cx", view.place[0] * 200);
+    place.setAttribute("cy", view.place[1] * 200);
+  }
   say($("message"), view.message[language]);
   $("message").classList.toggle("long", view.message[language].length > LONG_CHARS);
   say($("prompt"), view.prompt[language]);

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from canteen.identifiers import DeviceId
-from enrollment_station.enrollment import SAME_IMAGE
+from enrollment_station.enrollment import OTHER_READER, SAME_IMAGE
 from enrollment_station.sentences import PLACEMENTS
 from hand_geometry.acquisition import Features, Platen, acquire, decode_image
 from hand_geometry.comparison import compare, decide
@@ -120,7 +120,7 @@ def test_a_placement_is_judged_at_once(bench: Bench) -> None:
     """Good, or what to do better, in the reader's language; nothing is kept of it."""
     bench.fill()
     bench.consent(ADA)
-    assert {"acquired": True, "reason": None, "message": "Bonne pose."} == bench.try_placement(
+    assert {"acquired": True, "reason": None, "place": None, "message": "Bonne pose."} == bench.try_placement(
         ADA, placement(1, 0)
     ).json()
     answer = bench.try_placement(ADA, b"GIF89a not a picture")
@@ -136,7 +136,7 @@ def test_a_placement_is_judged_at_once(bench: Bench) -> None:
 
 def test_every_reason_has_its_sentence() -> None:
     """A reason added to the hand's quality may not leave a pupil without words."""
-    assert {*QualityReason, SAME_IMAGE} == set(PLACEMENTS)
+    assert {*QualityReason, SAME_IMAGE, OTHER_READER} == set(PLACEMENTS)
 
 
 def test_revisions_only_rise(bench: Bench) -> None:

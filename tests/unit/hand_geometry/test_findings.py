@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from hand_geometry.findings import find_findings
+from hand_geometry.hand_frame import drawn_at
 from hand_geometry.quality import Finding, PlacedFinding
 from hand_geometry.silhouette import Platen
 from hand_geometry.simulated_camera import empty_platen
@@ -139,3 +140,23 @@ def test_any_picture_has_an_answer(platen: Platen) -> None:
         coarse = draw.integers(0, 256, (grains, grains, 3)).astype(np.uint8)
         image = np.asarray(cv2.resize(coarse, (400, 300), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
         assert all(0.0 <= one.x <= 1.0 and 0.0 <= one.y <= 1.0 for one in find_findings(image, platen))
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_the_place_on_the_drawn_hand(picture: NDArray[np.uint8], turns: int, mirror: bool) -> None:
+    """Pins that a ring is pointed at on the same drawn finger, whichever way the hand lies in the picture."""
+    image = picture.copy()
+    finger = max(runs(picture, 640), key=len)
+    image[finger[0] : finger[-1] + 1, 636:652] = (20, 200, 240)
+    straight = of(Finding.RING, image).on_hand
+    assert straight is not None
+    if mirror:
+        image = np.ascontiguousarray(image[::-1])
+    turned = of(Finding.RING, np.ascontiguousarray(np.rot90(image, turns))).on_hand
+    assert turned is not None
+    assert straight.thumb_right is (turned.thumb_right is not mirror)
+    assert np.allclose(drawn_at(straight), drawn_at(turned), atol=0.03)
+    x, y = drawn_at(straight)
+    assert y < 0.5
+    assert 0.0 < x < 1.0

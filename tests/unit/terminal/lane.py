@@ -33,7 +33,7 @@ from firmware_bridge.devices import (
     Signal,
 )
 from hand_geometry.acquisition import Features
-from hand_geometry.quality import QualityReason
+from hand_geometry.quality import Finding, QualityReason
 from hand_geometry.silhouette import Platen
 from sync.facts import Fact, read_fact
 from sync.messages import sign_order
@@ -183,6 +183,8 @@ class MemoryHandReader:
         self._clock = clock
         self.laid: Features | QualityReason | None = None
         self.camera_works = True
+        self.finding: Finding | None = None
+        self.place: tuple[float, float] | None = None
         self.laid_anew = False
         self.comparisons = 0
         self._waiting: tuple[int, Callable[[HandCapture], None]] | None = None
@@ -234,7 +236,7 @@ class MemoryHandReader:
         (watch, on_capture), self._waiting = self._waiting, None
         now_s = self._clock.monotonic_s()
         if isinstance(self.laid, QualityReason):
-            on_capture(HandCapture(watch, now_s, failure=self.laid))
+            on_capture(HandCapture(watch, now_s, failure=self.laid, finding=self.finding, place=self.place))
         else:
             on_capture(HandCapture(watch, now_s, features=self.laid))
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from hand_geometry.comparison import compare, decide
+from hand_geometry.kept_calibration import load_calibration
 from hand_geometry.platen import PlatenCalibration
 from hand_geometry.reference import Reference, make_reference
 from hand_geometry.simulated_camera import FrameServer, SimulatedCamera
 from hand_geometry.synthetic_hand import encode_jpeg
-from terminal.calibration import load_calibration
 from terminal.configuration import read_configuration
 from terminal.devices import HandCapture, PlatenState
 from terminal.main import main

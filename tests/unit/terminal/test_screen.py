@@ -11,7 +11,7 @@ import pytest
 
 import terminal.display
 from canteen.access_decision import Reason
-from hand_geometry.quality import QualityReason
+from hand_geometry.quality import Finding, QualityReason
 from terminal.display import faces
 from terminal.display.faces import DENIALS, GUIDANCE, Face, face_for, guidance_face
 from terminal.display.language import LOCALE, both, typeset
@@ -19,6 +19,7 @@ from terminal.display.server import ScreenServer
 from terminal.display.view import PAGE, LineStatus, ScreenView, Tone, Words
 from terminal.errors import DisplayUnavailable
 from terminal.pass_machine import PassAttempt, State
+from tests.unit.terminal.lane import School, hand_of
 
 ALL_FACES = [*DENIALS.values(), *GUIDANCE.values(), *(f for f in vars(faces).values() if isinstance(f, Face))]
 
@@ -143,3 +144,18 @@ def test_package_data_is_beside_the_code() -> None:
     assert Path(terminal.display.__file__).parent == PAGE.parent
     for name in ("index.html", "screen.css", "screen.js", "icon.svg"):
         assert (PAGE / name).is_file()
+
+
+def test_the_screen_points_at_the_place(school: School) -> None:
+    """On the drawn hand, while the next placement is asked for; not any more once the hand was read."""
+    school.hands.finding, school.hands.place = Finding.FINGERS_TOUCHING, (0.4, 0.2)
+    school.type_code(1)
+    school.lay(QualityReason.FINGERS_CLOSED)
+    view = school.screen.view
+    assert ("hand", "Écarte ces doigts", (0.4, 0.2)) == (view.pictogram, view.message.fr, view.place)
+    assert [0.4, 0.2] == view.as_json()["place"]
+    school.hands.lift()
+    school.settle(2.0)
+    assert (0.4, 0.2) == school.screen.view.place
+    school.lay(hand_of(2))
+    assert school.screen.view.place is None

@@ -1,0 +1,61 @@
+"""The station's hand reader on its printed sheet: calibrated once, so that a hand passes at every terminal."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hand_geometry.image_decoding import decode_image
+from hand_geometry.kept_calibration import keep_calibration, load_calibration
+from hand_geometry.platen import PlatenCalibration, SheetFault, SheetFinding, calibrate, check_sheet
+from hand_geometry.platen_sheet import platen_sheet
+
+FRAMES = 5
+"""Pictures of the empty sheet: corners are averaged over them."""
+LOWEST_MM, HIGHEST_MM = 50, 3000
+
+
+@dataclass(slots=True)
+class PlatenDesk:
+    """What the station's camera learnt of the sheet."""
+
+    path: Path
+    measuring: threading.Lock
+    """One picture at a time, with the enrolment."""
+    calibration: PlatenCalibration | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.calibration = load_calibration(self.path)
+
+    def calibrate(
+        self, untrusted_images: Sequence[bytes], paper: str, camera_height_mm: float | None
+    ) -> PlatenCalibration | SheetFault:
+        """Find the sheet in pictures of the empty platen, and keep what was learnt. Raises OSError."""
+        with self.measuring:
+            frames = [frame for image in untrusted_images if (frame := decode_image(image)) is not None]
+            found = calibrate(frames, platen_sheet(paper), camera_height_mm=camera_height_mm)
+            if isinstance(found, PlatenCalibration):
+                keep_calibration(found, self.path)
+                self.calibration = found
+            return found
+
+    def check(self, untrusted_image: bytes) -> list[SheetFault] | None:
+        """What is wrong with the empty platen; None where nothing was ever measured."""
+        with self.measuring:
+            if self.calibration is None:
+                return None
+            frame = decode_image(untrusted_image)
+            return [SheetFault(SheetFinding.NOT_SEEN, 0.5, 0.5)] if frame is None else self.faults(frame)
+
+    def faults(self, frame: NDArray[np.uint8]) -> list[SheetFault]:
+        """The same of a picture in memory; the caller measures."""
+        return [] if self.calibration is None else check_sheet(frame, self.calibration)
+
+    def is_elsewhere(self, frame: NDArray[np.uint8]) -> bool:
+        """Whether the picture is of another camera, or this one has moved: a hand on it would be measured wrong."""
+        return any(fault.finding in (SheetFinding.NOT_SEEN, SheetFinding.MOVED) for fault in self.faults(frame))

@@ -1,0 +1,104 @@
+"""The hand reader's own page: its sheet to print, its calibration, and whether the sheet still lies as it did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from enrollment_station import sentences
+from enrollment_station.audit_log import AuditedAction
+from enrollment_station.errors import UploadRefused
+from enrollment_station.language import say
+from enrollment_station.platen_desk import FRAMES, HIGHEST_MM, LOWEST_MM
+from enrollment_station.rendering import language_of, note_in_audit, render, station_of
+from enrollment_station.uploads import NOT_A_FORM, PLACEMENT_BYTES_MAX, read_files
+from hand_geometry.platen import PlatenCalibration, SheetFault, SheetFinding
+from hand_geometry.platen_sheet import PAPERS, platen_sheet, sheet_pdf
+
+router = APIRouter()
+
+
+@router.get("/lecteur")
+def reader(request: Request) -> HTMLResponse:
+    """The steps, and where the reader stands."""
+    calibration = station_of(request).platen.calibration
+    height = None if calibration is None else calibration.camera_height_mm
+    return render(
+        request,
+        "reader.html",
+        calibrated=calibration is not None,
+        residual=None if calibration is None else f"{calibration.residual_px:.2f}",
+        height=None if height is None else round(height),
+        papers=tuple(PAPERS),
+        frames=FRAMES,
+        largest_bytes=PLACEMENT_BYTES_MAX,
+    )
+
+
+@router.get("/lecteur/feuille-{paper}.pdf")
+def sheet(paper: str) -> Response:
+    """The sheet to print at 100 %."""
+    if paper not in PAPERS:
+        raise UploadRefused(404, sentences.NOT_FOUND)
+    return Response(sheet_pdf(platen_sheet(paper)), media_type="application/pdf")
+
+
+@router.post("/api/lecteur/etalonnage")
+async def calibrate(request: Request) -> JSONResponse:
+    """Pictures of the empty sheet become the calibration."""
+    paper, height_mm = request.query_params.get("papier", "a4"), _height_mm(request.query_params.get("hauteur", ""))
+    if paper not in PAPERS:
+        raise UploadRefused(422, sentences.WRONG_REQUEST)
+    images = await read_files(request, "image", FRAMES)
+
+    def measure() -> PlatenCalibration | SheetFault:
+        note_in_audit(request, AuditedAction.READER_CALIBRATED)
+        return station_of(request).platen.calibrate(images, paper, height_mm)
+
+    try:
+        found = await run_in_threadpool(measure)
+    except OSError as error:
+        raise UploadRefused(503, sentences.UNAVAILABLE) from error
+    if isinstance(found, SheetFault):
+        return JSONResponse(_said(request, [found]), 422)
+    sentence = say(language_of(request), sentences.CALIBRATED)
+    seen = int((found.contrast > 0).sum())
+    return JSONResponse({"faults": [], "message": sentence.format(markers=seen, residual=f"{found.residual_px:.2f}")})
+
+
+@router.post("/api/lecteur/controle")
+async def check(request: Request) -> JSONResponse:
+    """Whether the sheet still lies as it did."""
+    images = await read_files(request, "image", 1)
+    if not images:
+        raise UploadRefused(400, NOT_A_FORM)
+    faults = await run_in_threadpool(station_of(request).platen.check, images[0])
+    return JSONResponse(_said(request, faults))
+
+
+def _said(request: Request, faults: list[SheetFault] | None) -> dict[str, Any]:
+    language = language_of(request)
+    if faults is None:
+        return {"faults": [], "message": say(language, sentences.NOT_CALIBRATED)}
+    spoken = [say(language, sentences.SHEET_FAULTS[fault.finding]) for fault in faults]
+    return {
+        "faults": [{"finding": fault.finding.value, **_place(fault)} for fault in faults],
+        "message": " ".join(spoken) or say(language, sentences.SHEET_IN_ORDER),
+    }
+
+
+def _place(fault: SheetFault) -> dict[str, float | None]:
+    """Where to point; nowhere for what is wrong with the whole sheet."""
+    pointed = fault.finding in (SheetFinding.COVERED, SheetFinding.DIRTY)
+    return {"x": round(fault.x, 3) if pointed else None, "y": round(fault.y, 3) if pointed else None}
+
+
+def _height_mm(untrusted: str) -> float | None:
+    if not untrusted:
+        return None
+    if not untrusted.isascii() or not untrusted.isdigit() or not LOWEST_MM <= int(untrusted[:9]) <= HIGHEST_MM:
+        raise UploadRefused(422, sentences.NOT_A_HEIGHT)
+    return float(untrusted)
