@@ -127,3 +127,31 @@ def test_no_page_is_wider_than_its_window(page: Page, address: str, width: int, 
             " && !(e.tabIndex >= 0 && e.getAttribute('aria-label'))).length"
         )
         assert 0 == unreachable, path
+        ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
+        assert len(set(ids)) == len(ids), path
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_departures_by_file_with_the_keyboard_alone(page: Page, address: str, language: str, tmp_path: Path) -> None:
+    """A file, a list to look at, and a button that is reached by Tab; nothing is sent on the way back."""
+    base = address.partition("/entrer")[0]
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{base}/eleves?lang={language}")
+    leavers = tmp_path / "departs.csv"
+    leavers.write_text("nom;prénom;classe\nDelacroix-Montgolfier;Léa;4e Europe\n", encoding="utf-8")
+    page.set_input_files("#departs", str(leavers))
+    page.focus("#departs-liste")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/eleves/departs")
+    picture(page, f"billing-departs-390-{language}")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert "Delacroix-Montgolfier Léa" in page.inner_text("main")
+    page.focus("input[name=cause]")
+    page.keyboard.press("Tab")
+    focused = page.evaluate("document.activeElement.className")
+    assert "danger" in focused
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/eleves")
+    assert "Léa" in page.inner_text("main table")
