@@ -197,10 +197,12 @@ def assemble(
     from hand_geometry.kept_calibration import load_calibration  # loads OpenCV
     from terminal.verification import HandVerification
 
+    calibration = load_calibration(configuration.calibration)
     hand_reader = HandVerification(
         open_camera(configuration.camera, clock.monotonic_s, production=configuration.production),
         clock.monotonic_s,
-        load_calibration(configuration.calibration),
+        calibration,
+        calibration_lost=calibration is None and configuration.calibration.exists(),
     )
     closing.callback(hand_reader.close)
     cards = _card_reader(configuration, inbox)

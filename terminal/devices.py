@@ -50,6 +50,8 @@ class PlatenState(StrEnum):
     TOO_DARK = "too-dark"
     TOO_LIGHT = "too-light"
     NO_PICTURE = "no-picture"
+    CALIBRATION_UNREADABLE = "calibration-unreadable"
+    """There is a calibration, and nobody can read it: hands enrolled in mm are refused."""
     SHEET_NOT_SEEN = "sheet-not-seen"
     SHEET_MOVED = "sheet-moved"
     SHEET_COVERED = "sheet-covered"

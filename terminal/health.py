@@ -355,6 +355,10 @@ _PLATEN = {
     PlatenState.BUSY: (Verdict.WELL, _("Lecteur de main : il regarde une main en ce moment")),
     PlatenState.TOO_DARK: (Verdict.RISK, _("Lecteur de main : l’image est noire ; objectif couvert ou lampe éteinte")),
     PlatenState.TOO_LIGHT: (Verdict.RISK, _("Lecteur de main : tout est clair ; plateau ôté ou lumière d’à côté")),
+    PlatenState.CALIBRATION_UNREADABLE: (
+        Verdict.RISK,
+        _("Lecteur de main : l’étalonnage est illisible ; étalonner de nouveau"),
+    ),
     PlatenState.SHEET_NOT_SEEN: (
         Verdict.RISK,
         _("Lecteur de main : la feuille ne se voit pas ; plateau ôté, ou caméra tournée"),

@@ -75,8 +75,11 @@ class HandVerification:
         device: CaptureDevice,
         monotonic: Callable[[], float],
         calibration: PlatenCalibration | None = None,
+        *,
+        calibration_lost: bool = False,
     ) -> None:
         self._device, self._monotonic, self._calibration = device, monotonic, calibration
+        self._calibration_lost = calibration_lost
         self._thread = CameraThread()
         self._stirred_s = monotonic()
         """When the camera's thread last came back from a call."""
@@ -153,7 +156,11 @@ class HandVerification:
         except Exception as error:  # noqa: BLE001 - whatever breaks a camera is a finding, as in `_report`
             _log.warning("the camera failed: %s", type(error).__name__)
             frame = None
-        return PlatenLook(PlatenState.NO_PICTURE) if frame is None else _looked_at(frame.image, self._calibration)
+        if frame is None:
+            return PlatenLook(PlatenState.NO_PICTURE)
+        if self._calibration_lost:
+            return replace(_glanced_at(frame.image), state=PlatenState.CALIBRATION_UNREADABLE)
+        return _looked_at(frame.image, self._calibration)
 
     def close(self) -> None:
         self.stop()

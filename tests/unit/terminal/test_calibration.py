@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 
@@ -28,7 +29,7 @@ from tests.unit.hand_geometry.two_cameras import (
     empty_platen_seen,
     hand_seen,
 )
-from tests.unit.terminal.programs import TerminalProgram
+from tests.unit.terminal.programs import TerminalProgram, surrounded
 
 
 def reader(folder: Path, lens: SimulatedLens) -> FrameServer:
@@ -68,6 +69,7 @@ def seen_by(folder: Path, lens: SimulatedLens, calibration: PlatenCalibration, s
         server.stop()
 
 
+@pytest.mark.slow
 def test_a_hand_enrolled_on_one_reader_passes_on_the_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two lenses, each calibrated by the command: two placements on one, the pass on the other."""
     here = calibrated(tmp_path / "here", HIGH_AND_WIDE, capsys)
@@ -135,3 +137,31 @@ def load_place(verification: HandVerification) -> tuple[int, int]:
     assert verification._calibration is not None
     x, y = verification._calibration.corners_px[0].mean(axis=0)
     return round(float(x)), round(float(y))
+
+
+@pytest.mark.slow
+def test_the_terminal_says_it_before_service(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The whole program: calibrated by the command, in order; moved, and then unreadable, told by the doctor."""
+    empty = empty_platen_seen(HIGH_AND_WIDE)
+    with surrounded(tmp_path) as (program, platen):
+        platen.lay(encode_jpeg(empty))
+        assert 0 == main(["calibrate", "--config", str(program.config), "--height", "470"])
+        capsys.readouterr()
+        program.start(until_ready=False)
+        program.wait_for("idle", timeout_s=40)
+        assert ("empty", True) == said(program)
+        platen.lay(encode_jpeg(np.asarray(np.roll(empty, 12, axis=0), np.uint8)))
+        assert ("sheet-moved", True) == said(program)
+        program.end()
+        (program.folder / "platen.npz").write_bytes(b"spoiled")
+        program.start(until_ready=False)
+        program.wait_for("idle", timeout_s=40)
+        assert ("calibration-unreadable", False) == said(program)
+        program.end()
+
+
+def said(program: TerminalProgram) -> tuple[str, bool]:
+    """What the running terminal answers to the doctor about its hand reader."""
+    report = httpx.get(f"http://127.0.0.1:{program.port}/doctor", timeout=10).json()
+    measured = next(check["measured"] for check in report["checks"] if check["name"] == "camera")
+    return measured["state"], measured["calibrated"]
