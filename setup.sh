@@ -5,7 +5,8 @@ set -eu
 cd "$(dirname "$0")"
 what=${1:-demo}
 
-# pyscard has no wheel for Linux: it is compiled against PC/SC's library.
+# pyscard has no wheel for Linux: it is compiled against PC/SC's library. libosdp is compiled too, because its wheels wait
+# 50 ms between two polls, which is most of what a pupil waits for (docs/decisions/0034-polls.md).
 compiling="gcc libpcsclite-dev pkg-config python3-dev swig"
 case $what in
 demo) packages="mosquitto python3-venv tzdata $compiling" lock=requirements.lock ;;
@@ -54,9 +55,10 @@ command -v "$python" >/dev/null 2>&1 || fail "python3 manque : apt-get install p
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "Python 3.11 ou plus récent est nécessaire ; ici : $("$python" -V 2>&1). Indiquez-en un autre : make PYTHON=python3.12"
 
+osdp_flags="-DOSDP_PD_POLL_TIMEOUT_MS=20"
 mark=.venv/installed
-wanted="$what $(cat bootstrap.lock "$lock" pyproject.toml | cksum)"
-dev_wanted="dev $(cat bootstrap.lock requirements-dev.lock pyproject.toml | cksum)"
+wanted="$what $osdp_flags $(cat bootstrap.lock "$lock" pyproject.toml | cksum)"
+dev_wanted="dev $osdp_flags $(cat bootstrap.lock requirements-dev.lock pyproject.toml | cksum)"
 # What serves development serves the demonstration too.
 if [ -f "$mark" ] && { [ "$(cat "$mark")" = "$wanted" ] || [ "$(cat "$mark")" = "$dev_wanted" ]; }; then
     exit 0
@@ -71,8 +73,10 @@ export UV_PYTHON_DOWNLOADS=never
 uv_quiet=--quiet
 [ -t 2 ] && uv_quiet=
 # Without isolation, so that the compiler's helpers are those of the hashed bootstrap.lock, not whatever is newest.
-.venv/bin/uv pip install $uv_quiet --python .venv/bin/python --no-build-isolation-package pyscard --require-hashes \
-    -r "$lock" ||
+# What was installed or cached before may have been built otherwise, hence anew.
+CFLAGS="$osdp_flags" .venv/bin/uv pip install $uv_quiet --python .venv/bin/python --no-build-isolation-package pyscard \
+    --no-build-isolation-package libosdp --no-binary libosdp --reinstall-package libosdp --refresh-package libosdp \
+    --require-hashes -r "$lock" ||
     fail "l'installation depuis $lock a échoué : vérifiez le réseau et la place (df -h .), puis recommencez."
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e . ||
     fail "l'installation de canteen-access dans .venv a échoué."

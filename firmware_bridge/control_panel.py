@@ -49,8 +49,7 @@ from firmware_bridge.serial_channel import SerialLine
 
 _log = logging.getLogger("canteen.firmware_bridge.control_panel")
 
-PERIOD_S = 0.005
-"""Longest pause of the loop: replies and commands wake it at once; this only rounds libosdp's pause between polls."""
+_SHORTEST_PAUSE_S = 0.001
 REOPEN_S = 0.2
 COMMAND_DEADLINE_S = 1.0
 """A pupil waits for the turnstile; later than this, nobody knows any more whom the command was for."""
@@ -205,11 +204,15 @@ class ControlPanelBoard:
             self._line.close()
 
     def _pause(self) -> None:
-        """Sleep until a byte, a command or the end of the period."""
+        """Sleep until a byte, a command or the next poll: a rest that wakes for nothing costs a Pi its idle time."""
         descriptors = [self._wake_read]
         if self._line.is_open:
             descriptors.append(self._line.fileno())
-        ready, _, _ = select.select(descriptors, [], [], PERIOD_S if self._line.is_open else REOPEN_S / 4)
+        pause_s = REOPEN_S / 4
+        if self._line.is_open:
+            due_s = min(session.due_at_s for session in self._sessions)
+            pause_s = max(_SHORTEST_PAUSE_S, due_s - time.monotonic())
+        ready, _, _ = select.select(descriptors, [], [], pause_s)
         if self._wake_read in ready:
             os.read(self._wake_read, 4096)
 

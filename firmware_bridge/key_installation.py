@@ -132,6 +132,7 @@ class _Installer:
             if time.monotonic() > until_s or not self._line.is_open:
                 return False
             select.select([self._line.fileno()], [], [], _PERIOD_S)
+            self._line.pump()
             panel.refresh()
             self._answered = self._answered or self._channel.frames_since_command > 0
         return True

@@ -35,6 +35,11 @@ LOST_AFTER_S = 0.7
 PROBE_EVERY_S = 0.4
 """How often one that is lost is asked, where others share its line: found again within a second, at a fifth of the
 line's time."""
+PERIOD_S = 0.005
+"""How often a session is looked at that is being built, or whose answer is awaited; bytes wake the loop at once."""
+POLL_PAUSE_S = 0.0215
+"""libosdp polls this long after an answer: `OSDP_PD_POLL_TIMEOUT_MS`, which setup.sh compiles it with, and its clock's
+millisecond. A build with another pause works as well: the loop is then woken a little early, or late."""
 _KEY_REFUSALS = 2
 """Noise can spoil one handshake; two in a row with an answer each time mean another key."""
 _CAPABILITIES = range(1, 17)
@@ -139,6 +144,13 @@ class PeripheralSession:
     def lets_others_pass(self) -> bool:
         """Whether its silence is known, so that it must not hold up those that answer."""
         return self.loss is not None and not self.online
+
+    @property
+    def due_at_s(self) -> float:
+        """When libosdp wants to be called again, if no byte and no command comes first (monotonic)."""
+        if not self.online or self._channel.owes_answer(self._ticked_at_s):
+            return self._ticked_at_s + PERIOD_S
+        return self._channel.answered_at_s + POLL_PAUSE_S
 
     def begin(self, now_s: float) -> None:
         """Silence counts from now."""

@@ -104,11 +104,13 @@ class SerialLine:
             else:
                 channel.deliver(frame)
 
-    def send(self, frame: bytes) -> None:
-        """Put a frame on the line; one that is lost shows as a missing answer, which has its own handling."""
-        # Whatever came in before a command cannot be its answer (late, doubled or noise).
+    def clear(self) -> None:
+        """Take in what the device has received, and drop what makes no whole frame yet."""
         self.pump()
         self._frames.clear()
+
+    def send(self, frame: bytes) -> None:
+        """Put a frame on the line; one that is lost shows as a missing answer, which has its own handling."""
         if self._port is not None:
             try:
                 self._port.write(frame)
@@ -147,6 +149,8 @@ class AddressChannel:
         """When a command last had a new sequence number (monotonic)."""
         self.commanded_at_s = self.advanced_at_s
         """When the last command was sent (monotonic)."""
+        self.answered_at_s = self.advanced_at_s
+        """When the last answer came in (monotonic)."""
         self.excused_s = 0.0
         """How long since the last command it was not this peripheral's turn."""
         self.answers = 0
@@ -166,9 +170,10 @@ class AddressChannel:
 
     def deliver(self, frame: bytes) -> None:
         """An answer from this address has come in."""
+        self.answered_at_s = time.monotonic()
         if self._owes_answer:
             self._owes_answer = False
-            self._delays_s.append(time.monotonic() - self.commanded_at_s)
+            self._delays_s.append(self.answered_at_s - self.commanded_at_s)
         self._answers.append(frame)
 
     def read(self, max_bytes: int) -> bytes:
@@ -176,8 +181,7 @@ class AddressChannel:
         read.
         """
         if not self._rest:
-            self._line.pump()
-            if not self._answers:
+            if not self._answers:  # the line's owner has taken in what there is
                 return b""
             self._rest = self._answers.popleft()
             self.frames_since_command += 1
@@ -186,7 +190,8 @@ class AddressChannel:
 
     def write(self, buf: bytes) -> int:
         """Send a frame; always claims success."""
-        self._line.pump()
+        # Whatever came in before a command cannot be its answer (late, doubled or noise).
+        self._line.clear()
         self._drop()
         self._note_command(buf)
         self._line.send(buf)
@@ -194,7 +199,7 @@ class AddressChannel:
 
     def flush(self) -> None:
         """Drop what came in so far."""
-        self._line.pump()
+        self._line.clear()
         self._drop()
 
     def _drop(self) -> None:

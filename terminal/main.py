@@ -16,6 +16,7 @@ from canteen.errors import CanteenError
 from hand_geometry.errors import HandGeometryError
 from sync.sealing import OpeningKey
 from sync.signing import SigningKey
+from terminal.allocation import share_one_heap
 from terminal.configuration import Configuration, read_configuration
 from terminal.display.language import _, said_in
 from terminal.doctor import ExitStatus, ask_running, examine_idle, said
@@ -61,6 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     harden_process()
+    share_one_heap()
     try:
         configuration = read_configuration(arguments.config)
         if arguments.command == "keys":
