@@ -11,9 +11,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import exists, select
+from sqlalchemy import Select, exists, select
 from sqlalchemy.orm import Session, aliased
 
+from billing_server.bulk import value_set
 from billing_server.models import Device, Holding, OrderRow, PupilRow
 from billing_server.orders import OrderDesk, locked_devices
 from canteen.clock import Clock
@@ -39,24 +40,24 @@ class ResealDesk:
 
     def watch(self, session: Session) -> int:
         """Ask for what is lacking; how many references were asked for."""
+        now = self.clock.utc_now()
+        lacking = self._lacking(session, now - _ITS_OWN)
+        if not lacking:
+            return 0
         devices = {device.device: device for device in locked_devices(session)}
-        stations = {name for name, device in devices.items() if device.role == DeviceRole.STATION}
-        # One that has not answered the last question (it is off, or at work) is not asked the next one.
-        stations -= set(
+        # A station that has not answered the last question (it is off, or at work) is not asked the next one.
+        busy = set(
             session.scalars(
                 select(OrderRow.device).where(
                     OrderRow.kind == OrderKind.SEAL_AGAIN.value, OrderRow.answered_at.is_(None)
                 )
             )
         )
-        if not stations or len(stations) == len(devices):
-            return 0
-        now = self.clock.utc_now()
         for pair in [pair for pair, at in self._asked.items() if not at <= now < at + _AGAIN_AFTER]:
             del self._asked[pair]
         wanted: defaultdict[tuple[str, str], list[PupilId]] = defaultdict(list)
-        for pupil, terminal, station in self._lacking(session, now - _ITS_OWN):
-            if station in stations and terminal in devices and (pupil, terminal) not in self._asked:
+        for (pupil, terminal), station in sorted(lacking.items()):
+            if station in devices and station not in busy and (pupil, terminal) not in self._asked:
                 wanted[station, terminal].append(PupilId(pupil))
         for (station, terminal), pupils in wanted.items():
             for first in range(0, len(pupils), SEALED_AGAIN_MOST):
@@ -65,41 +66,54 @@ class ResealDesk:
             self._asked.update({(pupil, terminal): now for pupil in pupils})
         return sum(map(len, wanted.values()))
 
-    @staticmethod
-    def _lacking(session: Session, registered_by: datetime) -> list[tuple[str, str, str]]:
-        """Pupil, terminal, and the station with the latest reference, for each that is lacking somewhere."""
-        source, newer, held, terminal = aliased(Holding), aliased(Holding), aliased(Holding), aliased(Device)
-        station, other = aliased(Device), aliased(Device)
-        latest = ~exists().where(
-            newer.pupil == source.pupil,
-            newer.revision > source.revision,
-            other.device == newer.device,
-            other.role == DeviceRole.STATION.value,
-        )
-        is_held = exists().where(
-            held.device == terminal.device, held.pupil == source.pupil, held.revision >= source.revision
-        )
-        on_its_way = exists().where(
-            OrderRow.pupil == source.pupil,
-            OrderRow.device == terminal.device,
-            OrderRow.kind == OrderKind.REFERENCE.value,
-            OrderRow.answered_at.is_(None),
-        )
-        query = (
-            select(source.pupil, terminal.device, source.device)
-            .join(station, station.device == source.device)
-            .join(PupilRow, PupilRow.pupil == source.pupil)
-            .join(terminal, terminal.role == DeviceRole.TERMINAL.value)
-            .where(
-                station.role == DeviceRole.STATION.value,
-                terminal.revoked_at.is_(None),
-                terminal.registered_at <= registered_by,
-                PupilRow.departed_at.is_(None),
-                PupilRow.consent_state == ConsentState.GIVEN.value,
-                latest,
-                ~is_held,
-                ~on_its_way,
+    def _lacking(self, session: Session, registered_by: datetime) -> dict[tuple[str, str], str]:
+        """For each pupil and terminal that lacks the reference: the station with the latest one.
+
+        Every few seconds, and nearly always of nothing: one look a pair of station and terminal along the holdings' own
+        key; only what seems to be lacking is asked about further.
+        """
+        rows = session.scalars(select(Device).where(Device.revoked_at.is_(None))).all()
+        stations = [row.device for row in rows if row.role == DeviceRole.STATION]
+        terminals = [
+            row.device for row in rows if row.role == DeviceRole.TERMINAL and row.registered_at <= registered_by
+        ]
+        latest: dict[tuple[str, str], tuple[int, str]] = {}
+        for terminal in terminals:
+            for station in stations:
+                for pupil, revision in session.execute(_not_held(station, terminal)):
+                    here = latest.get((pupil, terminal), (0, ""))
+                    latest[pupil, terminal] = max(here, (revision, station))
+        if not latest:
+            return {}
+        pupils = value_set(session, {pupil for pupil, _ in latest})
+        may_be_held = set(
+            session.scalars(
+                select(PupilRow.pupil).where(
+                    PupilRow.pupil.in_(pupils),
+                    PupilRow.departed_at.is_(None),
+                    PupilRow.consent_state == ConsentState.GIVEN.value,
+                )
             )
-            .order_by(source.pupil, terminal.device)
         )
-        return [(pupil, name, at) for pupil, name, at in session.execute(query)]
+        on_its_way = {
+            (pupil, terminal)
+            for pupil, terminal in session.execute(
+                select(OrderRow.pupil, OrderRow.device).where(
+                    OrderRow.pupil.in_(pupils),
+                    OrderRow.kind == OrderKind.REFERENCE.value,
+                    OrderRow.answered_at.is_(None),
+                )
+            )
+        }
+        return {
+            pair: station for pair, (_, station) in latest.items() if pair[0] in may_be_held and pair not in on_its_way
+        }
+
+
+def _not_held(station: str, terminal: str) -> Select[str, int]:
+    """What `station` holds and `terminal` does not, or only an earlier one."""
+    source, held = aliased(Holding), aliased(Holding)
+    return select(source.pupil, source.revision).where(
+        source.device == station,
+        ~exists().where(held.device == terminal, held.pupil == source.pupil, held.revision >= source.revision),
+    )
