@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import secrets
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -139,7 +140,8 @@ class Authority:
     def _make(self) -> None:
         self._settings.key.unlink(missing_ok=True)  # a first start that was cut off between the two files
         key = ec.generate_private_key(ec.SECP256R1())
-        name = _name("Canteen authority")
+        # Two authorities of one school have two names: OpenSSL looks an issuer up by it.
+        name = _name(f"Canteen authority {secrets.token_hex(4)}")
         certificate = (
             self._builder(name, name, _AUTHORITY_LASTS)
             .public_key(key.public_key())

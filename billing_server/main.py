@@ -79,6 +79,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     broker.add_argument("host", nargs="+", help="the names and addresses under which devices reach the broker")
     broker.add_argument("--bind", default="", metavar="ADDRESS", help="listen there alone")
+    for name, run, what in (
+        ("backup", _back_up, "write an encrypted backup of everything: database, keys, authority, configuration"),
+        ("restore", _restore, "put a backup back, where nothing is yet"),
+    ):
+        kept = command(name, run, what)
+        kept.add_argument("file", type=Path, metavar="FILE")
+        kept.add_argument("--passphrase-file", type=Path, metavar="FILE", help="read the passphrase there, do not ask")
     revoked = command("revoke", _revoke, "send a device away: no more orders, no certificate")
     revoked.add_argument("device")
     broker = command("broker-certificate", _certify_broker, "a certificate for a broker of the school: prints it")
@@ -162,6 +169,40 @@ def _make_broker(arguments: argparse.Namespace) -> int:
             raise CannotServe(f"{arguments.folder}: {error.strerror}") from error
     _say(f"{written}: for Mosquitto. The keys beside it are for the broker's user and ours, and nobody else.")
     return EXIT_FINE
+
+
+def _back_up(arguments: argparse.Namespace) -> int:
+    from billing_server.backup import write_backup
+    from canteen.clock import SystemClock
+
+    settings = _settings(arguments)
+    try:
+        size = write_backup(settings, arguments.config, arguments.file, _passphrase(arguments), SystemClock().utc_now())
+    except OSError as error:
+        raise CannotServe(f"{arguments.file}: {error.strerror}") from error
+    _say(f"{arguments.file}: {size} bytes. Keep it elsewhere, and the passphrase at a third place.")
+    return EXIT_FINE
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    from billing_server.backup import restore_backup
+
+    settings = _settings(arguments)
+    try:
+        made_at = restore_backup(settings, arguments.config, arguments.file, _passphrase(arguments))
+    except OSError as error:
+        raise CannotServe(f"{error.filename or arguments.file}: {error.strerror}") from error
+    _say(f"The state of {made_at:%Y-%m-%d %H:%M} UTC is back. Start the server: devices send what came after.")
+    return EXIT_FINE
+
+
+def _passphrase(arguments: argparse.Namespace) -> str:
+    if arguments.passphrase_file is not None:
+        text: str = arguments.passphrase_file.read_text(encoding="utf-8")
+        return text.strip("\r\n")
+    from getpass import getpass
+
+    return getpass("Passphrase: ")
 
 
 def _revoke(arguments: argparse.Namespace) -> int:

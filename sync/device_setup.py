@@ -323,7 +323,7 @@ def _post(server: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
 
 def _why(refusal: urllib.error.HTTPError) -> str:
     try:
-        detail = str(json.loads(refusal.read(4096)).get("detail", ""))
+        detail = str(json.loads(refusal.read(4096)).get("error", ""))
     except (ValueError, AttributeError, OSError):
         detail = ""
     if detail in _REFUSED:

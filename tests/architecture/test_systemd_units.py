@@ -26,8 +26,8 @@ def installed(unit: Path, folder: Path) -> Path:
 
 
 def test_there_is_one_unit_a_process() -> None:
-    """Terminal, sync, station, billing, and the broker that a terminal may run."""
-    assert ["billing", "lane-broker", "station", "sync", "terminal"] == [
+    """Terminal, sync, station, billing, the broker that a terminal may run, and what restarts the server's broker."""
+    assert ["billing", "broker", "lane-broker", "station", "sync", "terminal"] == [
         unit.stem.removeprefix("canteen-") for unit in UNITS
     ]
 

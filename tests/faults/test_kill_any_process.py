@@ -106,7 +106,7 @@ def test_killed_again_and_again(canteen: Canteen) -> None:
         give_up.set()
         pupil.join(timeout=10)
         canteen.world.lift()
-        wait_until(lambda: at_rest(canteen), 20, f"rest after {target} ({number})")
+        wait_until(lambda: at_rest(canteen), 60, f"rest after {target} ({number})")
         passages += canteen.world.board().passages - before
     wait_until(lambda: server_answers(canteen), 30, "the server")
 
