@@ -39,6 +39,8 @@ class Spoils:
     """Probability that random bytes come before a piece."""
     delay_s: float = 0.0
     one_byte_at_a_time: bool = False
+    wrong_speed: bool = False
+    """Whether the two ends are set to different speeds: all that is sent arrives as other bytes, and more of them."""
 
 
 class SpoiledChannel:
@@ -108,6 +110,8 @@ class SpoiledChannel:
         """Queue what becomes of one piece."""
         if not piece or self._random.random() < self.spoils.loss:
             return
+        if self.spoils.wrong_speed:
+            piece = self._random.randbytes(2 * len(piece))
         if self._random.random() < self.spoils.garbage:
             piece = self._random.randbytes(self._random.randint(1, 40)) + piece
         at_s = time.monotonic() + self.spoils.delay_s
@@ -148,9 +152,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--garbage", type=float, default=0.0, help=tr("part des trames précédées de bruit, 0 à 1"))
     parser.add_argument("--delay", type=float, default=0.0, help=tr("retard en secondes"))
     parser.add_argument("--one-byte-at-a-time", action="store_true", help=tr("un octet à la fois"))
+    parser.add_argument("--wrong-speed", action="store_true", help=tr("deux vitesses différentes"))
     parser.add_argument("--seed", type=int, default=time.time_ns() % 100_000, help=tr("graine du hasard"))
     options = parser.parse_args(arguments)
-    spoils = Spoils(options.loss, options.duplication, options.garbage, options.delay, options.one_byte_at_a_time)
+    spoils = Spoils(
+        options.loss,
+        options.duplication,
+        options.garbage,
+        options.delay,
+        options.one_byte_at_a_time,
+        options.wrong_speed,
+    )
     sys.stderr.write(f"seed {options.seed}\n")
     with contextlib.suppress(KeyboardInterrupt):
         SpoiledChannel(options.good, options.spoiled, spoils, options.seed).run()

@@ -7,6 +7,7 @@ import queue
 import signal as signals
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -456,3 +457,57 @@ def test_the_next_gate_opened_at_once_is_not_closed_by_the_last_ones_report(
         assert [event for event in inbox.rest(0.5) if event != RotationRefused()] == []
     assert peripheral.client.push()
     assert inbox.next() == PassageCompleted()
+
+
+def test_two_speeds_are_silence_and_the_right_one_is_heard_at_once(
+    peripheral: Peripheral, inbox: Inbox, tmp_path: Path
+) -> None:
+    """Bytes come and make no sense: lost, no ghost key; back without a restart, and nothing joins across."""
+    spoiled = SpoiledChannel(peripheral.line, tmp_path / "spoiled", Spoils(), SEED)
+    spoiled.start()
+    wait_for((tmp_path / "spoiled").exists)
+    place = PeripheralPlace(101, read_channel_key(peripheral.key_file))
+    board = ControlPanelBoard(tmp_path / "spoiled", [place], inbox.take, production=False)
+    board.start()
+    inbox.until(BoardRecovered(), SOON_S)
+    assert peripheral.client.press("1")
+    assert inbox.next() == DigitPressed("1")
+    spoiled.spoils = Spoils(wrong_speed=True)
+    started_s = time.monotonic()
+    between = inbox.until(BoardLost(LossReason.SILENT), SOON_S)
+    assert time.monotonic() - started_s < SOON_S
+    assert not [event for event in between if isinstance(event, DigitPressed | CardPresented | PassageCompleted)]
+    assert board.unlock(1.0) is CommandOutcome.BOARD_LOST
+    spoiled.spoils = Spoils()
+    inbox.until(BoardRecovered(), SOON_S)
+    assert peripheral.client.press("3")
+    assert inbox.next() == DigitPressed("3")
+    board.stop()
+    spoiled.stop()
+
+
+def test_another_device_at_our_address_is_told_by_its_key(peripheral: Peripheral, inbox: Inbox, tmp_path: Path) -> None:
+    """Exchanged under a running terminal: its keys never arrive; the right one put back serves at once."""
+    place = PeripheralPlace(101, read_channel_key(peripheral.key_file))
+    board = ControlPanelBoard(tmp_path / "line", [place], inbox.take, production=False)
+    (tmp_path / "line").symlink_to(peripheral.line)
+    board.start()
+    inbox.until(BoardRecovered(), SOON_S)
+    with tempfile.TemporaryDirectory(prefix="other-") as name:
+        other = Peripheral(Path(name))
+        wait_for(other.line.exists, 10)
+        (tmp_path / "line").unlink()
+        peripheral.client.unplug()
+        (tmp_path / "line").symlink_to(other.line)
+        inbox.until(BoardLost(LossReason.KEY_REFUSED), SOON_S)
+        assert other.client.press("7") is False
+        assert board.unlock(1.0) is CommandOutcome.BOARD_LOST
+        assert other.client.state().turnstile == "locked"
+        other.kill()
+    (tmp_path / "line").unlink()
+    peripheral.client.plug()
+    (tmp_path / "line").symlink_to(peripheral.line)
+    inbox.until(BoardRecovered(), SOON_S)
+    assert peripheral.client.press("5")
+    assert inbox.next() == DigitPressed("5")
+    board.stop()
