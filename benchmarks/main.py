@@ -83,7 +83,7 @@ def _benchmarks() -> dict[str, str]:
         "pass": _("du dernier chiffre ou de la carte à l'ouverture confirmée (90 s au plus)"),
         "store": _("le coffre des références : recherche, ouverture, effacement (60 s au plus)"),
         "hand": _("de l'image à la décision, face au plancher et à MediaPipe (60 s au plus)"),
-        "sync": _("du journal au registre durable, et sa lecture (90 s au plus)"),
+        "sync": _("du journal au registre durable, et sa lecture (3 min au plus)"),
     }
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 from paho.mqtt.client import Client, MQTTMessageInfo
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from psycopg import Connection
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, func, select, text
 
 from benchmarks.child import Child
 from benchmarks.errors import BenchmarkFailed
@@ -30,7 +31,8 @@ from benchmarks.sync_world import World, private_broker, private_postgres
 from billing_server import reading
 from billing_server.assembly import Services, assemble
 from billing_server.configuration import KeyFiles, Policy, Settings
-from billing_server.models import MealPassRow
+from billing_server.database import Database
+from billing_server.models import Journal, MealPassRow
 from canteen.clock import ClockTrust, SystemClock
 from canteen.entitlements import EntitlementKind
 from canteen.identifiers import DeviceId, new_pass_id, new_pupil_id
@@ -38,7 +40,7 @@ from canteen.meal_pass import PassCompleted, PassGranted, PassMethod
 from canteen.serving_periods import ServiceMoment
 from sync.agent import SyncAgent
 from sync.facts import Fact
-from sync.messages import topic_up, write_batch
+from sync.messages import read_acknowledgement, topic_up, write_batch
 from sync.mqtt_transport import MqttTransport
 from sync.order_box import OrderBox
 from sync.orders import DeviceEntry, DeviceRole
@@ -48,10 +50,9 @@ from sync.signing import SigningKey
 
 Progress = Callable[[str, int, int], None]
 
-_BATCH = 200
-"""Entries a message, as `sync.uplink` sends."""
-_TOGETHER = 10
-"""Messages a transaction, as the line hands them on."""
+_BATCH_OCTETS = 256 * 1024
+"""A message, as `sync.uplink` sends them once its window is open."""
+_SMALL = 10_000
 _PAGE = 500
 _WITHIN_S = 120.0
 
@@ -63,6 +64,8 @@ class SyncSettings:
     passes: int = 4_000
     rounds: int = 3
     live: int = 40
+    devices: int = 4
+    """Of the workers' share, each with a quarter of the passes."""
     pulls: int = 60
     largest: int = 1_000_000
 
@@ -76,6 +79,7 @@ def run_sync_benchmark(settings: SyncSettings, progress: Progress) -> Report:
             figures = [bench.ingest(settings, progress)]
             with private_broker(folder / "broker") as world:
                 figures += bench.over_the_broker(settings, world, progress)
+                figures.append(bench.workers(settings, world, progress))
             figures.append(bench.pull(settings, progress))
         finally:
             bench.services.database.close()
@@ -104,41 +108,51 @@ class _Ledger:
     def ingest(self, settings: SyncSettings, progress: Progress) -> Figure:
         """Entries a second into the ledger, over rows a second by one COPY into the same table."""
         what = _("réception")
-        ratios, rates, floors = [], [], []
+        ratios, rates, floors, costs = [], [], [], []
+        heard = _Heard()
+        self.services.line.start(heard.make)
         for turn in range(settings.rounds):
             progress(what, turn, settings.rounds)
             device = _Device(self._folder, f"terminal-{turn}", self.services)
             device.record(settings.passes)
             payloads = device.payloads()
             topic = topic_up(device.name, "journal")
-            started_s = time.perf_counter()
-            for start in range(0, len(payloads), _TOGETHER):
-                if not self.services.ingest.take_journals(topic, payloads[start : start + _TOGETHER]):
-                    raise BenchmarkFailed(_("le registre a refusé un lot"))
-            took_s = time.perf_counter() - started_s
-            floor_s = self._copy_again(device.name)
             entries = 2 * settings.passes
+            started_s, started_cpu_s = time.perf_counter(), time.process_time()
+            for payload in payloads:
+                self.services.line.handle(topic, payload)
+            heard.wait_for(device.name, entries)
+            took_s, cpu_s = time.perf_counter() - started_s, time.process_time() - started_cpu_s
+            floor_s = self._copy_again(device.name)
             rates.append(entries / took_s)
             floors.append(entries / floor_s)
             ratios.append(floor_s / took_s)
+            costs.append(1e6 * cpu_s / entries)
         progress(what, settings.rounds, settings.rounds)
-        detail = _("{rate:.0f} entrées/s, COPY seul {floor:.0f} lignes/s").format(
-            rate=median(rates), floor=median(floors)
+        self.services.line.stop()
+        detail = _("{rate:.0f} entrées/s, COPY seul {floor:.0f} lignes/s ; {cost:.0f} µs de processeur par entrée ici")
+        return Figure(
+            "sync.ingest",
+            _("réception / COPY"),
+            median(ratios),
+            "ratio",
+            0.4,
+            Better.HIGHER,
+            detail.format(rate=median(rates), floor=median(floors), cost=median(costs)),
         )
-        return Figure("sync.ingest", _("réception / COPY"), median(ratios), "ratio", 0.4, Better.HIGHER, detail)
 
     def _copy_again(self, device: str) -> float:
-        """Take the device's rows out and COPY them in again, bare; the seconds of the COPY and its commit."""
+        """Take the device's rows out and COPY them in again, as text that is ready; seconds of the COPY and commit."""
         with self._engine.connect() as connection:
             driver: Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]  # psycopg's
             with driver.cursor() as cursor:
-                rows = cursor.execute("SELECT * FROM entries WHERE device = %s ORDER BY sequence", (device,)).fetchall()
+                with cursor.copy("COPY (SELECT * FROM entries WHERE device = %s) TO STDOUT", (device,)) as out:
+                    rows = b"".join(map(bytes, out))
                 cursor.execute("DELETE FROM entries WHERE device = %s", (device,))
                 driver.commit()
                 started_s = time.perf_counter()
                 with cursor.copy("COPY entries FROM STDIN") as copy:
-                    for row in rows:
-                        copy.write_row(row)
+                    copy.write(rows)
                 driver.commit()
                 return time.perf_counter() - started_s
 
@@ -147,10 +161,10 @@ class _Ledger:
         device = _Device(self._folder, "terminal-live", self.services)
         device.record(settings.passes)
         waited, pipelined = _publish_alone(world, device.payloads_a_pass())
-        child = Child("billing_server.main", ["--config", str(self._configuration(world))], self._folder / "server.log")
+        child = Child("billing_server.main", ["--config", str(self._configuration(world))], self._log("server"))
         agent = _RunningAgent(device, world, self.services)
         try:
-            self._wait(lambda: self._server_listens(child), child)
+            self._wait(lambda: self._connected(child, "server"), child)
             what = _("arriéré")
             started_s = time.perf_counter()
             agent.start()
@@ -212,16 +226,93 @@ class _Ledger:
         time.sleep(0.02 * random.random())  # noqa: S311 - not in step with the agent's own pace
         return (time.perf_counter() - started_s) * 1000
 
-    def pull(self, settings: SyncSettings, progress: Progress) -> Figure:
-        """A page by cursor from the largest ledger, over a page from one of ten thousand passes."""
-        what = _("lecture")
-        with self._engine.begin() as connection:
-            connection.execute(text("TRUNCATE passes"))
-        progress(what, 0, 2)
-        small_s = self._pages(10_000, 1, settings.pulls)
-        progress(what, 1, 2)
-        large_s = self._pages(settings.largest, 10_001, settings.pulls)
+    def workers(self, settings: SyncSettings, world: World, progress: Progress) -> Figure:
+        """Entries a second from several devices into the ledger: a server and a worker, over the server alone."""
+        what = _("deux processus")
+        rates = []
+        for run, count in enumerate((1, 2)):
+            progress(what, run, 2)
+            devices = [_Device(self._folder, f"terminal-w{run}-{n}", self.services) for n in range(settings.devices)]
+            for device in devices:
+                device.record(settings.passes // settings.devices)
+            configuration = str(self._configuration(world, workers=True))
+            commands = [["--config", configuration], ["--config", configuration, "ingest"]][:count]
+            names = [f"server-{run}-{place}" for place in range(count)]
+            children = [
+                Child("billing_server.main", command, self._log(name))
+                for command, name in zip(commands, names, strict=True)
+            ]
+            try:
+                for child, name in zip(children, names, strict=True):
+                    self._wait(lambda child=child, name=name: self._connected(child, name), child)  # type: ignore[misc]  # mypy: lambda defaults
+                rates.append(self._shared_drain(world, devices, children[0]))
+            finally:
+                for child in children:
+                    child.stop()
         progress(what, 2, 2)
+        detail = _("{n} bornes : {one:.0f} entrées/s avec un processus, {two:.0f} avec deux")
+        return Figure(
+            "sync.workers",
+            _("deux processus / un"),
+            rates[1] / rates[0],
+            "ratio",
+            1.0,
+            Better.HIGHER,
+            detail.format(n=settings.devices, one=rates[0], two=rates[1]),
+        )
+
+    def _shared_drain(self, world: World, devices: list[_Device], child: Child) -> float:
+        """Entries a second, all devices publishing at once by paho alone."""
+        clients = [_connected_client(world, device.name) for device in devices]
+        messages = [device.payloads() for device in devices]
+        expected = sum(device.journal.last_sequence for device in devices)
+        names = [device.name for device in devices]
+        started_s = time.perf_counter()
+        for batches in zip_longest(*messages):
+            for client, device, payload in zip(clients, devices, batches, strict=True):
+                if payload is not None:
+                    client.publish(topic_up(device.name, "journal"), payload, qos=1)
+        query = select(func.sum(Journal.up_to)).where(Journal.device.in_(names))
+        while True:
+            with self.services.database.reading() as session:
+                if session.scalar(query) == expected:
+                    break
+            self._check(child, started_s)
+            time.sleep(0.005)
+        took_s = time.perf_counter() - started_s
+        for client in clients:
+            client.disconnect()
+            client.loop_stop()
+        return expected / took_s
+
+    def pull(self, settings: SyncSettings, progress: Progress) -> Figure:
+        """A page by cursor from the largest ledger, over a page from one of ten thousand passes, in turns."""
+        what = _("lecture")
+        progress(what, 0, 2)
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("CREATE DATABASE small"))
+        small = Database(self._url.replace("@/postgres?", "@/small?"))
+        try:
+            small.upgrade()
+            _fill(small, _SMALL)
+            _fill(self.services.database, settings.largest)
+            progress(what, 1, 2)
+            chosen = random.Random(1)  # noqa: S311 - the same places each time
+            samples: tuple[list[float], list[float]] = ([], [])
+            for turn in range(settings.pulls + 1):
+                for database, passes, took in zip(
+                    (small, self.services.database), (_SMALL, settings.largest), samples, strict=True
+                ):
+                    started_s = time.perf_counter()
+                    with database.reading() as session:
+                        if len(reading.passes_after(session, chosen.randrange(passes - _PAGE), _PAGE)) != _PAGE:
+                            raise BenchmarkFailed(_("une page n'est pas entière"))
+                    if turn:  # the first of each prepares the statement
+                        took.append(time.perf_counter() - started_s)
+        finally:
+            small.close()
+        progress(what, 2, 2)
+        small_s, large_s = map(median, samples)
         detail = _("{small:.1f} ms sur 10 000 passages, {large:.1f} ms sur {n}").format(
             small=1000 * small_s, large=1000 * large_s, n=settings.largest
         )
@@ -229,23 +320,10 @@ class _Ledger:
             "sync.pull", _("lecture par curseur, grand / petit"), large_s / small_s, "ratio", 1.5, detail=detail
         )
 
-    def _pages(self, passes: int, first: int, pulls: int) -> float:
-        with self._engine.begin() as connection:
-            connection.execute(_FILL, {"first": first, "last": passes})
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text("VACUUM ANALYZE passes"))
-        chosen = random.Random(1)  # noqa: S311 - the same places each time
-        samples = []
-        for _turn in range(pulls):
-            after = chosen.randrange(passes - _PAGE)
-            started_s = time.perf_counter()
-            with self.services.database.reading() as session:
-                if len(reading.passes_after(session, after, _PAGE)) != _PAGE:
-                    raise BenchmarkFailed(_("une page n'est pas entière"))
-            samples.append(time.perf_counter() - started_s)
-        return median(samples)
+    def _log(self, name: str) -> Path:
+        return self._folder / f"{name}.log"
 
-    def _configuration(self, world: World) -> Path:
+    def _configuration(self, world: World, *, workers: bool = False) -> Path:
         ours = world.settings("billing")
         path = self._folder / "billing.toml"
         path.write_text(
@@ -253,14 +331,14 @@ class _Ledger:
             '[keys]\nsigning_key = "signing"\nsealing_key = "sealing"\ncode_key = "code"\n'
             'operators = "operators.json"\n'
             f'[broker]\nhost = "{ours.host}"\nport = {ours.port}\nca = "{ours.ca}"\n'
-            f'certificate = "{ours.certificate}"\nkey = "{ours.key}"\n',
+            f'certificate = "{ours.certificate}"\nkey = "{ours.key}"\nworkers = {str(workers).lower()}\n',
             encoding="utf-8",
         )
         return path
 
-    def _server_listens(self, child: Child) -> bool:
+    def _connected(self, child: Child, name: str) -> bool:
         child.check_running()
-        log = (self._folder / "server.log").read_text(encoding="utf-8", errors="replace")
+        log = self._log(name).read_text(encoding="utf-8", errors="replace")
         return "connected to the broker" in log
 
     def _wait(self, true: Callable[[], bool], child: Child) -> None:
@@ -309,18 +387,51 @@ class _Device:
 
     def payloads(self) -> list[bytes]:
         """The journal in messages as the agent sends them."""
-        return self._in_messages(_BATCH)
+        payloads, after = [], 0
+        while batch := self.journal.batch_after(after, _BATCH_OCTETS):
+            payloads.append(batch.payload)
+            after = batch.up_to
+        return payloads
 
     def payloads_a_pass(self) -> list[bytes]:
         """The journal in messages of one pass each."""
-        return self._in_messages(2)
+        entries = self.journal.entries_after(0, self.journal.last_sequence)
+        return [write_batch(entries[start : start + 2]) for start in range(0, len(entries), 2)]
 
-    def _in_messages(self, entries: int) -> list[bytes]:
-        payloads, after = [], 0
-        while found := self.journal.entries_after(after, entries):
-            payloads.append(write_batch(found))
-            after = found[-1].sequence
-        return payloads
+
+class _Heard:
+    """A line that leads nowhere: it notes what the ledger acknowledges."""
+
+    connected, unconfirmed = True, 0
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._up_to: dict[str, int] = {}
+
+    def make(self, *_handlers: object) -> _Heard:
+        return self
+
+    def start(self) -> None:
+        """There is nothing to connect to."""
+
+    def stop(self) -> None:
+        """Nor to leave."""
+
+    def subscribe(self, pattern: str) -> None:
+        """The benchmark hands messages over itself."""
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        if topic.endswith("/ack"):
+            acknowledgement = read_acknowledgement(payload)
+            with self._changed:
+                self._up_to[acknowledgement.device] = acknowledgement.sequence
+                self._changed.notify_all()
+
+    def wait_for(self, device: str, sequence: int) -> None:
+        """Raises BenchmarkFailed if the ledger has not acknowledged so much in time."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._up_to.get(device, 0) >= sequence, _WITHIN_S):
+                raise BenchmarkFailed(_("le registre a refusé un lot"))
 
 
 class _RunningAgent:
@@ -350,12 +461,7 @@ class _RunningAgent:
 
 def _publish_alone(world: World, payloads: list[bytes]) -> tuple[float, float]:
     """Messages a second by paho alone, QoS 1: each confirmed before the next, and all at once, confirmed at the end."""
-    settings = world.settings("terminal-paho")
-    client = Client(CallbackAPIVersion.VERSION2, client_id="terminal-paho", protocol=MQTTProtocolVersion.MQTTv5)
-    client.tls_set(str(settings.ca), str(settings.certificate), str(settings.key))
-    client.max_inflight_messages_set(65_535)
-    client.connect(settings.host, settings.port)
-    client.loop_start()
+    client = _connected_client(world, "terminal-paho")
     topic = topic_up("terminal-paho", "journal")
     try:
         one_by_one = payloads[: max(1, len(payloads) // 4)]
@@ -374,6 +480,30 @@ def _publish_alone(world: World, payloads: list[bytes]) -> tuple[float, float]:
         client.disconnect()
         client.loop_stop()
 
+
+def _connected_client(world: World, name: str) -> Client:
+    settings = world.settings(name)
+    client = Client(CallbackAPIVersion.VERSION2, client_id=f"{name}-alone", protocol=MQTTProtocolVersion.MQTTv5)
+    client.tls_set(str(settings.ca), str(settings.certificate), str(settings.key))
+    client.max_inflight_messages_set(65_535)
+    client.connect(settings.host, settings.port)
+    client.loop_start()
+    return client
+
+
+def _fill(database: Database, passes: int) -> None:
+    """Put this many passes into the ledger, nothing else; the planner knows them, and no write is left over."""
+    with database.engine.begin() as connection:
+        connection.execute(text("TRUNCATE passes"))
+    for first in range(1, passes + 1, _FILLED_AT_ONCE):
+        with database.engine.begin() as connection:
+            connection.execute(_FILL, {"first": first, "last": min(passes, first + _FILLED_AT_ONCE - 1)})
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE passes"))
+        connection.execute(text("CHECKPOINT"))
+
+
+_FILLED_AT_ONCE = 500_000
 
 _FILL = text(
     "INSERT INTO passes (device, pass_id, position, generation, sequence, pupil, method, day, period, charged_to,"
