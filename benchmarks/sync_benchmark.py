@@ -8,53 +8,36 @@ of a ledger that grows a hundredfold.
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, timedelta
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from paho.mqtt.client import Client, MQTTMessageInfo
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from psycopg import Connection
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine, func, select
 
 from benchmarks.child import Child
 from benchmarks.errors import BenchmarkFailed
 from benchmarks.figures import Better, Figure, Report, median
 from benchmarks.language import _
+from benchmarks.pull_benchmark import Progress, pull_benchmark
+from benchmarks.sync_devices import (
+    WITHIN_S,
+    AcknowledgementsHeard,
+    BenchDevice,
+    RunningAgent,
+    connected_client,
+    publish_alone,
+)
 from benchmarks.sync_world import World, private_broker, private_postgres
-from billing_server import reading
 from billing_server.assembly import Services, assemble
 from billing_server.configuration import KeyFiles, Policy, Settings
-from billing_server.database import Database
 from billing_server.models import Journal, MealPassRow
 from canteen.clock import ClockTrust, SystemClock
-from canteen.entitlements import EntitlementKind
-from canteen.identifiers import DeviceId, new_pass_id, new_pupil_id
-from canteen.meal_pass import PassCompleted, PassGranted, PassMethod
-from canteen.serving_periods import ServiceMoment
-from sync.agent import SyncAgent
-from sync.facts import Fact
-from sync.messages import read_acknowledgement, topic_up, write_batch
-from sync.mqtt_transport import MqttTransport
-from sync.order_box import OrderBox
-from sync.orders import DeviceEntry, DeviceRole
-from sync.pass_journal import PassJournal
-from sync.sealing import OpeningKey
-from sync.signing import SigningKey
-
-Progress = Callable[[str, int, int], None]
-
-_BATCH_OCTETS = 256 * 1024
-"""A message, as `sync.uplink` sends them once its window is open."""
-_SMALL = 10_000
-_PAGE = 500
-_WITHIN_S = 120.0
+from sync.messages import topic_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +63,7 @@ def run_sync_benchmark(settings: SyncSettings, progress: Progress) -> Report:
             with private_broker(folder / "broker") as world:
                 figures += bench.over_the_broker(settings, world, progress)
                 figures.append(bench.workers(settings, world, progress))
-            figures.append(bench.pull(settings, progress))
+            figures.append(pull_benchmark(bench.services.database, url, settings.largest, settings.pulls, progress))
         finally:
             bench.services.database.close()
     remarks = (
@@ -109,11 +92,11 @@ class _Ledger:
         """Entries a second into the ledger, over rows a second by one COPY into the same table."""
         what = _("réception")
         ratios, rates, floors, costs = [], [], [], []
-        heard = _Heard()
+        heard = AcknowledgementsHeard()
         self.services.line.start(heard.make)
         for turn in range(settings.rounds):
             progress(what, turn, settings.rounds)
-            device = _Device(self._folder, f"terminal-{turn}", self.services)
+            device = BenchDevice(self._folder, f"terminal-{turn}", self.services)
             device.record(settings.passes)
             payloads = device.payloads()
             topic = topic_up(device.name, "journal")
@@ -158,11 +141,11 @@ class _Ledger:
 
     def over_the_broker(self, settings: SyncSettings, world: World, progress: Progress) -> list[Figure]:
         """The drain of a backlog and the live passes, with the server as a process."""
-        device = _Device(self._folder, "terminal-live", self.services)
+        device = BenchDevice(self._folder, "terminal-live", self.services)
         device.record(settings.passes)
-        waited, pipelined = _publish_alone(world, device.payloads_a_pass())
+        waited, pipelined = publish_alone(world, device.payloads_a_pass())
         child = Child("billing_server.main", ["--config", str(self._configuration(world))], self._log("server"))
-        agent = _RunningAgent(device, world, self.services)
+        agent = RunningAgent(device, world, self.services)
         try:
             self._wait(lambda: self._connected(child, "server"), child)
             what = _("arriéré")
@@ -209,7 +192,7 @@ class _Ledger:
             ),
         ]
 
-    def _live(self, device: _Device, number: int, of: int, child: Child, progress: Progress) -> float:
+    def _live(self, device: BenchDevice, number: int, of: int, child: Child, progress: Progress) -> float:
         grant = device.grant()
         device.journal.append(grant, SystemClock().utc_now(), ClockTrust.TRUSTED)
         started_s = time.perf_counter()
@@ -232,7 +215,9 @@ class _Ledger:
         rates = []
         for run, count in enumerate((1, 2)):
             progress(what, run, 2)
-            devices = [_Device(self._folder, f"terminal-w{run}-{n}", self.services) for n in range(settings.devices)]
+            devices = [
+                BenchDevice(self._folder, f"terminal-w{run}-{n}", self.services) for n in range(settings.devices)
+            ]
             for device in devices:
                 device.record(settings.passes // settings.devices)
             configuration = str(self._configuration(world, workers=True))
@@ -261,9 +246,9 @@ class _Ledger:
             detail.format(n=settings.devices, one=rates[0], two=rates[1]),
         )
 
-    def _shared_drain(self, world: World, devices: list[_Device], child: Child) -> float:
+    def _shared_drain(self, world: World, devices: list[BenchDevice], child: Child) -> float:
         """Entries a second, all devices publishing at once by paho alone."""
-        clients = [_connected_client(world, device.name) for device in devices]
+        clients = [connected_client(world, device.name) for device in devices]
         messages = [device.payloads() for device in devices]
         expected = sum(device.journal.last_sequence for device in devices)
         names = [device.name for device in devices]
@@ -284,41 +269,6 @@ class _Ledger:
             client.disconnect()
             client.loop_stop()
         return expected / took_s
-
-    def pull(self, settings: SyncSettings, progress: Progress) -> Figure:
-        """A page by cursor from the largest ledger, over a page from one of ten thousand passes, in turns."""
-        what = _("lecture")
-        progress(what, 0, 2)
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text("CREATE DATABASE small"))
-        small = Database(self._url.replace("@/postgres?", "@/small?"))
-        try:
-            small.upgrade()
-            _fill(small, _SMALL)
-            _fill(self.services.database, settings.largest)
-            progress(what, 1, 2)
-            chosen = random.Random(1)  # noqa: S311 - the same places each time
-            samples: tuple[list[float], list[float]] = ([], [])
-            for turn in range(settings.pulls + 1):
-                for database, passes, took in zip(
-                    (small, self.services.database), (_SMALL, settings.largest), samples, strict=True
-                ):
-                    started_s = time.perf_counter()
-                    with database.reading() as session:
-                        if len(reading.passes_after(session, chosen.randrange(passes - _PAGE), _PAGE)) != _PAGE:
-                            raise BenchmarkFailed(_("une page n'est pas entière"))
-                    if turn:  # the first of each prepares the statement
-                        took.append(time.perf_counter() - started_s)
-        finally:
-            small.close()
-        progress(what, 2, 2)
-        small_s, large_s = map(median, samples)
-        detail = _("{small:.1f} ms sur 10 000 passages, {large:.1f} ms sur {n}").format(
-            small=1000 * small_s, large=1000 * large_s, n=settings.largest
-        )
-        return Figure(
-            "sync.pull", _("lecture par curseur, grand / petit"), large_s / small_s, "ratio", 1.5, detail=detail
-        )
 
     def _log(self, name: str) -> Path:
         return self._folder / f"{name}.log"
@@ -350,165 +300,5 @@ class _Ledger:
     @staticmethod
     def _check(child: Child, started_s: float) -> None:
         child.check_running()
-        if time.perf_counter() - started_s > _WITHIN_S:
+        if time.perf_counter() - started_s > WITHIN_S:
             raise BenchmarkFailed(_("un programme n'est pas prêt à temps"))
-
-
-class _Device:
-    """A registered terminal with a journal on disk."""
-
-    def __init__(self, folder: Path, name: str, services: Services) -> None:
-        self.name, self.folder = DeviceId(name), folder
-        signing, opening = SigningKey.load_or_create(folder / f"{name}.sign"), OpeningKey.load_or_create(folder / name)
-        self.journal = PassJournal(folder / f"{name}.journal", self.name, signing)
-        with services.database.writing() as session:
-            services.devices.register(
-                session, DeviceEntry(self.name, DeviceRole.TERMINAL, signing.verifying_key, opening.sealing_key)
-            )
-        self._pupils = [new_pupil_id() for _ in range(500)]
-        self._passed = 0
-
-    def grant(self) -> PassGranted:
-        """The next pupil, on the next day after the last one."""
-        pupil, turn = self._pupils[self._passed % 500], self._passed // 500
-        self._passed += 1
-        moment = ServiceMoment(date(2026, 1, 5) + timedelta(days=turn), "midi")
-        return PassGranted(new_pass_id(), pupil, PassMethod.HAND, moment, EntitlementKind.FORFAIT_4_DAYS)
-
-    def record(self, passes: int) -> None:
-        """Record passes with their outcomes, a hundred a commit."""
-        now = SystemClock().utc_now()
-        for start in range(0, passes, 100):
-            facts: list[Fact] = []
-            for _turn in range(min(100, passes - start)):
-                grant = self.grant()
-                facts += [grant, PassCompleted(grant.pass_id)]
-            self.journal.append_all(facts, now, ClockTrust.TRUSTED)
-
-    def payloads(self) -> list[bytes]:
-        """The journal in messages as the agent sends them."""
-        payloads, after = [], 0
-        while batch := self.journal.batch_after(after, _BATCH_OCTETS):
-            payloads.append(batch.payload)
-            after = batch.up_to
-        return payloads
-
-    def payloads_a_pass(self) -> list[bytes]:
-        """The journal in messages of one pass each."""
-        entries = self.journal.entries_after(0, self.journal.last_sequence)
-        return [write_batch(entries[start : start + 2]) for start in range(0, len(entries), 2)]
-
-
-class _Heard:
-    """A line that leads nowhere: it notes what the ledger acknowledges."""
-
-    connected, unconfirmed = True, 0
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._up_to: dict[str, int] = {}
-
-    def make(self, *_handlers: object) -> _Heard:
-        return self
-
-    def start(self) -> None:
-        """There is nothing to connect to."""
-
-    def stop(self) -> None:
-        """Nor to leave."""
-
-    def subscribe(self, pattern: str) -> None:
-        """The benchmark hands messages over itself."""
-
-    def publish(self, topic: str, payload: bytes) -> None:
-        if topic.endswith("/ack"):
-            acknowledgement = read_acknowledgement(payload)
-            with self._changed:
-                self._up_to[acknowledgement.device] = acknowledgement.sequence
-                self._changed.notify_all()
-
-    def wait_for(self, device: str, sequence: int) -> None:
-        """Raises BenchmarkFailed if the ledger has not acknowledged so much in time."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._up_to.get(device, 0) >= sequence, _WITHIN_S):
-                raise BenchmarkFailed(_("le registre a refusé un lot"))
-
-
-class _RunningAgent:
-    """The device's `canteen-sync`, on a thread here."""
-
-    def __init__(self, device: _Device, world: World, services: Services) -> None:
-        settings = world.settings(device.name)
-        self._agent = SyncAgent(
-            device.journal,
-            OrderBox(device.folder / f"{device.name}.box"),
-            device.name,
-            services.signing_key.verifying_key,
-            lambda *handlers: MqttTransport(settings, device.name, *handlers),
-            SystemClock(),
-        )
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._agent.run, args=(self._stop,), daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(5)
-
-
-def _publish_alone(world: World, payloads: list[bytes]) -> tuple[float, float]:
-    """Messages a second by paho alone, QoS 1: each confirmed before the next, and all at once, confirmed at the end."""
-    client = _connected_client(world, "terminal-paho")
-    topic = topic_up("terminal-paho", "journal")
-    try:
-        one_by_one = payloads[: max(1, len(payloads) // 4)]
-        started_s = time.perf_counter()
-        for payload in one_by_one:
-            client.publish(topic, payload, qos=1).wait_for_publish(_WITHIN_S)
-        waited = len(one_by_one) / (time.perf_counter() - started_s)
-        started_s = time.perf_counter()
-        sent: list[MQTTMessageInfo] = [client.publish(topic, payload, qos=1) for payload in payloads]
-        for information in sent:
-            information.wait_for_publish(_WITHIN_S)
-        return waited, len(payloads) / (time.perf_counter() - started_s)
-    except (RuntimeError, ValueError) as error:
-        raise BenchmarkFailed(_("le courtier n'a pas confirmé")) from error
-    finally:
-        client.disconnect()
-        client.loop_stop()
-
-
-def _connected_client(world: World, name: str) -> Client:
-    settings = world.settings(name)
-    client = Client(CallbackAPIVersion.VERSION2, client_id=f"{name}-alone", protocol=MQTTProtocolVersion.MQTTv5)
-    client.tls_set(str(settings.ca), str(settings.certificate), str(settings.key))
-    client.max_inflight_messages_set(65_535)
-    client.connect(settings.host, settings.port)
-    client.loop_start()
-    return client
-
-
-def _fill(database: Database, passes: int) -> None:
-    """Put this many passes into the ledger, nothing else; the planner knows them, and no write is left over."""
-    with database.engine.begin() as connection:
-        connection.execute(text("TRUNCATE passes"))
-    for first in range(1, passes + 1, _FILLED_AT_ONCE):
-        with database.engine.begin() as connection:
-            connection.execute(_FILL, {"first": first, "last": min(passes, first + _FILLED_AT_ONCE - 1)})
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("VACUUM ANALYZE passes"))
-        connection.execute(text("CHECKPOINT"))
-
-
-_FILLED_AT_ONCE = 500_000
-
-_FILL = text(
-    "INSERT INTO passes (device, pass_id, position, generation, sequence, pupil, method, day, period, charged_to,"
-    " granted_at, clock_trust, forced_because, outcome, outcome_at, outcome_position)"
-    " SELECT 'terminal-0', lpad(n::text, 26, '0'), n, '0123456789abcdef', n, 'p-' || lpad((n % 2000)::text, 16, '0'),"
-    " 'hand', date '2026-01-05' + (n / 2000)::int, 'midi', 'forfait-4', now(), 'trusted', NULL, 'completed', now(), n"
-    " FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n"
-)

@@ -33,7 +33,7 @@ TOGETHER_MOST = 20
 ENTRIES_TOGETHER = 4000
 """In one transaction, about: 0.2 s, which another terminal's pass may have to wait."""
 
-NEWS_WAIT_S = 2.0
+NEWS_WAIT_S = 5.0
 """What terminals tell each other is looked at this late: by then a healthy journal has brought the same, and the look
 costs nothing."""
 
