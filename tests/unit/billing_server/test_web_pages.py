@@ -12,11 +12,13 @@ from billing_server.app import make_app
 from billing_server.models import AccountEntry, Audit
 from billing_server.roster import Identity, NewPupil
 from canteen.access_decision import Reason
+from canteen.consent import ConsentState
 from canteen.entitlements import external_meal
 from canteen.hand_policy import HandPolicy
 from canteen.meal_pass import PassAbandoned, PassCompleted
+from sync.facts import EnrollmentAdvised, ReferenceEnrolled
 from sync.orders import CalendarOrder, DeviceRole
-from tests.unit.billing_server.ledger_bench import TODAY, LedgerBench, denied, granted
+from tests.unit.billing_server.ledger_bench import TODAY, LedgerBench, consent, denied, granted
 
 pytest_plugins = ("tests.unit.billing_server.databases",)
 
@@ -297,3 +299,16 @@ def test_how_strict_the_terminals_are_is_chosen_on_a_page(small_bench: LedgerBen
         assert HandPolicy.STRICT is small_bench.services.school.calendar_order(session).hand_policy
         actions = [line.action for line in session.scalars(select(Audit))]
     assert 1 == actions.count("changed-hand-policy")
+
+
+def test_whose_hand_has_grown_stands_in_the_list(small_bench: LedgerBench, page: TestClient) -> None:
+    """From a terminal's advice until the station has taken the hand anew."""
+    station, terminal = small_bench.device("station-1", DeviceRole.STATION), small_bench.device("terminal-1")
+    pupil = small_bench.pupil()
+    given = consent(pupil, ConsentState.GIVEN, small_bench.clock.utc_now())
+    small_bench.send(station, station.note(given, ReferenceEnrolled(pupil, 7, "2026-1")))
+    assert "Main à reprendre" not in page.get("/eleves").text
+    small_bench.send(terminal, terminal.note(EnrollmentAdvised(pupil, 7)))
+    assert "Main à reprendre" in page.get("/eleves").text
+    small_bench.send(station, station.note(ReferenceEnrolled(pupil, 8, "2026-1")))
+    assert "Main à reprendre" not in page.get("/eleves").text
