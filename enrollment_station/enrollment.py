@@ -173,7 +173,7 @@ class EnrollmentDesk:
             measured = acquire(image, self.ground, calibration=self.platen.calibration)
             if isinstance(measured, Features):
                 return measured
-            worst = next(iter(find_findings(image, self.ground)), None)
+            worst = next(iter(find_findings(image, self.ground, calibration=self.platen.calibration)), None)
             place = None if worst is None or worst.on_hand is None else drawn_at(worst.on_hand)
             return NotAcquired(measured.reason.value, None if worst is None else worst.finding, place)
 

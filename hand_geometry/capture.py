@@ -114,7 +114,7 @@ def capture_best(
         return acquire(image, platen, mirrored=mirrored, calibration=calibration)
 
     def wrong(image: NDArray[np.uint8]) -> tuple[PlacedFinding, ...]:
-        return find_findings(image, platen, mirrored=mirrored)
+        return find_findings(image, platen, mirrored=mirrored, calibration=calibration)
 
     started_s = last_picture_s = monotonic()
     watch = _Watch(measured, wrong, monotonic)

@@ -22,6 +22,7 @@ from hand_geometry.landmarks import (
     find_palm,
     peaks,
 )
+from hand_geometry.platen import PlatenCalibration, without_markers
 from hand_geometry.quality import Finding, PlacedFinding, QualityReason
 from hand_geometry.silhouette import Platen, Silhouette, crevices, find_silhouette
 from hand_geometry.working_picture import COARSE, WorkingPicture
@@ -49,10 +50,17 @@ TOO_FAR_OUT = 1.05
 
 
 def find_findings(
-    image: NDArray[np.uint8], platen: Platen = Platen.DARK, *, mirrored: bool | None = None
+    image: NDArray[np.uint8],
+    platen: Platen = Platen.DARK,
+    *,
+    mirrored: bool | None = None,
+    calibration: PlatenCalibration | None = None,
 ) -> tuple[PlacedFinding, ...]:
     """Everything that can be said of a picture as in ``acquire``, the worst first; empty where nothing is wrong."""
     seen = WorkingPicture(image)
+    if calibration is not None:
+        # The sheet's markers are no dirt, and no part of a hand.
+        seen = WorkingPicture(without_markers(seen.bgr, calibration))
     picture, silhouette = seen.bgr, find_silhouette(seen, platen)
     if isinstance(silhouette, QualityReason):
         return _dirt(picture, platen)

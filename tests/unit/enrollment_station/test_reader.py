@@ -8,6 +8,7 @@ import pytest
 
 from hand_geometry.acquisition import Features, acquire
 from hand_geometry.comparison import compare, decide
+from hand_geometry.findings import find_findings
 from hand_geometry.reference_codec import decode_reference
 from hand_geometry.synthetic_hand import encode_jpeg
 from templates_store.store import StoredReference
@@ -54,6 +55,23 @@ def test_a_picture_of_another_camera_is_not_measured(calibrated: Bench) -> None:
     assert "other_reader" == calibrated.try_placement(ADA, placement(1, 0)).json()["reason"]
     moved = encode_jpeg(np.asarray(np.roll(hand_seen(HIGH_AND_WIDE, 1, 0), 12, axis=0), np.uint8))
     assert "other_reader" == calibrated.try_placement(ADA, moved).json()["reason"]
+
+
+def test_the_sheet_under_the_hand_is_no_finding(calibrated: Bench) -> None:
+    """Two fingers joined on the sheet: these are pointed at, not its markers."""
+    calibrated.consent(ADA)
+    image = hand_seen(HIGH_AND_WIDE, 6, 0)
+    assert () == find_findings(image, calibration=calibrated.station.platen.calibration)
+    for column in range(420, 900):
+        rows = np.nonzero(image[:, column, 2] > 90)[0]
+        fingers = [part for part in np.split(rows, np.nonzero(np.diff(rows) > 3)[0] + 1) if len(part) > 30]
+        below = [part for part in fingers if 380 < part[0] < 1000]
+        if len(below) >= 2:
+            image[below[0][-1] - 25 : below[1][0] + 25, column] = (120, 150, 205)
+    answer = calibrated.try_placement(ADA, encode_jpeg(image)).json()
+    assert not answer["acquired"]
+    assert answer["place"] is not None
+    assert "Ces deux doigts se touchent" in answer["message"]
 
 
 def test_the_sheet_is_checked(calibrated: Bench) -> None:
