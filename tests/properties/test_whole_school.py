@@ -295,7 +295,7 @@ class LongSchoolUnderFire(SchoolUnderFire):
     """The same, longer and more often."""
 
 
-TestSchoolUnderFire = SchoolUnderFire.TestCase
-TestSchoolUnderFire.settings = settings(_TURNS, max_examples=5, stateful_step_count=25)
-TestLongSchoolUnderFire = pytest.mark.slow(LongSchoolUnderFire.TestCase)
-TestLongSchoolUnderFire.settings = settings(_TURNS, max_examples=10, stateful_step_count=50)
+TestSchoolUnderFire = pytest.mark.timeout(600)(SchoolUnderFire.TestCase)
+TestSchoolUnderFire.settings = settings(_TURNS, max_examples=4, stateful_step_count=20)
+TestLongSchoolUnderFire = pytest.mark.timeout(900)(pytest.mark.slow(LongSchoolUnderFire.TestCase))
+TestLongSchoolUnderFire.settings = settings(_TURNS, max_examples=8, stateful_step_count=40)
