@@ -298,13 +298,13 @@ class EncryptedStore:
         revision, notice_version, given_by, given_at, adaptation, sealed, wrapped_key, state = row
         if state in _REFUSING:
             return ReferenceAbsence.NONE
-        if not self._leases.may_compare(now):
+        leases = self._leases
+        if now >= leases.ends_at or leases.running_s() >= leases.ends_at_s or self._file.is_older_copy:
             return ReferenceAbsence.LEASE_EXPIRED
         if wrapped_key is None:
             raise StoreUnavailable(f"the key of {pupil} is missing")
-        key = self._file.epoch.unwrap(pupil, wrapped_key)
         bound = reference_bound(pupil, revision, notice_version, given_by, given_at, adaptation)
-        content = unseal(key, sealed, bound)
+        content = self._file.epoch.open_reference(pupil, wrapped_key, sealed, bound)
         return StoredReference(pupil, revision, read_consent(notice_version, given_by, given_at), content, adaptation)
 
     def reference_revision(self, pupil: PupilId) -> int:

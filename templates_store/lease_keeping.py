@@ -7,11 +7,10 @@ hand, and always on disk first.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from sqlalchemy import Connection, delete, select
@@ -41,12 +40,16 @@ running_time_s: Callable[[], float] = partial(time.clock_gettime, time.CLOCK_BOO
 """Seconds this machine has been on, asleep or not; no setting of the clock moves it."""
 
 
+_NEVER = datetime.min.replace(tzinfo=UTC)
+"""A store that was never given a lease has none."""
+
+
 class LeaseKeeper:
     """What `TemplateStore` says of lease and time. Takes the file's lock itself, except in `may_compare`."""
 
     def __init__(self, file: StoreFile, running_s: Callable[[], float]) -> None:
         """Raises StoreUnavailable."""
-        self._file, self._running_s = file, running_s
+        self._file, self.running_s = file, running_s
         self._counted_at_s = running_s()
         self._take(self._read())
 
@@ -59,10 +62,7 @@ class LeaseKeeper:
 
     def may_compare(self, now: datetime) -> bool:
         """Whether the lease holds, by the wall clock and by the time this machine has run; hold the file's lock."""
-        until = self._until
-        return (
-            until is not None and now < until and self._running_s() < self._ends_at_s and not self._file.is_older_copy
-        )
+        return now < self.ends_at and self.running_s() < self.ends_at_s and not self._file.is_older_copy
 
     def renew(self, until: datetime) -> None:
         with self._file.lock:
@@ -120,11 +120,13 @@ class LeaseKeeper:
 
     def _ran_s(self) -> float:
         """The running time that the facts do not hold yet."""
-        return max(0.0, self._running_s() - self._counted_at_s)
+        return max(0.0, self.running_s() - self._counted_at_s)
 
     def _take(self, lease: Lease) -> None:
-        self._lease, self._until = lease, lease.until
-        self._ends_at_s = self._counted_at_s + lease.lasts_s if lease.lasts_s < math.inf else math.inf
+        self._lease = lease
+        self.ends_at = _NEVER if lease.until is None else lease.until
+        self.ends_at_s = self._counted_at_s + lease.lasts_s
+        """By both clocks, for whoever asks at every hand; `may_compare` is the same question."""
 
     def _count_on(self, change: Callable[[Lease], Lease]) -> None:
         """Change the facts, with the running time up to now: what is said now is said at this running time.

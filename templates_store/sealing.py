@@ -72,6 +72,15 @@ class EpochKeys:
         nonce = secrets.token_bytes(NONCE_BYTES)
         return nonce + self.wrapping.encrypt(nonce, pupil_key, _key_bound(pupil, self.number))
 
+    def open_reference(self, pupil: str, wrapped_key: bytes, sealed: bytes, bound: bytes) -> bytes:
+        """`unwrap` and `unseal` in one: they stand on the way of every pass. Raises StoreUnavailable."""
+        key_bound = f"{FORMAT_VERSION}|pupil-key|{len(pupil)}:{pupil}|{self.number}".encode()
+        try:
+            key = self.wrapping.decrypt(wrapped_key[:NONCE_BYTES], wrapped_key[NONCE_BYTES:], key_bound)
+            return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
+        except (InvalidTag, ValueError) as error:
+            raise StoreUnavailable("a sealed record does not open: it was moved, put back or damaged") from error
+
     def unwrap(self, pupil: str, wrapped_key: bytes) -> bytes:
         """Raises StoreUnavailable: a key of another pupil or another epoch."""
         try:
