@@ -61,6 +61,14 @@ class Child:
         """What it holds in memory, pages it shares with others included."""
         return resident_mib(self._proc("status"))
 
+    def handles(self) -> int:
+        """Threads and open descriptors together."""
+        held = Path(f"/proc/{self._process.pid}")
+        try:
+            return sum(1 for _ in (held / "task").iterdir()) + sum(1 for _ in (held / "fd").iterdir())
+        except OSError as error:
+            raise BenchmarkFailed(_("{module} s'est arrêté :").format(module=self.module)) from error
+
     def _proc(self, name: str) -> str:
         try:
             return Path(f"/proc/{self._process.pid}/{name}").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from benchmarks.bench_terminal import PASSES_MOST
 from benchmarks.figures import Report, print_report
 from benchmarks.hand_benchmark import HandSettings, run_hand_benchmark
 from benchmarks.language import _
-from benchmarks.pass_benchmark import PassSettings, run_pass_benchmark
+from benchmarks.pass_benchmark import DAY_PASSES, PassSettings, run_pass_benchmark
 from benchmarks.store_benchmark import StoreSettings, run_store_benchmark
 from benchmarks.sync_benchmark import SyncSettings, run_sync_benchmark
 from canteen.errors import CanteenError
@@ -41,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     one_pass.add_argument("--starts", type=_starts, default=_DEFAULT.starts, help=_("démarrages à froid"))
     one_pass.add_argument(
         "--idle-seconds", type=_seconds, default=_DEFAULT.idle_s, help=_("durée de la mesure au repos")
+    )
+    one_pass.add_argument(
+        "--day", action="store_true", help=_("autant de passages qu'un midi : 300 et 300, sans limite de temps")
     )
     store = commands.add_parser("store", help=_benchmarks()["store"])
     store.add_argument("--pupils", type=_pupils, default=StoreSettings().largest, help=_("élèves de la grande école"))
@@ -74,7 +77,9 @@ def _run(arguments: argparse.Namespace, bars: _Bars) -> Report:
         return run_hand_benchmark(HandSettings(folder=arguments.pictures, mediapipe=arguments.mediapipe), bars)
     if arguments.name == "store":
         return run_store_benchmark(StoreSettings(largest=arguments.pupils), bars)
-    return run_pass_benchmark(PassSettings(arguments.passes, arguments.starts, arguments.idle_seconds), bars)
+    passes = DAY_PASSES if arguments.day else arguments.passes
+    settings = PassSettings(passes, arguments.starts, arguments.idle_seconds, day=arguments.day)
+    return run_pass_benchmark(settings, bars)
 
 
 def _benchmarks() -> dict[str, str]:

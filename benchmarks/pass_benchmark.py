@@ -38,6 +38,11 @@ _HANDS = 4
 _READY_WITHIN_S = 20.0
 _FILLED_WITHIN_S = 40.0
 _SETTLES_S = 1.0
+_DAY_ENDS_AT_S = 900.0
+DAY_PASSES = 300
+"""Of each kind: 600 pupils."""
+_WARM_SHARE = 1 / 3
+"""What the first third of the passes takes is what a terminal needs; what comes after it is growth."""
 _PASSES_END_AT_S = 68.0
 """The passes end here even if some are left: what follows takes about 10 s, and the whole must stay under 90."""
 _ROUND_TRIPS_A_HALF = 30
@@ -58,6 +63,8 @@ class PassSettings:
     starts: int = 3
     idle_s: float = 5.0
     seed: int = 20261122
+    day: bool = False
+    """As many passes as a lunch has, however long they take."""
 
 
 @dataclass
@@ -71,6 +78,8 @@ class PassMeasurements:
     starts_cpu_s: list[float] = field(default_factory=list)
     first_comparisons: list[FirstComparison] = field(default_factory=list)
     interruptions: int = 0
+    held: list[tuple[float, int]] = field(default_factory=list)
+    """After each pair of passes: resident MiB, and threads and descriptors."""
     idle_cpu_percent: float = 0.0
     terminal_mib: float = 0.0
     sync_mib: float = 0.0
@@ -119,7 +128,7 @@ class _Run:
         self._closing.callback(sync.stop)
         time.sleep(_SETTLES_S)
         lane = BenchLane(PeripheralClient(self._terminal.world_socket), platen, screen, self._draw)
-        self._pass(lane, by_hand, by_card, gauge)
+        self._pass(lane, by_hand, by_card, gauge, terminal)
         self._rest(terminal, sync)
         terminal.stop()
         self._time_round_trips(2)
@@ -170,15 +179,24 @@ class _Run:
                 return process, screen
             process.stop()
 
-    def _pass(self, lane: BenchLane, by_hand: list[BenchPupil], by_card: list[BenchPupil], gauge: FloorGauge) -> None:
+    def _pass(
+        self,
+        lane: BenchLane,
+        by_hand: list[BenchPupil],
+        by_card: list[BenchPupil],
+        gauge: FloorGauge,
+        terminal: Child,
+    ) -> None:
         """Hand, card and floor in turn, so that all of them meet the same machine."""
         for at, (with_hand, with_card) in enumerate(zip(by_hand, by_card, strict=True)):
-            if time.monotonic() - self._started_s > _PASSES_END_AT_S and self._found.by_card:
+            ends_at_s = _DAY_ENDS_AT_S if self._settings.day else _PASSES_END_AT_S
+            if time.monotonic() - self._started_s > ends_at_s and self._found.by_card:
                 return
             self._found.by_hand.append(lane.pass_by_hand(with_hand))
             if with_card.card is not None:
                 self._found.by_card.append(lane.pass_by_card(with_card.card))
             gauge.sample()
+            self._found.held.append((terminal.resident_mib(), terminal.handles()))
             self._found.interruptions = lane.interruptions
             self._report(_("Passages"), at + 1, len(by_hand))
 
@@ -223,6 +241,7 @@ def _report(found: PassMeasurements) -> Report:
             220.0,
             detail=f"{found.terminal_mib:.0f} + {found.sync_mib:.0f} MiB",
         ),
+        *_growth(found.held),
         Figure(
             "terminal.cold_start",
             _("du lancement à la file au repos"),
@@ -276,6 +295,31 @@ def _ratios(
             detail=_("{worst:.1f} ms ; le premier : {first:.1f} ms").format(
                 worst=worst_s * _MS, first=samples_s[0] * _MS
             ),
+        ),
+    )
+
+
+def _growth(held: list[tuple[float, int]]) -> tuple[Figure, Figure]:
+    """What the passes after the first third have left in the terminal."""
+    warm, last = held[int(len(held) * _WARM_SHARE)], held[-1]
+    detail = _("{before} puis {after}, en {passes} passages")
+    passes = 2 * (len(held) - 1 - int(len(held) * _WARM_SHARE))
+    return (
+        Figure(
+            "terminal.memory_growth",
+            _("mémoire gagnée par la borne"),
+            max(0.0, last[0] - warm[0]),
+            "MiB",
+            5.0,
+            detail=detail.format(before=f"{warm[0]:.0f}", after=f"{last[0]:.0f} MiB", passes=passes),
+        ),
+        Figure(
+            "terminal.handle_growth",
+            _("fils et descripteurs gagnés par la borne"),
+            float(max(0, last[1] - warm[1])),
+            "",
+            2.0,
+            detail=detail.format(before=warm[1], after=last[1], passes=passes),
         ),
     )
 

@@ -27,10 +27,17 @@ from firmware_bridge.devices import (
     CommandOutcome,
     CorrectionPressed,
     DigitPressed,
+    EmergencyEnded,
+    EmergencyReleased,
     EnterPressed,
     InputInterrupted,
+    KeypadLost,
+    KeypadRecovered,
     LossReason,
+    RotationRefused,
     TamperDetected,
+    TraysChanged,
+    TrayState,
 )
 from hand_geometry.quality import QualityReason
 from sync.errors import JournalUnavailable, OrderBoxUnavailable
@@ -65,6 +72,7 @@ class LunchSchool(School):
     camera_hangs: bool = False
     hand_asked_at_s: float | None = None
     clock_back_at_s: float | None = None
+    alarm_ends_at_s: float | None = None
     worst_answer_s: float = 0.0
     read: list[Fact] = field(default_factory=list)
     reader: JournalReader = field(init=False)
@@ -153,6 +161,8 @@ class LunchSchool(School):
         if self.clock_back_at_s is not None and self.now_s >= self.clock_back_at_s:
             self.clock_back_at_s = None
             self.clock.set_wall(self.clock.utc_now() + timedelta(hours=1))
+        if self.alarm_ends_at_s is not None and self.now_s >= self.alarm_ends_at_s:
+            self.alarm_ends()
         if self.camera_hangs and self.state is State.AWAITING_HAND:
             self.hand_asked_at_s = self.hand_asked_at_s or self.now_s
             if self.now_s - self.hand_asked_at_s >= CAMERA_HANGS_S - 0.25:
@@ -168,6 +178,10 @@ class LunchSchool(School):
         self.board.online = True
         self.board.report(BoardRecovered())
 
+    def alarm_ends(self) -> None:
+        self.alarm_ends_at_s = None
+        self.board.report(EmergencyEnded())
+
     def all_well_again(self) -> None:
         """Whoever repairs things was here."""
         self.disk_full_until_s = self.store_ill_until_s = self.box_ill_until_s = 0.0
@@ -178,6 +192,9 @@ class LunchSchool(School):
             self.clock.set_wall(self.clock.utc_now() + timedelta(hours=1))
         if not self.board.online:
             self.board_comes_back()
+        if self.alarm_ends_at_s is not None:
+            self.alarm_ends()
+        self.board.report(KeypadRecovered())
 
     # What breaks
 
@@ -257,6 +274,27 @@ def order_comes(lunch: LunchSchool) -> None:
     lunch.order(LeaseOrder(lunch.clock.utc_now() + timedelta(days=7)))
 
 
+def keypad_lost(lunch: LunchSchool) -> None:
+    """Its cable, for a moment: what was typed is void."""
+    lunch.board.report(KeypadLost(LossReason.SILENT))
+    lunch.board.report(KeypadRecovered())
+
+
+def trays_ill(lunch: LunchSchool) -> None:
+    lunch.board.report(TraysChanged(lunch.dice.choice(list(TrayState))))
+
+
+def somebody_leans_on_the_arm(lunch: LunchSchool) -> None:
+    lunch.board.report(RotationRefused())
+
+
+def alarm(lunch: LunchSchool) -> None:
+    if lunch.alarm_ends_at_s is None:
+        lunch.board.unlocked = False  # nobody is counted through a freed gate
+        lunch.board.report(EmergencyReleased())
+        lunch.alarm_ends_at_s = lunch.now_s + lunch.dice.uniform(1.0, 20.0)
+
+
 def somebody_pushes(lunch: LunchSchool) -> None:
     lunch.push()
 
@@ -267,7 +305,7 @@ def power_cut(lunch: LunchSchool) -> None:
     lunch.board.unlocked = False
     lunch.disk_full_until_s = 0.0
     lunch.open()
-    lunch.board_back_at_s = None
+    lunch.board_back_at_s = lunch.alarm_ends_at_s = None
     lunch.board.answers = CommandOutcome.DONE
     lunch.begin()
 
@@ -287,6 +325,10 @@ FAULTS: list[Callable[[LunchSchool], None]] = [
     box_ill,
     clock_set_back,
     order_comes,
+    keypad_lost,
+    trays_ill,
+    somebody_leans_on_the_arm,
+    alarm,
     somebody_pushes,
     power_cut,
 ]
