@@ -59,7 +59,7 @@ def test_pass_says_every_figure_and_leaves_nothing() -> None:
         assert {"figure", "value", "unit", "goal", "better"} == set(figure)
         assert figure["better"] == "lower"
         assert math.isfinite(figure["value"])
-        # Half a second of rest may be less than one tick of the processor's accounting; growth is nothing if all is well.
+        # Half a second of rest may be less than one tick of the processor's accounting; growth is best nothing.
         assert figure["value"] > 0 or figure["figure"] in MAY_BE_NOTHING
         assert figure["goal"] > 0
     assert {"ratio"} == {figure["unit"] for figure in figures if figure["figure"].endswith("floor")}
