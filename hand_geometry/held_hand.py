@@ -2,9 +2,9 @@
 
 A finger in a splint, the other hand, or no hand at all (a plaster) may take the usual reference's place through a last
 day; then it is compared again by itself, without a word from anybody. Plain references are held as they are; one with a
-stand-in is version 3, big-endian: version (1), flags (1: bit 0 usual, bit 1 stand-in), last day (2: days since
-2000-01-01), then each reference that is there with its length (2) before it. What a terminal remembers beside it is one
-byte (bit 0: an enrolment was advised) and a history.
+stand-in begins with 16, which no plain reference does; big-endian: that byte, flags (1: bit 0 usual, bit 1 stand-in),
+last day (2: days since 2000-01-01), then each reference that is there with its length (2) before it. What a terminal
+remembers beside it is one byte (bit 0: an enrolment was advised) and a history.
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ from hand_geometry.errors import ReferenceFormatError
 from hand_geometry.reference import Reference
 from hand_geometry.reference_codec import (
     LARGEST_REFERENCE_BYTES,
-    MASKED_VERSION,
-    VERSION,
     decode_reference,
     encode_reference,
 )
 
-HELD_VERSION = 3
+HELD_VERSION = 16
 LARGEST_HELD_BYTES = 2 * LARGEST_REFERENCE_BYTES + 8
 _HEAD = struct.Struct(">BBH")
 _LENGTH = struct.Struct(">H")
@@ -93,13 +91,13 @@ def decode_held(untrusted_bytes: bytes, untrusted_memory: bytes | None = None) -
 
 
 def _decode_references(untrusted_bytes: bytes) -> HeldHand:
-    if untrusted_bytes[:1] in (bytes([VERSION]), bytes([MASKED_VERSION])):
+    if untrusted_bytes[:1] != bytes([HELD_VERSION]):
         return HeldHand(decode_reference(untrusted_bytes))
     if not _HEAD.size <= len(untrusted_bytes) <= LARGEST_HELD_BYTES:
         raise ReferenceFormatError("not the length of a held hand")
-    version, flags, last = _HEAD.unpack_from(untrusted_bytes)
-    if version != HELD_VERSION or flags > _USUAL | _STAND_IN or not flags or not last:
-        raise ReferenceFormatError("a version this program does not know")
+    _, flags, last = _HEAD.unpack_from(untrusted_bytes)
+    if flags > _USUAL | _STAND_IN or not flags or not last:
+        raise ReferenceFormatError("fields that no held hand has")
     parts: dict[int, Reference] = {}
     rest = untrusted_bytes[_HEAD.size :]
     for flag in (_USUAL, _STAND_IN):
