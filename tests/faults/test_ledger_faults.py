@@ -224,6 +224,7 @@ def test_orders_after_an_old_backup_are_not_taken_for_done(tmp_path: Path, sqlit
     bench.restart()
     for _ in range(5):
         bench.pupil()
+    newest = max(bench.hello(device, device.orders_done), key=lambda order: order.number)
     bench.answer_all(device)
     bench.close()
     for leftover in path.parent.glob(path.name + "-*"):
@@ -233,7 +234,7 @@ def test_orders_after_an_old_backup_are_not_taken_for_done(tmp_path: Path, sqlit
     with bench.services.database.writing() as session:
         bench.services.cards.block(session, 1)
         purge = bench.services.purges.start(session, pupil, PurgeScope.REFERENCE, PurgeCause.WITHDRAWAL, "Mme Roux")
-    orders = [order for _, order in bench.orders(device)]
+    orders = [order.open(device.opening) for order in bench.hello(device, device.orders_done, newest)]
     assert 1 == sum(isinstance(order, CardBlocked) for order in orders)
     assert [purge] == [order.purge for order in orders if isinstance(order, PurgeOrder)]
     assert "server-restored" in open_alarms(bench)
