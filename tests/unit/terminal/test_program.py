@@ -158,7 +158,7 @@ def test_doctor_beside_the_running_terminal(running: tuple[TerminalProgram, Fram
     program, _ = running
     seen = doctor(program)
     assert (0, "") == (seen.returncode, seen.stderr)
-    assert "il répond, avec notre clé" in seen.stdout
+    assert "avec notre clé, micrologiciel 1.2.3" in seen.stdout
     assert seen.stdout.endswith("Le service peut avoir lieu.\n")
     report = json.loads(doctor(program, "--json").stdout)
     assert [] == report["at_risk"]
