@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from hand_geometry.capture_device import CaptureDevice
 from hand_geometry.contour import Contour, moved, trace_contour
+from hand_geometry.height_profile import height_features, is_flat, measure_heights
 from hand_geometry.image_decoding import decode_image
 from hand_geometry.landmarks import Landmarks, Palm, find_landmarks, find_palm
 from hand_geometry.measurements import FEATURE_NAMES, HandShape, features_of, measure
 from hand_geometry.nails import with_whole_fingertips
-from hand_geometry.platen import PlatenCalibration, without_markers
+from hand_geometry.platen import PlatenCalibration, without_markers, without_mirror
 from hand_geometry.plausibility import implausible
 from hand_geometry.posture import Posture, posture_of
 from hand_geometry.quality import PlacedFinding, QualityReason
@@ -40,6 +41,7 @@ class Features:
         platen: What the hand lay on; features of different platens are never compared.
         mirrored: False where it looks like a right palm turned to the camera, True where it looks like a left one.
         posture: Whether pegs guided the fingers.
+        heights: (12,) float64, logarithms of mm along the hand (``height_profile``); None without a side mirror.
     """
 
     values: NDArray[np.float64] = field(repr=False)
@@ -47,6 +49,7 @@ class Features:
     platen: Platen
     mirrored: bool
     posture: Posture = Posture.FREE
+    heights: NDArray[np.float64] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -84,13 +87,15 @@ def acquire(
     if shorter < SMALLEST_SIDE_PX or longer > LONGEST_ASPECT * shorter:
         return FailureToAcquire(QualityReason.UNREADABLE_IMAGE)
     picture = WorkingPicture(image)
+    reader = None
     if calibration is not None:
-        picture = WorkingPicture(without_markers(picture.bgr, calibration))
-    shape = _features_in(picture, platen, mirrored, 0, calibration)
+        reader = _Reader(calibration, picture)
+        picture = WorkingPicture(without_mirror(without_markers(picture.bgr, calibration), calibration))
+    shape = _features_in(picture, platen, mirrored, 0, reader)
     for lump_px in SECOND_LOOKS_PX:
         if shape not in WORTH_A_SECOND_LOOK:
             break
-        again = _features_in(picture, platen, mirrored, lump_px, calibration)
+        again = _features_in(picture, platen, mirrored, lump_px, reader)
         shape = shape if isinstance(again, QualityReason) else again
     if isinstance(shape, QualityReason):
         return FailureToAcquire(shape)
@@ -103,15 +108,23 @@ WORTH_A_SECOND_LOOK = (QualityReason.FINGERS_CLOSED, QualityReason.HAND_CUT_OFF,
 SECOND_LOOKS_PX = (21, 33)
 
 
+@dataclass(frozen=True, eq=False)
+class _Reader:
+    """A calibrated reader, and the picture as it came from it: with markers and mirror."""
+
+    calibration: PlatenCalibration
+    untouched: WorkingPicture
+
+
 def _features_in(
     picture: WorkingPicture,
     platen: Platen,
     mirrored: bool | None,
     lump_px: int,
-    calibration: PlatenCalibration | None,
+    reader: _Reader | None,
 ) -> Features | QualityReason:
     """The stages from picture to features, one after the other."""
-    seen = shape_in(picture, platen, mirrored, lump_px, calibration)
+    seen = shape_in(picture, platen, mirrored, lump_px, reader)
     return seen if isinstance(seen, QualityReason) else seen.features
 
 
@@ -130,7 +143,7 @@ def shape_in(
     platen: Platen,
     mirrored: bool | None = None,
     lump_px: int = 0,
-    calibration: PlatenCalibration | None = None,
+    reader: _Reader | None = None,
 ) -> Seen | QualityReason:
     """As ``acquire``, in one look, with what was seen on the way."""
     silhouette = find_silhouette(picture, platen, lump_px=lump_px)
@@ -150,8 +163,13 @@ def shape_in(
         return QualityReason.WRONG_HAND
     posture = posture_of(silhouette, contour, landmarks)
     straight, marks = contour, landmarks
-    if calibration is not None:
-        straight, disc = _on_the_platen(contour, palm, calibration, picture.shape[::-1])
+    heights: NDArray[np.float64] | None = None
+    if reader is not None:
+        heights = measure_heights(reader.untouched, silhouette, contour, landmarks, reader.calibration)
+        # Paper and prints have the outline of a hand, but nothing rises from the platen.
+        if heights is not None and is_flat(heights):
+            return QualityReason.IMPLAUSIBLE_MEASUREMENT
+        straight, disc = _on_the_platen(contour, palm, reader.calibration, picture.shape[::-1])
         found = find_landmarks(disc, straight)
         if not isinstance(found, Landmarks):
             return found
@@ -163,7 +181,8 @@ def shape_in(
     refused = implausible(values)
     if refused is not None:
         return refused
-    features = Features(values, FEATURE_NAMES, platen, landmarks.mirrored, posture)
+    height_values = None if heights is None else height_features(heights)
+    features = Features(values, FEATURE_NAMES, platen, landmarks.mirrored, posture, height_values)
     return Seen(silhouette, contour, hand, features)
 
 

@@ -18,7 +18,8 @@ from hand_geometry.acquisition import Features
 from hand_geometry.comparison import DEFAULT_THRESHOLD, ComparisonScore, Threshold, compare
 from hand_geometry.errors import ReferenceFormatError
 from hand_geometry.growth_model import DAYS_A_YEAR, FASTEST_YEARLY_GROWTH, growth_direction
-from hand_geometry.reference import Reference, numbers_of
+from hand_geometry.height_numbers import height_numbers
+from hand_geometry.reference import Heights, Reference, numbers_of
 from hand_geometry.reference_codec import QUANTUM, decode_reference, encode_reference
 
 # A strong match: strangers that come as near are thirty times rarer than the threshold lets pass.
@@ -34,6 +35,8 @@ GROWTH_MARGIN = 1.5
 # grow alike, and strangers are sixty apart.
 SIZE_SLACK = 0.01
 ACROSS_LIMIT = 20.0
+# The same for heights, in their own projected space: a year of growth, not another hand.
+HEIGHT_LIMIT = 6.0
 # After so much growth even a true hand is enrolled anew: errors may have gathered.
 LARGEST_GROWTH = 0.12
 # Scores are averaged over about as many passes as two weeks have.
@@ -132,7 +135,20 @@ def adapt(
         refused = replace(seen, refusals=min(seen.refusals + 1, 255))
         return _kept(reference, refused, Adaptation.BEYOND_GROWTH, threshold)
     after = replace(seen, updated_at=now.astimezone(UTC), revision=min(seen.revision + 1, 65535), refusals=0)
-    return AdaptationOutcome(replace(reference, values=moved), after, Adaptation.UPDATED, _invites(after, threshold))
+    followed = replace(reference, values=moved, heights=_moved_heights(reference, features, history))
+    return AdaptationOutcome(followed, after, Adaptation.UPDATED, _invites(after, threshold))
+
+
+def _moved_heights(reference: Reference, features: Features, history: AdaptationHistory) -> Heights | None:
+    """The heights a step towards the probe's, and never further from the enrolled ones than ``HEIGHT_LIMIT``."""
+    held, enrolled, numbers = reference.heights, history.enrolled.heights, height_numbers()
+    if held is None or enrolled is None or features.heights is None:
+        return held
+    if not held.numbers_identifier == enrolled.numbers_identifier == numbers.identifier:
+        return held
+    moved = held.values + STEP * (numbers.fitted.project(features.heights) - held.values)
+    moved = np.rint(moved / QUANTUM) * QUANTUM
+    return replace(held, values=moved) if float(np.linalg.norm(moved - enrolled.values)) <= HEIGHT_LIMIT else held
 
 
 def growth_since(reference: Reference, history: AdaptationHistory) -> float:

@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from hand_geometry.errors import CalibrationFormatError
 from hand_geometry.image_decoding import decode_image
 from hand_geometry.platen import PlatenCalibration
+from hand_geometry.side_mirror import SideMirror
 
-VERSION = 1
+VERSION = 2
+# As before there were mirrors; read as a reader without one.
+WITHOUT_MIRROR = 1
 LARGEST_BYTES = 8 * 1024 * 1024
 # No sheet has more markers, and no camera more pixels a side.
 MOST_MARKERS = 50
@@ -32,7 +35,8 @@ def encode_calibration(calibration: PlatenCalibration) -> bytes:
     done, png = cv2.imencode(".png", calibration.empty)
     if not done:
         raise CalibrationFormatError("the picture of the bare sheet cannot be written")
-    height = calibration.camera_height_mm
+    height, mirror = calibration.camera_height_mm, calibration.mirror
+    built_in = [] if mirror is None else [*mirror.foot_mm, *mirror.outward, mirror.lean_deg, mirror.tall_mm]
     written = io.BytesIO()
     np.savez_compressed(
         written,
@@ -41,6 +45,7 @@ def encode_calibration(calibration: PlatenCalibration) -> bytes:
         homography=calibration.homography,
         lens=np.array([calibration.k1, calibration.k2, calibration.residual_px]),
         camera_height_mm=np.array(np.nan if height is None else height),
+        mirror=np.array(built_in, dtype=np.float64),
         corners_px=calibration.corners_px,
         contrast=calibration.contrast,
         empty=np.asarray(png, dtype=np.uint8).ravel(),
@@ -67,7 +72,7 @@ def decode_calibration(untrusted_bytes: bytes) -> PlatenCalibration:
 
 
 def _checked(untrusted: Mapping[str, NDArray[np.generic]]) -> PlatenCalibration:
-    if int(_numbers(untrusted, "version", ())) != VERSION:
+    if int(_numbers(untrusted, "version", ())) not in (VERSION, WITHOUT_MIRROR):
         raise CalibrationFormatError("a version this program does not know")
     width, height = (int(side) for side in _numbers(untrusted, "size_px", (2,)))
     corners = np.asarray(untrusted["corners_px"], dtype=np.float64)
@@ -97,7 +102,17 @@ def _checked(untrusted: Mapping[str, NDArray[np.generic]]) -> PlatenCalibration:
         empty,
         residual,
         None if np.isnan(raised) else raised,
+        _mirror(untrusted),
     )
+
+
+def _mirror(untrusted: Mapping[str, NDArray[np.generic]]) -> SideMirror | None:
+    if "mirror" not in untrusted or untrusted["mirror"].shape == (0,):
+        return None
+    x, y, out_x, out_y, lean, tall = (float(one) for one in _numbers(untrusted, "mirror", (6,)))
+    if abs(np.hypot(out_x, out_y) - 1.0) > 1e-6 or not 10.0 < lean < 90.0 or not 0.0 < tall < 1e3:
+        raise CalibrationFormatError("a mirror that no reader has")
+    return SideMirror((x, y), (out_x, out_y), lean, tall)
 
 
 def _numbers(untrusted: Mapping[str, NDArray[np.generic]], name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:

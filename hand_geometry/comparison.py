@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from hand_geometry.acquisition import Features
+from hand_geometry.height_numbers import height_numbers
 from hand_geometry.reference import Reference, numbers_of
 from hand_geometry.scoring import calibrated, raw_score
 
@@ -60,7 +61,18 @@ def compare(reference: Reference, probe: Features, *, today: date | None = None)
         return NOT_COMPARABLE
     numbers = numbers_of(reference)
     raw = raw_score(numbers, reference.values, reference.sample_count, numbers.project(probe.values))
-    return ComparisonScore(calibrated(numbers, raw))
+    return ComparisonScore(calibrated(numbers, raw + _heights_against(reference, probe)))
+
+
+def _heights_against(reference: Reference, probe: Features) -> float:
+    """What the side view adds; 0 where the reader has no mirror, or the reference no heights that can be compared."""
+    if reference.heights is None or probe.heights is None:
+        return 0.0
+    numbers = height_numbers()
+    # Other numbers for heights leave the outline, which is what the false match rate was measured with.
+    if reference.heights.numbers_identifier != numbers.identifier:
+        return 0.0
+    return numbers.against(reference.heights.values, reference.sample_count, probe.heights)
 
 
 def decide(score: ComparisonScore, threshold: Threshold = DEFAULT_THRESHOLD) -> bool:

@@ -14,6 +14,7 @@ import cv2
 
 from hand_geometry.errors import FittedNumbersError, TrialsError
 from hand_geometry.fitted_numbers import NUMBERS_FILE
+from hand_geometry.height_numbers import HEIGHT_NUMBERS_FILE
 from hand_geometry.image_decoding import decode_image
 from hand_geometry.language import LANGUAGES
 from hand_geometry.mask import NO_MASK
@@ -61,10 +62,6 @@ def _arguments() -> argparse.ArgumentParser:
     fit.add_argument("--out", type=Path, default=NUMBERS_FILE, help="the numbers for masks go beside it, as masked_…")
     fit.add_argument("--no-masks", action="store_true", help="leave out the numbers for hands with fingers left out")
 
-    growth = commands.add_parser("growth", help="simulate a school year of growing children, with and without updates")
-    growth.add_argument("--children", type=int, default=600)
-    growth.add_argument("--seed", type=int, default=0)
-
     check = commands.add_parser("crossvalidate", help="fit on half of the subjects, measure on the other half")
     check.add_argument("folder", type=Path)
     check.add_argument("--platen", choices=platens, default=Platen.DARK.value)
@@ -93,6 +90,20 @@ def _arguments() -> argparse.ArgumentParser:
     policy.add_argument("--measure", action="append", default=[], metavar="PLATEN=FOLDER", help="measure anew first")
     policy.add_argument("--out", type=Path, default=CURVES_FILE, help="where measured curves are written")
 
+    show = commands.add_parser("show", help="draw what was measured over a picture, for a human to check")
+    show.add_argument("image", type=Path)
+    show.add_argument("--out", type=Path, required=True, help="PNG to write; it shows the hand: keep it as private")
+    show.add_argument("--platen", choices=platens, default=Platen.DARK.value)
+    _add_simulations(commands)
+    return parser
+
+
+def _add_simulations(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands about drawn people, growth and attacks."""
+    growth = commands.add_parser("growth", help="simulate a school year of growing children, with and without updates")
+    growth.add_argument("--children", type=int, default=600)
+    growth.add_argument("--seed", type=int, default=0)
+
     synthetic = commands.add_parser("synthetic", help="how far synthetic people's measurements are from a real set's")
     synthetic.add_argument("sets", metavar="PLATEN=FOLDER", nargs=1)
     synthetic.add_argument("--people", type=int, default=40)
@@ -102,11 +113,9 @@ def _arguments() -> argparse.ArgumentParser:
     attacks.add_argument("--people", type=int, default=20)
     attacks.add_argument("--folder", type=Path, help="a set on a dark ground instead of synthetic people")
 
-    show = commands.add_parser("show", help="draw what was measured over a picture, for a human to check")
-    show.add_argument("image", type=Path)
-    show.add_argument("--out", type=Path, required=True, help="PNG to write; it shows the hand: keep it as private")
-    show.add_argument("--platen", choices=platens, default=Platen.DARK.value)
-    return parser
+    heights = commands.add_parser("heights", help="fit the numbers for heights anew, from simulated people")
+    heights.add_argument("--people", type=int, default=120)
+    heights.add_argument("--out", type=Path, default=HEIGHT_NUMBERS_FILE)
 
 
 def _compare(arguments: argparse.Namespace) -> int:
@@ -226,10 +235,32 @@ def _attacks(arguments: argparse.Namespace) -> int:
     from hand_geometry.presentation_attacks import attack_set, simulate_attacks
 
     _say("built from pictures; what is made of real things may do better or worse")
-    _say("kind                  presented  measured  accepted at 0.1 %")
-    found = attack_set(arguments.folder, arguments.people) if arguments.folder else simulate_attacks(arguments.people)
-    for one in found:
-        _say(f"{one.kind.value:20s}  {one.presented:9d}  {one.measured:8d}  {one.accepted:8d} ({one.rate:.0%})")
+    heading = "kind                    presented  measured  accepted at 0.1 %"
+    if arguments.folder:
+        tables = {heading: attack_set(arguments.folder, arguments.people)}
+    else:
+        tables = {
+            f"{heading}, without a mirror": simulate_attacks(arguments.people),
+            f"{heading}, with a side mirror": simulate_attacks(arguments.people, mirror=True),
+        }
+    for title, found in tables.items():
+        _say(title)
+        for one in found:
+            _say(f"{one.kind.value:22s}  {one.presented:9d}  {one.measured:8d}  {one.accepted:8d} ({one.rate:.0%})")
+    return EXIT_OK
+
+
+def _heights(arguments: argparse.Namespace) -> int:
+    from hand_geometry.height_simulation import fit_heights
+
+    found = fit_heights(arguments.people, arguments.out)
+    _say("simulated people in a simulated side mirror; no set of real hands shows a side, so this is no accuracy")
+    _say(f"{found.people} people, {found.placements} placements measured, {found.failures} not measured")
+    _say(
+        f"something is added to {found.right_hands_charged:.1%} of right hands, "
+        f"{found.strangers_charged:.1%} of strangers"
+    )
+    _say(f"to half of the strangers at least {found.strangers_median:.1f}, in units of a log likelihood ratio")
     return EXIT_OK
 
 
@@ -286,6 +317,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "synthetic": _synthetic,
         "attacks": _attacks,
         "policy": _policy,
+        "heights": _heights,
     }
     try:
         return actions[arguments.command](arguments)

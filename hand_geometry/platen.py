@@ -7,18 +7,22 @@ markers (Levenberg and Marquardt), so that measurements are in mm and a referenc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hand_geometry.platen_sheet import DICTIONARY, PlatenSheet
+from hand_geometry.camera_place import camera_foot, height_over
+from hand_geometry.platen_sheet import BLOCK_MM, DICTIONARY, PlatenSheet, block_label
+from hand_geometry.side_mirror import SideMirror
 from hand_geometry.working_picture import NOMINAL_SIDE_PX, at_working_size
 
 # Fewer markers do not hold ten unknowns against the noise of a corner.
 FEWEST_MARKERS = 6
+FEWEST_ON_BLOCK = 3
 # The middle of a hand's outline lies this far above the platen: half the thickness of fingers and palm.
 OUTLINE_HEIGHT_MM = 8.0
 # Measurements in mm are given in px of a camera in which an adult's hand fills the picture, as in the sets fitted on.
@@ -65,6 +69,7 @@ class PlatenCalibration:
         empty: (H, W, 3) uint8, the bare sheet at the working size; it shows no hand.
         residual_px: Root mean square of what the fit leaves.
         camera_height_mm: Lens over platen, where it is known; the outline of a hand lies a little above the sheet.
+        mirror: The side mirror, where the reader has one; it needs the camera's height.
     """
 
     size_px: tuple[int, int]
@@ -76,6 +81,7 @@ class PlatenCalibration:
     empty: NDArray[np.uint8] = field(repr=False)
     residual_px: float
     camera_height_mm: float | None = None
+    mirror: SideMirror | None = None
 
     @property
     def px_per_mm(self) -> float:
@@ -86,7 +92,16 @@ class PlatenCalibration:
         return 8.0 / float(np.hypot(*(one - other)))
 
     def to_mm(self, points_px: NDArray[np.float64], size_px: tuple[int, int]) -> NDArray[np.float64]:
-        """(n, 2) px in a picture of (width, height) to mm on the sheet."""
+        """(n, 2) px in a picture of (width, height) to mm on the platen, of what lies as high as a hand's outline."""
+        lift = 1.0 if self.camera_height_mm is None else 1.0 - OUTLINE_HEIGHT_MM / self.camera_height_mm
+        flat = self.on_the_sheet(points_px, size_px)
+        if self.camera_height_mm is None:
+            return flat
+        foot = self.foot_mm
+        return np.asarray(foot + (flat - foot) * lift, dtype=np.float64)
+
+    def on_the_sheet(self, points_px: NDArray[np.float64], size_px: tuple[int, int]) -> NDArray[np.float64]:
+        """(n, 2) px to mm, of what lies flat on the sheet."""
         width, height = size_px
         half = 0.5 * float(np.hypot(width, height))
         bent = (points_px - (np.array([width, height]) - 1.0) / 2.0) / half
@@ -95,9 +110,30 @@ class PlatenCalibration:
         for _ in range(10):
             square = (flat**2).sum(axis=1, keepdims=True)
             flat = bent / np.maximum(1.0 + self.k1 * square + self.k2 * square**2, 0.2)
-        points = _through(np.asarray(np.linalg.inv(self.homography), dtype=np.float64), flat)
-        lift = 1.0 if self.camera_height_mm is None else 1.0 - OUTLINE_HEIGHT_MM / self.camera_height_mm
-        return points * lift
+        return _through(np.asarray(np.linalg.inv(self.homography), dtype=np.float64), flat)
+
+    @cached_property
+    def foot_mm(self) -> NDArray[np.float64]:
+        """(2,) the point of the sheet under the lens, whose height must be known."""
+        if self.camera_height_mm is None:
+            raise ValueError("the camera's height is not known")
+        return camera_foot(self.homography, self.camera_height_mm)
+
+    def seen_in_mirror(self, points_mm: NDArray[np.float64], size_px: tuple[int, int]) -> NDArray[np.float64]:
+        """(n, 3) mm along the mirror, away from it and high, to (n, 2) px where the mirror shows them."""
+        if self.mirror is None:
+            raise ValueError("this reader has no mirror")
+        return self.seen_at(self.mirror.image_of(points_mm), size_px)
+
+    def seen_at(self, points_mm: NDArray[np.float64], size_px: tuple[int, int]) -> NDArray[np.float64]:
+        """(n, 3) mm on the sheet and over it to (n, 2) px in a picture of that size."""
+        if self.camera_height_mm is None:
+            raise ValueError("the camera's height is not known")
+        nearer = self.camera_height_mm / (self.camera_height_mm - points_mm[:, 2:])
+        flat = self.foot_mm + (points_mm[:, :2] - self.foot_mm) * nearer
+        lens = _seen_through(np.append((self.homography / self.homography[2, 2]).ravel()[:8], [self.k1, self.k2]), flat)
+        width, height = size_px
+        return np.asarray(lens * (0.5 * np.hypot(width, height)) + (np.array([width, height]) - 1.0) / 2.0, np.float64)
 
     def to_nominal(self, points_px: NDArray[np.float64], size_px: tuple[int, int]) -> NDArray[np.float64]:
         """(n, 2) px in a picture of that size to px at that size as the nominal camera would see them."""
@@ -140,6 +176,34 @@ def calibrate(
         residual * half,
         camera_height_mm,
     )
+
+
+def with_measured_height(
+    frames: Sequence[NDArray[np.uint8]], calibration: PlatenCalibration, *, block_mm: float = BLOCK_MM
+) -> PlatenCalibration | SheetFault:
+    """The calibration with the camera's height, from pictures of the label on its block, anywhere on the sheet."""
+    label = block_label()
+    for frame in frames:
+        corners, _ = _markers(frame, len(label.markers), label.first)
+        seen = ~np.isnan(corners).any(axis=(1, 2))
+        if int(seen.sum()) < FEWEST_ON_BLOCK:
+            continue
+        height, width = frame.shape[:2]
+        points = calibration.on_the_sheet(corners[seen].reshape(-1, 2), (width, height))
+        found = height_over(points, label.markers[seen].reshape(-1, 2), block_mm)
+        if found is not None:
+            return replace(calibration, camera_height_mm=found)
+    return SheetFault(SheetFinding.NOT_SEEN, 0.5, 0.5)
+
+
+def without_mirror(image: NDArray[np.uint8], calibration: PlatenCalibration) -> NDArray[np.uint8]:
+    """A copy of the picture in which the mirror is as dark as the sheet: the hand in it is no second hand."""
+    if calibration.mirror is None or calibration.camera_height_mm is None:
+        return image
+    corners = calibration.seen_at(calibration.mirror.corners_mm(), (image.shape[1], image.shape[0]))
+    dark = image.copy()
+    cv2.fillConvexPoly(dark, np.rint(corners).astype(np.int32), (16, 16, 16))
+    return dark
 
 
 def check_sheet(frame: NDArray[np.uint8], calibration: PlatenCalibration) -> list[SheetFault]:
@@ -191,7 +255,7 @@ def _fault(finding: SheetFinding, places: NDArray[np.float64]) -> SheetFault:
     return SheetFault(finding, float(x), float(y))
 
 
-def _markers(frame: NDArray[np.uint8], count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _markers(frame: NDArray[np.uint8], count: int, first: int = 0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(count, 4, 2) corners in px, NaN where a marker is not seen, and (count,) contrasts."""
     corners = np.full((count, 4, 2), np.nan)
     contrast = np.zeros(count)
@@ -201,8 +265,9 @@ def _markers(frame: NDArray[np.uint8], count: int) -> tuple[NDArray[np.float64],
     detector = cv2.aruco.ArucoDetector(cv2.aruco.getPredefinedDictionary(DICTIONARY), parameters)
     squares, numbers, _ = detector.detectMarkers(grey)
     # OpenCV gives None for none, which its types do not say.
-    for square, number in zip(squares, [] if not squares else np.asarray(numbers, np.int64).ravel(), strict=True):
-        if number < count:
+    for square, read in zip(squares, [] if not squares else np.asarray(numbers, np.int64).ravel(), strict=True):
+        number = int(read) - first
+        if 0 <= number < count:
             corners[number] = np.asarray(square).reshape(4, 2)
             x, y, wide, tall = cv2.boundingRect(np.asarray(square).reshape(4, 2).astype(np.int32))
             levels = grey[max(0, y - 4) : y + tall + 4, max(0, x - 4) : x + wide + 4]

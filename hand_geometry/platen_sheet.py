@@ -48,6 +48,10 @@ class Paper:
     down: int
 
 
+LABEL = Paper("label", 120.0, 80.0, 2, 2)
+LABEL_FIRST = 40
+# As high as the label lies over the sheet: the higher, the more exact, but it must stay in sight.
+BLOCK_MM = 40.0
 PAPERS = {"a4": Paper("a4", 297.0, 210.0, 7, 3), "a3": Paper("a3", 420.0, 297.0, 9, 5)}
 
 
@@ -57,11 +61,15 @@ class PlatenSheet:
 
     Attributes:
         paper: The paper.
-        markers: (n, 4, 2) float64, corners of each marker, clockwise from its upper left; its number is its position.
+        markers: (n, 4, 2) float64, corners of each marker, clockwise from its upper left.
+        first: The number of the first marker; the others follow.
+        has_outlines: Whether hands are drawn on it.
     """
 
     paper: Paper
     markers: NDArray[np.float64] = field(repr=False)
+    first: int = 0
+    has_outlines: bool = True
 
     def outlines(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Polygons of a right and of a left hand, palms down or up as the reader looks, fingers to the left."""
@@ -88,6 +96,16 @@ def platen_sheet(paper: str) -> PlatenSheet:
     return PlatenSheet(size, np.array([np.array(centre) + square for centre in centres]))
 
 
+def block_label() -> PlatenSheet:
+    """The label for a block 40 mm high, from which the camera's height over the sheet is measured."""
+    x, y = LABEL.width_mm, LABEL.height_mm
+    edge = MARGIN_MM + RIM_MM + MARKER_MM / 2.0
+    half = MARKER_MM / 2.0
+    square = np.array([[-half, -half], [half, -half], [half, half], [-half, half]])
+    centres = [(edge, edge), (x - edge, edge), (x - edge, y - edge), (edge, y - edge)]
+    return PlatenSheet(LABEL, np.array([np.array(one) + square for one in centres]), LABEL_FIRST, has_outlines=False)
+
+
 def marker_bits(number: int) -> NDArray[np.bool_]:
     """(6, 6) bool, True where the marker is black, its border included."""
     image = cv2.aruco.generateImageMarker(cv2.aruco.getPredefinedDictionary(DICTIONARY), number, MODULES)
@@ -102,10 +120,10 @@ def draw_sheet(sheet: PlatenSheet, px_per_mm: float) -> NDArray[np.uint8]:
     def fill(corners_mm: NDArray[np.float64], grey: int) -> None:
         cv2.fillConvexPoly(drawn, np.rint(corners_mm * px_per_mm * 16 - 8).astype(np.int32), grey, cv2.LINE_AA, 4)
 
-    for outline in sheet.outlines():
+    for outline in sheet.outlines() if sheet.has_outlines else ():
         line = np.rint(outline * px_per_mm * 16).astype(np.int32)
         cv2.polylines(drawn, [line], True, round(255 * OUTLINE_GREY), max(1, round(0.4 * px_per_mm)), cv2.LINE_AA, 4)
-    for number, corners in enumerate(sheet.markers):
+    for number, corners in enumerate(sheet.markers, start=sheet.first):
         fill(_rim(corners), 235)
         for cell in _black_cells(number, corners):
             fill(cell, round(255 * GROUND_GREY))
@@ -124,16 +142,18 @@ def sheet_pdf(sheet: PlatenSheet) -> bytes:
     width, tall = sheet.paper.width_mm * POINTS_PER_MM, height * POINTS_PER_MM
     lines.append(f"{GROUND_GREY} g 0 0 {width:.3f} {tall:.3f} re f")
     lines.append(f"{OUTLINE_GREY} G 1.1 w")
-    right, left = sheet.outlines()
-    lines += [f"[] 0 d {polygon(right)} S", f"[5 3] 0 d {polygon(left)} S"]
-    for number, corners in enumerate(sheet.markers):
+    if sheet.has_outlines:
+        right, left = sheet.outlines()
+        lines += [f"[] 0 d {polygon(right)} S", f"[5 3] 0 d {polygon(left)} S"]
+    for number, corners in enumerate(sheet.markers, start=sheet.first):
         lines.append(f"1 g {polygon(_rim(corners))} f")
         # One path for all cells of a marker: seams between neighbours would show as hairlines.
         lines.append(f"{GROUND_GREY} g " + " ".join(polygon(cell) for cell in _black_cells(number, corners)) + " f")
     # A line of 100 mm to hold a ruler against: printers like to shrink pages.
-    ruler = np.array([[height - 60.0, height - 30.0], [height + 40.0, height - 30.0]])
+    left_mm = min(height - 60.0, (sheet.paper.width_mm - 100.0) / 2.0)
+    ruler = np.array([[left_mm, height - 30.0], [left_mm + 100.0, height - 30.0]])
     lines.append(f"[] 0 d 0.5 G 0.8 w {polygon(ruler)} S")
-    where = f"{(height - 60.0) * POINTS_PER_MM:.2f} {32.0 * POINTS_PER_MM:.2f}"
+    where = f"{left_mm * POINTS_PER_MM:.2f} {32.0 * POINTS_PER_MM:.2f}"
     lines.append(f"BT /F1 8 Tf 0.5 g {where} Td (100 mm - imprimer \\340 100 %, papier mat) Tj ET")
     content = "\n".join(lines).encode("ascii")
     objects = [
@@ -196,9 +216,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     sheet = commands.add_parser("sheet", help="write the sheet that lies on the platen as PDF")
     sheet.add_argument("--paper", choices=tuple(PAPERS), default="a4")
     sheet.add_argument("--out", type=Path, required=True)
+    label = commands.add_parser(
+        "label", help="write the label for the block from which the camera's height is measured"
+    )
+    label.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
     try:
-        arguments.out.write_bytes(sheet_pdf(platen_sheet(arguments.paper)))
+        arguments.out.write_bytes(
+            sheet_pdf(platen_sheet(arguments.paper) if arguments.command == "sheet" else block_label())
+        )
     except OSError as error:
         sys.stderr.write(f"canteen-platen: {arguments.out}: {error.strerror}\n")
         return 1

@@ -1,13 +1,14 @@
 """Presentation attacks that can be built from pictures, and how often each passes (terms of ISO/IEC 30107-3).
 
-The comparison looks at the outline alone: whatever has the pupil's outline and is not refused as another hue passes.
-These rates say so by kind. A cast of plaster or silicone cannot be built from a picture and is not simulated.
+Without a side mirror the comparison looks at the outline alone: whatever has the pupil's outline and is not refused as
+another hue passes. With one, what is flat is refused and heights that do not fit count against. These rates say so by
+kind. A cast of plaster or silicone cannot be built from a picture and is not simulated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -16,14 +17,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hand_geometry.acquisition import Features, acquire
+from hand_geometry.acquisition import FailureToAcquire, Features, acquire
 from hand_geometry.comparison import DEFAULT_THRESHOLD, Threshold, compare, decide
 from hand_geometry.errors import TrialsError
 from hand_geometry.image_decoding import decode_image
 from hand_geometry.image_set import read_index
 from hand_geometry.reference import Reference, make_reference
 from hand_geometry.silhouette import Platen, Silhouette, find_silhouette
-from hand_geometry.synthetic_people import draw_person, picture_of
+from hand_geometry.simulated_reader import WITH_MIRROR, SimulatedLens, calibration_of, laid_seen
+from hand_geometry.synthetic_people import Look, draw_person, picture_of, ridges_of
 from hand_geometry.working_picture import WorkingPicture
 
 PLACEMENTS = 3
@@ -35,6 +37,25 @@ GLOVE_PX = 6
 HEIGHTS = (1.05, 1.14, 1.33)
 # A print's colours are flatter and a little wrong in size.
 PRINT_SCALES = (0.97, 1.0, 1.03)
+# Seen from the side: paper, the foam board that somebody cuts because paper is refused, and a glove above and below.
+PAPER_MM, FOAM_MM, GLOVE_MM = 0.3, 20.0, 2.0
+HELD_MM = (20.0, 50.0, 100.0)
+
+Ridges = list[NDArray[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Laid:
+    """What lies on the platen: (1200, 1600, 3) uint8 from above, and its ``ridges_of`` where its side is known."""
+
+    image: NDArray[np.uint8] = field(repr=False)
+    ridges: Ridges | None = field(default=None, repr=False)
+
+    def from_side(self, image: NDArray[np.uint8] | None, high: Callable[[Ridges], Ridges]) -> Laid | None:
+        """Something else in this hand's place, as high as ``high`` makes of its ridges; None where there is none."""
+        if image is None:
+            return None
+        return Laid(image, None if self.ridges is None else high(self.ridges))
 
 
 class AttackKind(StrEnum):
@@ -46,6 +67,7 @@ class AttackKind(StrEnum):
     PAPER_CUT_OUT_3_PERCENT = "paper_cut_out_3_%_off"
     PRINTED_PHOTO = "printed_photo_cut_out"
     PHOTO_ON_A_SHEET = "photo_on_a_sheet"
+    FOAM_CUT_OUT = "foam_board_cut_out"
     FLAT_GLOVE = "own_hand_in_a_glove"
     GLOVED_STRANGER = "stranger_in_a_glove"
     HELD_ABOVE = "stranger_held_above"
@@ -116,10 +138,15 @@ def held_above(image: NDArray[np.uint8], magnified: float) -> NDArray[np.uint8]:
     return np.asarray(cv2.GaussianBlur(larger, (0, 0), 8.0 * (magnified - 1.0) + 0.5), dtype=np.uint8)
 
 
-def simulate_attacks(people: int = 20, *, threshold: Threshold = DEFAULT_THRESHOLD) -> list[AttackRate]:
-    """Synthetic people, each enrolled on three placements and attacked with things made of a fourth."""
-    pictures = [partial(_placements, identity) for identity in range(people)]
-    return attack_people(pictures, threshold=threshold)
+def simulate_attacks(
+    people: int = 20, *, mirror: bool = False, threshold: Threshold = DEFAULT_THRESHOLD
+) -> list[AttackRate]:
+    """Synthetic people, each enrolled on three placements and attacked with things made of a fourth.
+
+    With ``mirror`` all of it lies on a calibrated reader with a side mirror.
+    """
+    pictures = [partial(_placements, identity, mirror=mirror) for identity in range(people)]
+    return attack_people(pictures, lens=WITH_MIRROR if mirror else None, threshold=threshold)
 
 
 def attack_set(folder: Path, people: int, *, threshold: Threshold = DEFAULT_THRESHOLD) -> list[AttackRate]:
@@ -132,57 +159,84 @@ def attack_set(folder: Path, people: int, *, threshold: Threshold = DEFAULT_THRE
 
 
 def attack_people(
-    pictures: Sequence[Callable[[], list[NDArray[np.uint8]]]], *, threshold: Threshold = DEFAULT_THRESHOLD
+    pictures: Sequence[Callable[[], list[Laid]]],
+    *,
+    lens: SimulatedLens | None = None,
+    threshold: Threshold = DEFAULT_THRESHOLD,
 ) -> list[AttackRate]:
     """Every way against every person; each entry gives a person's enrolment pictures and, last, the one copied."""
     results: dict[AttackKind, list[bool | None]] = {kind: [] for kind in AttackKind}
     for at, placements in enumerate(pictures):
         *enrolment, own = placements()
         other = pictures[(at + 1) % len(pictures)]()[-1]
-        samples = [acquire(one) for one in enrolment]
+        samples = [_measured(one, lens) for one in enrolment]
         reference = make_reference([one for one in samples if isinstance(one, Features)])
         if not isinstance(reference, Reference):
             continue
         for kind, presented in _presentations(own, other):
-            results[kind].append(None if presented is None else _accepted(reference, presented, threshold))
+            results[kind].append(None if presented is None else _accepted(reference, presented, lens, threshold))
     return [
         AttackRate(kind, len(tries), sum(one is not None for one in tries), sum(one is True for one in tries))
         for kind, tries in results.items()
     ]
 
 
-def _placements(identity: int) -> list[NDArray[np.uint8]]:
-    return [picture_of(draw_person(identity), sample) for sample in range(PLACEMENTS + 1)]
+def _placements(identity: int, *, mirror: bool) -> list[Laid]:
+    person = draw_person(identity)
+    if not mirror:
+        return [Laid(picture_of(person, sample)) for sample in range(PLACEMENTS + 1)]
+    look = Look(noise=0.0)
+    return [Laid(picture_of(person, at, look), ridges_of(person, at, look)) for at in range(PLACEMENTS + 1)]
 
 
-def _read(paths: Sequence[Path]) -> list[NDArray[np.uint8]]:
+def _read(paths: Sequence[Path]) -> list[Laid]:
     found = [decode_image(path.read_bytes()) if path.is_file() else None for path in paths]
     if any(one is None for one in found):
         raise TrialsError(f"{paths[0].parent}: a picture in it cannot be read")
-    return [one for one in found if one is not None]
+    return [Laid(one) for one in found if one is not None]
 
 
-def _presentations(
-    own: NDArray[np.uint8], other: NDArray[np.uint8]
-) -> list[tuple[AttackKind, NDArray[np.uint8] | None]]:
-    prints = [printed_photo(own, scale=scale) for scale in PRINT_SCALES]
-    above = [held_above(other, magnified) for magnified in HEIGHTS]
+def _presentations(own: Laid, other: Laid) -> list[tuple[AttackKind, Laid | None]]:
+    paper, foam, glove = partial(_as_high, mm=PAPER_MM), partial(_as_high, mm=FOAM_MM), partial(_raised, mm=GLOVE_MM)
+    prints = [own.from_side(printed_photo(own.image, scale=scale), paper) for scale in PRINT_SCALES]
+    above = [
+        other.from_side(held_above(other.image, magnified), partial(_raised, mm=mm, held=True))
+        for magnified, mm in zip(HEIGHTS, HELD_MM, strict=True)
+    ]
     return [
         (AttackKind.BONA_FIDE, own),
         (AttackKind.OTHER_HAND, other),
-        (AttackKind.PAPER_CUT_OUT, paper_cut_out(own)),
-        (AttackKind.PAPER_CUT_OUT_3_PERCENT, paper_cut_out(own, scale=1.03)),
+        (AttackKind.PAPER_CUT_OUT, own.from_side(paper_cut_out(own.image), paper)),
+        (AttackKind.PAPER_CUT_OUT_3_PERCENT, own.from_side(paper_cut_out(own.image, scale=1.03), paper)),
         *((AttackKind.PRINTED_PHOTO, one) for one in prints),
-        (AttackKind.PHOTO_ON_A_SHEET, photo_on_a_sheet(own)),
-        (AttackKind.FLAT_GLOVE, flat_glove(own)),
-        (AttackKind.GLOVED_STRANGER, flat_glove(other)),
+        (AttackKind.PHOTO_ON_A_SHEET, own.from_side(photo_on_a_sheet(own.image), paper)),
+        (AttackKind.FOAM_CUT_OUT, own.from_side(paper_cut_out(own.image), foam)),
+        (AttackKind.FLAT_GLOVE, own.from_side(flat_glove(own.image), glove)),
+        (AttackKind.GLOVED_STRANGER, other.from_side(flat_glove(other.image), glove)),
         *((AttackKind.HELD_ABOVE, one) for one in above),
     ]
 
 
-def _accepted(reference: Reference, presented: NDArray[np.uint8], threshold: Threshold) -> bool | None:
+def _as_high(ridges: Ridges, *, mm: float) -> Ridges:
+    return [np.column_stack([ridge[:, :2], np.full(len(ridge), mm)]) for ridge in ridges]
+
+
+def _raised(ridges: Ridges, *, mm: float, held: bool = False) -> Ridges:
+    """Higher by so much; held over the platen, its lower side too."""
+    under = mm if held else 0.0
+    return [np.column_stack([ridge[:, :2], ridge[:, 2] + mm, np.full(len(ridge), under)]) for ridge in ridges]
+
+
+def _measured(laid: Laid, lens: SimulatedLens | None) -> Features | FailureToAcquire:
+    """What the reader makes of it: straight from above, or through a lens with a side mirror."""
+    if lens is None:
+        return acquire(laid.image)
+    return acquire(laid_seen(lens, laid.image, [20_37], laid.ridges), calibration=calibration_of(lens))
+
+
+def _accepted(reference: Reference, presented: Laid, lens: SimulatedLens | None, threshold: Threshold) -> bool | None:
     """None where nothing could be measured."""
-    acquired = acquire(presented)
+    acquired = _measured(presented, lens)
     if not isinstance(acquired, Features):
         return None
     return decide(compare(reference, acquired), threshold)

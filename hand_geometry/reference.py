@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hand_geometry.acquisition import Features
 from hand_geometry.errors import FittedNumbersError
 from hand_geometry.fitted_numbers import FittedNumbers
+from hand_geometry.height_numbers import height_numbers
 from hand_geometry.mask import NO_MASK, Mask
 from hand_geometry.masked_numbers import numbers_under
 from hand_geometry.posture import Posture
@@ -27,6 +28,19 @@ CONSISTENCY_LIMIT = -1.3
 
 
 @dataclass(frozen=True, eq=False)
+class Heights:
+    """The side of a hand.
+
+    Attributes:
+        values: (h,) float64, mean of the projected heights.
+        numbers_identifier: Which version of the numbers for heights projected them.
+    """
+
+    values: NDArray[np.float64] = field(repr=False)
+    numbers_identifier: int
+
+
+@dataclass(frozen=True, eq=False)
 class Reference:
     """What is kept of a hand: its place in the space where people differ most.
 
@@ -38,6 +52,7 @@ class Reference:
         posture: Guided only if every sample was; it says which fitted numbers projected it.
         numbers_identifier: Which version of them.
         mask: What is not compared, and until when this reference may be used.
+        heights: What the side mirror showed, or None: then the outline alone is compared, on every reader.
     """
 
     values: NDArray[np.float64] = field(repr=False)
@@ -47,6 +62,7 @@ class Reference:
     posture: Posture
     numbers_identifier: int
     mask: Mask = NO_MASK
+    heights: Heights | None = None
 
 
 def numbers_of(reference: Reference) -> FittedNumbers:
@@ -92,5 +108,21 @@ def make_reference(samples: Sequence[Features], *, mask: Mask = NO_MASK) -> Refe
             odd = int(np.argmax(scores)) if len(samples) > 2 else None
             return FailureToEnroll(QualityReason.SAMPLES_DISAGREE, odd)
     return Reference(
-        projected.mean(axis=0), len(samples), first.platen, first.mirrored, posture, numbers.identifier, mask
+        projected.mean(axis=0),
+        len(samples),
+        first.platen,
+        first.mirrored,
+        posture,
+        numbers.identifier,
+        mask,
+        _heights_of(samples, mask),
     )
+
+
+def _heights_of(samples: Sequence[Features], mask: Mask) -> Heights | None:
+    """The mean of the projected heights, where every sample has them and no finger is left out."""
+    seen = [sample.heights for sample in samples if sample.heights is not None]
+    if mask.left_out or len(seen) < len(samples):
+        return None
+    numbers = height_numbers()
+    return Heights(numbers.fitted.project(np.stack(seen)).mean(axis=0), numbers.identifier)

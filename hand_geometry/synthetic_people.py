@@ -34,6 +34,7 @@ from hand_geometry.synthetic_hand import (
     pegs_beside,
     smooth_outline,
 )
+from hand_geometry.synthetic_heights import heights_of, ridges_mm
 
 SPREAD_FILE = Path(__file__).parent / "synthetic_spread.npz"
 FINGERS = ("thumb", "index", "middle", "ring", "little")
@@ -145,6 +146,37 @@ def draw_person(identity: int, *, age_years: float | None = None, sex: Sex | Non
 
 def picture_of(person: Person, sample: int, look: Look = PLAIN) -> NDArray[np.uint8]:
     """One placement between pegs, (1200, 1600, 3) uint8 BGR; the same arguments give the same picture."""
+    laid = _laid(person, sample, look)
+    to_px, bases, angles, lengths, _ = laid.parts
+    coverage = cover([to_px(piece) for piece in laid.pieces])
+    mix = (person.skin if look.skin is None else look.skin) * (len(SKINS_BGR) - 1)
+    at = min(int(mix), len(SKINS_BGR) - 2)
+    skin = (SKINS_BGR[at] * (1 - (mix - at)) + SKINS_BGR[at + 1] * (mix - at)) * np.array(look.colour_cast) * look.light
+    pegs = [to_px(point) for point in pegs_beside(bases, angles, float(lengths[2]) / 83.0)]
+    image = paint(coverage, [to_px(line) for line in laid.creases], pegs, skin, laid.draw, noise=False)
+    return _looked_at(image, person, sample, look, laid.parts)
+
+
+def ridges_of(person: Person, sample: int, look: Look = PLAIN) -> list[NDArray[np.float64]]:
+    """(n, 3) float64 each: px of the same picture and mm of height, along the top of the palm and of every finger."""
+    to_px, bases, angles, lengths, half_widths = _laid(person, sample, look).parts
+    breadth = 2.0 * float(half_widths[1:, 2:8].mean())
+    heights = heights_of(person.identity, sample, breadth, float(lengths[2]))
+    ridges = ridges_mm(heights, bases, angles, lengths, half_widths)
+    return [np.column_stack([to_px(ridge[:, :2]), ridge[:, 2]]) for ridge in ridges]
+
+
+@dataclass(frozen=True, eq=False)
+class _Laid:
+    """One placement before it is painted: outlines in mm, creases, where things lie, and what is drawn from next."""
+
+    pieces: list[NDArray[np.float64]]
+    creases: list[NDArray[np.float64]]
+    parts: tuple[Any, ...]
+    draw: np.random.Generator
+
+
+def _laid(person: Person, sample: int, look: Look) -> _Laid:
     draw = np.random.default_rng([20_31, person.identity, sample])
     turn, shift = np.deg2rad(draw.normal(0.0, 2.5)), draw.normal(0.0, 12.0, 2)
     usual = np.array([2.5, 1.0, 0.8, 1.0, 1.4])
@@ -166,13 +198,7 @@ def picture_of(person: Person, sample: int, look: Look = PLAIN) -> NDArray[np.ui
     # Nobody lays the thumb outside the frame: a large hand lies lower.
     highest = float(min(Placement(turn, shift)(piece)[:, 1].min() for piece in pieces))
     to_px = Placement(turn, np.array([shift[0], shift[1] + max(0.0, EDGE_PX - highest)]))
-    coverage = cover([to_px(piece) for piece in pieces])
-    mix = (person.skin if look.skin is None else look.skin) * (len(SKINS_BGR) - 1)
-    at = min(int(mix), len(SKINS_BGR) - 2)
-    skin = (SKINS_BGR[at] * (1 - (mix - at)) + SKINS_BGR[at + 1] * (mix - at)) * np.array(look.colour_cast) * look.light
-    pegs = [to_px(point) for point in pegs_beside(bases, angles, float(lengths[2]) / 83.0)]
-    image = paint(coverage, [to_px(line) for line in creases], pegs, skin, draw, noise=False)
-    return _looked_at(image, person, sample, look, (to_px, bases, angles, lengths, half_widths))
+    return _Laid(pieces, creases, (to_px, bases, angles, lengths, half_widths), draw)
 
 
 def _named(values: NDArray[np.float64], name: str) -> float:

@@ -10,16 +10,16 @@ from hand_geometry.acquisition import Features, acquire
 from hand_geometry.comparison import compare, decide
 from hand_geometry.findings import find_findings
 from hand_geometry.reference_codec import decode_reference
-from hand_geometry.synthetic_hand import encode_jpeg
-from templates_store.store import StoredReference
-from tests.unit.enrollment_station.bench import ADA, NOON, Bench, placement
-from tests.unit.hand_geometry.two_cameras import (
+from hand_geometry.simulated_reader import (
     HIGH_AND_WIDE,
     LOW_AND_STRAIGHT,
     calibration_of,
     empty_platen_seen,
     hand_seen,
 )
+from hand_geometry.synthetic_hand import encode_jpeg
+from templates_store.store import StoredReference
+from tests.unit.enrollment_station.bench import ADA, NOON, Bench, placement
 
 
 def send(bench: Bench, path: str, *images: bytes) -> httpx.Response:

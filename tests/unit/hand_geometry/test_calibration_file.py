@@ -9,20 +9,21 @@ from hypothesis import strategies as st
 
 from hand_geometry.calibration_file import decode_calibration, encode_calibration
 from hand_geometry.errors import CalibrationFormatError
-from tests.unit.hand_geometry.two_cameras import HIGH_AND_WIDE, calibration_of
+from hand_geometry.simulated_reader import WITH_MIRROR, calibration_of
 
 
 @pytest.fixture(scope="module")
 def written() -> bytes:
-    return encode_calibration(calibration_of(HIGH_AND_WIDE))
+    return encode_calibration(calibration_of(WITH_MIRROR))
 
 
 def test_a_calibration_read_again_is_the_same(written: bytes) -> None:
-    kept, read = calibration_of(HIGH_AND_WIDE), decode_calibration(written)
+    kept, read = calibration_of(WITH_MIRROR), decode_calibration(written)
     points = np.array([[10.0, 20.0], [800.0, 600.0], [1500.0, 1100.0]])
     assert np.array_equal(read.to_mm(points, (1600, 1200)), kept.to_mm(points, (1600, 1200)))
     assert np.array_equal(read.empty, kept.empty)
     assert np.array_equal(read.corners_px, kept.corners_px, equal_nan=True)
+    assert read.mirror == kept.mirror is not None
     assert (read.size_px, read.camera_height_mm) == (kept.size_px, kept.camera_height_mm)
 
 

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
 
+import hand_geometry.simulated_reader as cameras
 from hand_geometry.acquisition import FailureToAcquire, Features, acquire
 from hand_geometry.comparison import DEFAULT_THRESHOLD, compare
-from hand_geometry.platen import PlatenCalibration, SheetFault, SheetFinding, calibrate, check_sheet
+from hand_geometry.platen import (
+    PlatenCalibration,
+    SheetFault,
+    SheetFinding,
+    calibrate,
+    check_sheet,
+    with_measured_height,
+)
 from hand_geometry.platen_sheet import PAPERS, draw_sheet, main, platen_sheet, sheet_pdf
 from hand_geometry.reference import Reference, make_reference
 
-
-def _cameras() -> ModuleType:
-    """The simulated cameras beside this file, which is in no package."""
-    path = Path(__file__).with_name("two_cameras.py")
-    specification = importlib.util.spec_from_file_location("two_cameras", path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["two_cameras"] = module
-    specification.loader.exec_module(module)
-    return module
-
-
-cameras = _cameras()
 LENSES = {"low": cameras.LOW_AND_STRAIGHT, "high": cameras.HIGH_AND_WIDE}
 
 
@@ -76,8 +67,26 @@ def test_lens_tilt_and_scale_are_found(name: str) -> None:
     true_mm = lens.plane_mm(0.0, cameras.sheet())
     rows, columns = (grid.ravel() for grid in np.mgrid[150:1100:190, 150:1500:190])
     points = np.stack([columns, rows], axis=1).astype(np.float64)
-    measured = replace(calibration, camera_height_mm=None).to_mm(points, (1600, 1200))
+    measured = calibration.on_the_sheet(points, (1600, 1200))
     assert 0.2 > float(np.abs(measured - true_mm[rows, columns]).max())
+
+
+@pytest.mark.parametrize("name", LENSES)
+def test_the_cameras_height_and_foot_are_found(name: str) -> None:
+    """Pins the height within three hundredths from the label on its block, and the foot within 6 mm from the tilt."""
+    lens = LENSES[name]
+    calibration = cameras.calibration_of(lens)
+    assert calibration.camera_height_mm is not None
+    assert 0.03 * lens.height_mm > abs(calibration.camera_height_mm - lens.height_mm)
+    assert 6.0 > float(np.abs(calibration.foot_mm - lens.foot_mm(cameras.sheet())).max())
+
+
+def test_a_label_that_lies_on_the_sheet_gives_no_height() -> None:
+    """Pins that the block must be there: height is measured, never guessed."""
+    lens = cameras.LOW_AND_STRAIGHT
+    calibration = replace(cameras.calibration_of(lens), camera_height_mm=None)
+    fault = with_measured_height([cameras.empty_platen_seen(lens)], calibration)
+    assert isinstance(fault, SheetFault)
 
 
 def test_a_reference_holds_on_the_other_camera() -> None:

@@ -17,18 +17,18 @@ from hand_geometry.kept_calibration import load_calibration
 from hand_geometry.platen import PlatenCalibration
 from hand_geometry.reference import Reference, make_reference
 from hand_geometry.simulated_camera import FrameServer, SimulatedCamera
-from hand_geometry.synthetic_hand import encode_jpeg
-from terminal.configuration import read_configuration
-from terminal.devices import HandCapture, PlatenState
-from terminal.main import main
-from terminal.verification import HandVerification
-from tests.unit.hand_geometry.two_cameras import (
+from hand_geometry.simulated_reader import (
     HIGH_AND_WIDE,
     LOW_AND_STRAIGHT,
     SimulatedLens,
     empty_platen_seen,
     hand_seen,
 )
+from hand_geometry.synthetic_hand import encode_jpeg
+from terminal.configuration import read_configuration
+from terminal.devices import HandCapture, PlatenState
+from terminal.main import main
+from terminal.verification import HandVerification
 from tests.unit.terminal.programs import TerminalProgram, surrounded
 
 
