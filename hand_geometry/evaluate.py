@@ -111,6 +111,9 @@ def _add_simulations(commands: argparse._SubParsersAction[argparse.ArgumentParse
 
     attacks = commands.add_parser("attacks", help="simulated presentation attacks, by kind")
     attacks.add_argument("--people", type=int, default=20)
+    attacks.add_argument(
+        "--mirror", choices=("both", "without", "with"), default="both", help="the reader's side mirror"
+    )
     attacks.add_argument("--folder", type=Path, help="a set on a dark ground instead of synthetic people")
 
     heights = commands.add_parser("heights", help="fit the numbers for heights anew, from simulated people")
@@ -239,9 +242,12 @@ def _attacks(arguments: argparse.Namespace) -> int:
     if arguments.folder:
         tables = {heading: attack_set(arguments.folder, arguments.people)}
     else:
+        readers = {"without": (False,), "with": (True,), "both": (False, True)}[arguments.mirror]
         tables = {
-            f"{heading}, without a mirror": simulate_attacks(arguments.people),
-            f"{heading}, with a side mirror": simulate_attacks(arguments.people, mirror=True),
+            f"{heading}, {'with a side' if mirror else 'without a'} mirror": simulate_attacks(
+                arguments.people, mirror=mirror
+            )
+            for mirror in readers
         }
     for title, found in tables.items():
         _say(title)

@@ -13,13 +13,7 @@ from hand_geometry.border_clutter import without_border_clutter
 from hand_geometry.foreign_colours import BROAD_RING_PX, LEAST_PEG_PX, foreign_colours
 from hand_geometry.grey_levels import otsu_level
 from hand_geometry.quality import QualityReason
-from hand_geometry.white_ground import (
-    DARK_NAIL_GREEN,
-    DARKER_THAN_SHADOW,
-    SHADED_LEVEL_FACTOR,
-    skin_on_white,
-    with_nails,
-)
+from hand_geometry.white_ground import SHADED_LEVEL_FACTOR, skin_on_white, with_nails
 from hand_geometry.working_picture import COARSE, RED, Box, WorkingPicture
 
 # Under this share of the picture no adult's or child's hand was ever seen, only pegs, dust and folds of the cloth.
@@ -77,7 +71,7 @@ def find_silhouette(picture: WorkingPicture, platen: Platen, *, lump_px: int = 0
         level, foreign, box = _colours_on_dark(picture.coarse, BROAD_RING_PX if lump_px else LEAST_PEG_PX)
         soft = _soft_red(picture, box)
     elif platen is Platen.LIGHT:
-        soft, level = skin_on_white(picture.bgr, DARKER_THAN_SHADOW if lump_px > SHADOW_LOOK_PX else DARK_NAIL_GREEN)
+        soft, level = skin_on_white(picture.bgr)
         level *= SHADED_LEVEL_FACTOR if lump_px else 1.0
     else:
         grey = np.asarray(cv2.cvtColor(picture.bgr, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
@@ -145,8 +139,6 @@ MARGIN_PX = 4
 DARK_LEVEL_SHARE = 0.35
 
 
-# A look that cuts off more than this takes shadows on white for what they are, and may lose a ring.
-SHADOW_LOOK_PX = 21
 # Half of a small child's little finger: what is connected by less is dust, a hair or the frame's border.
 LARGEST_SPECK_PX = 13
 # Two fingers are never parted by a shadow wider than this, or they would not touch.

@@ -11,10 +11,7 @@ from hand_geometry.grey_levels import otsu_level
 # On white paper a hand throws a shadow, which is grey and takes on a little of the skin's colour. Skin is darker in
 # blue and in green than in red; a pale nail still is so in green, a painted one is dark.
 GREEN_WEIGHT = 1.5
-# Painted nails and rings are darker than this in green. So are some shadows between fingers: at the last look only what
-# is darker than hardly any shadow on white paper counts.
 DARK_NAIL_GREEN = 150
-DARKER_THAN_SHADOW = 80
 # Share of the evidence in the middle of the hand at which its border is drawn.
 LIGHT_LEVEL_SHARE = 0.52
 # At a second look, nearer to the hand: a shadow between two fingers takes on half of their colour.
@@ -24,13 +21,13 @@ NAIL_GAP_PX = 13
 LARGEST_NAIL_PX2 = 1500.0
 
 
-def skin_on_white(image: NDArray[np.uint8], dark_green: int = DARK_NAIL_GREEN) -> tuple[NDArray[np.uint8], float]:
-    """The evidence for skin on white paper: how much redder than grey a pixel is, or how much darker than that."""
+def skin_on_white(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+    """The evidence for skin on white paper: how much redder than grey a pixel is, or how dark."""
     smooth = cv2.GaussianBlur(image, (3, 3), 0.53)
     blue, green, red = cv2.split(smooth)
     from_blue = cv2.subtract(red, blue)
     from_green = cv2.convertScaleAbs(cv2.subtract(red, green), alpha=GREEN_WEIGHT)
-    dark = cv2.subtract(np.full_like(green, dark_green), green)
+    dark = cv2.subtract(np.full_like(green, DARK_NAIL_GREEN), green)
     evidence = cv2.convertScaleAbs(cv2.max(cv2.max(from_blue, from_green), dark), alpha=2.0)
     soft = np.asarray(evidence, dtype=np.uint8)
     hand = soft[soft > otsu_level(soft)]
