@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from canteen.errors import CanteenError
 from hand_geometry.capture_device import CaptureDevice
-from hand_geometry.platen import PlatenCalibration, SheetFinding, calibrate
+from hand_geometry.platen import PlatenCalibration, SheetFinding, calibrate, with_measured_height
 from hand_geometry.platen_sheet import platen_sheet
 
 _FRAMES = 8
@@ -31,18 +31,35 @@ class NoPictures(CanteenError):
     """The camera gave no pictures: it is missing, or the terminal that runs is using it."""
 
 
-def measure(
-    device: CaptureDevice,
-    paper: str,
-    camera_height_mm: float | None,
-    monotonic: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> PlatenCalibration:
+def measure(device: CaptureDevice, paper: str, camera_height_mm: float | None) -> PlatenCalibration:
     """Look at the empty platen and find the sheet.
 
     Raises:
         NoPictures, SheetNotFound: nothing can be kept.
     """
+    found = calibrate(_pictures(device), platen_sheet(paper), camera_height_mm=camera_height_mm)
+    if not isinstance(found, PlatenCalibration):
+        raise SheetNotFound(found.finding)
+    return found
+
+
+def measure_height(device: CaptureDevice, calibration: PlatenCalibration) -> PlatenCalibration:
+    """Look at the label on its block, which lies anywhere on the sheet, and find how high the camera is.
+
+    Raises:
+        NoPictures, SheetNotFound: the calibration stays as it was.
+    """
+    found = with_measured_height(_pictures(device), calibration)
+    if not isinstance(found, PlatenCalibration):
+        raise SheetNotFound(found.finding)
+    return found
+
+
+def _pictures(
+    device: CaptureDevice,
+    monotonic: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[NDArray[np.uint8]]:
     frames: list[NDArray[np.uint8]] = []
     started_s = monotonic()
     while len(frames) < _FRAMES and monotonic() - started_s < _WITHIN_S:
@@ -52,7 +69,4 @@ def measure(
         sleep(0.05)
     if not frames:
         raise NoPictures("no pictures")
-    found = calibrate(frames, platen_sheet(paper), camera_height_mm=camera_height_mm)
-    if not isinstance(found, PlatenCalibration):
-        raise SheetNotFound(found.finding)
-    return found
+    return frames

@@ -11,17 +11,22 @@ from pathlib import Path
 
 from canteen.errors import CanteenError
 from hand_geometry.errors import HandGeometryError
-from hand_geometry.kept_calibration import keep_calibration
+from hand_geometry.kept_calibration import keep_calibration, load_calibration
 from hand_geometry.platen import PlatenCalibration, SheetFinding
 from hand_geometry.platen_sheet import PAPERS
 from terminal.assembly import open_camera
-from terminal.calibration import NoPictures, SheetNotFound, measure
+from terminal.calibration import NoPictures, SheetNotFound, measure, measure_height
 from terminal.configuration import read_configuration
 from terminal.display.language import _, said_in
 
 _NOT_FOUND = _("La feuille ne se voit pas assez : la poser à plat, bien éclairée, sans rien dessus, et recommencer")
 _NO_PICTURES = _("La caméra ne donne pas d’image : arrêter la borne d’abord, ou vérifier le câble")
-_NO_HEIGHT = _("Sans --height, une main paraît un peu plus grande qu’elle n’est : mesurer de l’objectif au plateau")
+_NO_HEIGHT = _(
+    "Sans hauteur, une main paraît un peu plus grande qu’elle n’est : poser le bloc et donner --block, ou --height"
+)
+_FIRST_THE_SHEET = _("Étalonner d’abord sur la feuille, sans --block")
+_NO_BLOCK = _("L’étiquette du bloc ne se voit pas : poser le bloc de 40 mm sur la feuille, étiquette vers la caméra")
+_HEIGHT = _("Caméra à {height} mm du plateau. Gardé dans {path}")
 _FOUND = _("Feuille trouvée : {markers} repères, à {residual} px près, {scale} px par mm. Gardé dans {path}")
 _RESTART = _("Redémarrer la borne. Les mains prises avant avec un autre étalonnage sont à reprendre")
 _HIGHEST_MM = 3000.0
@@ -41,20 +46,34 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--height", type=_height_mm, metavar="MM", help=said_in(language, _("De l’objectif au plateau, en mm"))
     )
+    parser.add_argument(
+        "--block",
+        action="store_true",
+        help=said_in(
+            language, _("Mesurer la hauteur sur le bloc étiqueté (canteen-platen label), feuille déjà connue")
+        ),
+    )
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:
         configuration = read_configuration(arguments.config)
+        before = load_calibration(configuration.calibration) if arguments.block else None
+        if arguments.block and before is None:
+            sys.stderr.write(said_in(language, _FIRST_THE_SHEET) + "\n")
+            return 1
         camera = open_camera(configuration.camera, time.monotonic, production=configuration.production)
         try:
-            calibration = measure(camera, arguments.paper, arguments.height)
+            if before is None:
+                calibration = measure(camera, arguments.paper, arguments.height)
+            else:
+                calibration = measure_height(camera, before)
         finally:
             camera.close()
         keep_calibration(calibration, configuration.calibration)
     except (CanteenError, HandGeometryError, OSError) as error:
-        sys.stderr.write(_why(error, language) + "\n")
+        sys.stderr.write(_why(error, language, block=arguments.block) + "\n")
         return 1
-    sys.stdout.write(_said(calibration, configuration.calibration, language))
+    sys.stdout.write(_said(calibration, configuration.calibration, language, block=arguments.block))
     return 0
 
 
@@ -65,10 +84,11 @@ def _height_mm(text: str) -> float:
     return height
 
 
-def _said(calibration: PlatenCalibration, path: Path, language: str) -> str:
+def _said(calibration: PlatenCalibration, path: Path, language: str, *, block: bool) -> str:
     seen = int((calibration.contrast > 0).sum())
-    found = said_in(language, _FOUND)
+    found = said_in(language, _HEIGHT if block else _FOUND)
     for name, value in (
+        ("height", f"{calibration.camera_height_mm or 0:.0f}"),
         ("markers", str(seen)),
         ("residual", f"{calibration.residual_px:.2f}"),
         ("scale", f"{calibration.px_per_mm:.2f}"),
@@ -81,7 +101,7 @@ def _said(calibration: PlatenCalibration, path: Path, language: str) -> str:
     return "\n".join([*lines, said_in(language, _RESTART)]) + "\n"
 
 
-def _why(error: Exception, language: str) -> str:
+def _why(error: Exception, language: str, *, block: bool) -> str:
     if isinstance(error, SheetNotFound) and error.finding is SheetFinding.NOT_SEEN:
-        return said_in(language, _NOT_FOUND)
+        return said_in(language, _NO_BLOCK if block else _NOT_FOUND)
     return said_in(language, _NO_PICTURES) if isinstance(error, NoPictures) else str(error)

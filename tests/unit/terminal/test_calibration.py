@@ -21,6 +21,7 @@ from hand_geometry.simulated_reader import (
     HIGH_AND_WIDE,
     LOW_AND_STRAIGHT,
     SimulatedLens,
+    block_seen,
     empty_platen_seen,
     hand_seen,
 )
@@ -94,6 +95,24 @@ def test_nothing_is_kept_of_a_platen_without_a_sheet(tmp_path: Path, capsys: pyt
     assert load_calibration(kept) is None
     kept.write_bytes(b"damaged")
     assert load_calibration(kept) is None
+
+
+def test_the_height_is_measured_on_the_block(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The sheet first, without a height; then the label on its block gives it within 2 %."""
+    configuration = TerminalProgram(tmp_path).config
+    server = reader(tmp_path, HIGH_AND_WIDE)
+    try:
+        assert 1 == main(["calibrate", "--config", str(configuration), "--block"])
+        assert 0 == main(["calibrate", "--config", str(configuration)])
+        assert 1 == main(["calibrate", "--config", str(configuration), "--block"])
+        assert "poser le bloc de 40 mm" in capsys.readouterr().err
+        server.lay(encode_jpeg(block_seen(HIGH_AND_WIDE)))
+        assert 0 == main(["calibrate", "--config", str(configuration), "--block"])
+    finally:
+        server.stop()
+    found = load_calibration(read_configuration(configuration).calibration)
+    assert found is not None
+    assert found.camera_height_mm == pytest.approx(HIGH_AND_WIDE.height_mm, rel=0.02)
 
 
 @pytest.fixture
