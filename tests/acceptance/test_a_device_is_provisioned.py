@@ -1,0 +1,214 @@
+"""From an empty folder: broker, server, terminal and station made by their own commands."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import httpx
+import pytest
+
+from demo.broker import find_mosquitto, start_broker
+from demo.clients import ServerClient, StationClient
+from demo.people import Hand, Person, Way
+from demo.processes import Program, script_command
+from tests.conftest import free_port, listening, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+BROKER, BILLING, STATION = (free_port() for _ in range(3))
+
+LEA = Person("lea", "Léa", "Martin", "6e A", Way.CARD, tuple(Hand(str(n), synthetic=(1, n)) for n in range(4)))
+
+
+@dataclass
+class School:
+    """The machines of a school, each in a folder of its own."""
+
+    folder: Path
+    programs: dict[str, Program] = field(default_factory=dict)
+    broker: subprocess.Popen[bytes] | None = None
+    token: str = ""
+
+    def run(self, *command: str, code: str = "") -> subprocess.CompletedProcess[str]:
+        """A command, as a person types it."""
+        return subprocess.run(
+            script_command(*command),
+            input=code,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+            env={**os.environ, "LANG": "fr_FR.UTF-8"},
+        )
+
+    def start(self, name: str, command: list[str]) -> Program:
+        program = Program(name, command, self.folder / "logs" / f"{name}.log")
+        self.programs[name] = program
+        program.start()
+        return program
+
+    def start_broker(self) -> None:
+        self.broker = start_broker(self.folder / "broker" / "canteen.conf", self.folder / "broker.log")
+        wait_until(lambda: listening(BROKER), what="the broker")
+
+    def stop_broker(self) -> None:
+        if self.broker is not None:
+            self.broker.terminate()
+            self.broker.wait(10)
+
+    @property
+    def billing_config(self) -> str:
+        return str(self.folder / "billing.toml")
+
+    def device(self, name: str) -> tuple[Path, Path]:
+        """Configuration folder and state folder of a machine."""
+        return self.folder / name / "etc", self.folder / name / "var"
+
+    def code_for(self, device: str, role: str) -> str:
+        page = httpx.post(
+            f"http://127.0.0.1:{BILLING}/appareils/code",
+            data={"device": device, "role": role},
+            headers={"Authorization": f"Bearer {self.token}"},
+            trust_env=False,
+        )
+        found = re.search(r"[2-9A-Z]{4}-[2-9A-Z]{4}-[2-9A-Z]{4}", page.text)
+        assert found is not None, page.text
+        return found.group()
+
+    def provision(self, name: str, role: str, code: str, *how: str) -> subprocess.CompletedProcess[str]:
+        etc, var = self.device(name)
+        how = how or ("--server", f"http://127.0.0.1:{BILLING}")
+        files = ("--config", str(etc / f"{role}.toml"), "--state", str(var))
+        return self.run(f"canteen-{role}", "provision", *how, *files, code=code + "\n")
+
+
+@pytest.fixture(scope="module")
+def school() -> Iterator[School]:
+    """Server and broker run; nobody knows any device yet."""
+    find_mosquitto()
+    folder = Path(tempfile.mkdtemp(prefix="canteen-"))
+    school = School(folder)
+    (folder / "billing.toml").write_text(
+        f"""\
+school_name = "Collège des Tilleuls"
+[database]
+url = "sqlite+pysqlite:///{folder / "ledger.sqlite"}"
+[keys]
+signing_key = "signing.key"
+sealing_key = "sealing.key"
+code_key = "code.key"
+operators = "operators.json"
+[authority]
+key = "authority.key"
+certificate = "authority.pem"
+revoked = "revoked.pem"
+[broker]
+host = "localhost"
+port = {BROKER}
+ca = "broker/ca.pem"
+certificate = "broker/billing.pem"
+key = "broker/billing.key"
+[web]
+port = {BILLING}
+""",
+        encoding="utf-8",
+    )
+    try:
+        made = school.run(
+            "canteen-billing", "broker", str(folder / "broker"), "localhost", "--bind", "127.0.0.1",
+            "--config", school.billing_config,
+        )  # fmt: skip
+        assert made.returncode == 0, made.stderr
+        configuration = folder / "broker" / "canteen.conf"
+        state = folder / "broker" / "state"
+        state.mkdir()
+        with configuration.open("a") as file:
+            file.write(f"persistence_location {state}/\nuser root\n")
+        school.start_broker()
+        link = school.run("canteen-billing", "operator", "Mme Roux", "--config", school.billing_config).stdout
+        school.token = link.strip().split("jeton=")[1]
+        server = ServerClient(BILLING, school.token)
+        school.start("billing", script_command("canteen-billing", "--config", school.billing_config))
+        school.programs["billing"].wait_ready(lambda: server.answers("/api/health"), 120)
+        server.put(
+            "/api/calendar",
+            {
+                "school_name": "Collège des Tilleuls",
+                "timezone": "Europe/Paris",
+                "periods": [{"name": "midi", "weekdays": list(range(7)), "starts_minute": 0, "ends_minute": 1440}],
+                "closed_days": [],
+                "missing_entitlement": "deny",
+            },
+        )
+        yield school
+    finally:
+        for program in school.programs.values():
+            program.stop()
+        school.stop_broker()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_what_can_go_wrong_is_said_and_leaves_nothing(school: School) -> None:
+    """In French, with what to do; keys that were made stay for the next try."""
+    wrong = school.provision("lane", "terminal", "AAAA-BBBB-CCCC")
+    assert (1, True) == (wrong.returncode, "Le code n’est pas le bon" in wrong.stderr), wrong.stderr
+    short = school.provision("lane", "terminal", "AAAA")
+    assert (1, True) == (short.returncode, "12 signes" in short.stderr)
+    nobody = school.provision("lane", "terminal", "AAAA-BBBB-CCCC", "--server", f"http://127.0.0.1:{free_port()}")
+    assert (1, True) == (nobody.returncode, "ne répond pas" in nobody.stderr)
+    other_role = school.provision("lane", "terminal", school.code_for("station-9", "station"))
+    assert (1, True) == (other_role.returncode, "autre rôle" in other_role.stderr)
+    etc, var = school.device("lane")
+    assert not etc.exists()
+    assert 0o600 == (var / "terminal" / "signing.key").stat().st_mode & 0o777
+
+
+def test_a_terminal_and_a_station_are_provisioned_and_the_roster_arrives(school: School) -> None:
+    """By the commands alone, over the network and by a stick; twice is as good as once."""
+    server = ServerClient(BILLING, school.token)
+    code = school.code_for("terminal-1", "terminal")
+    for _ in range(2):
+        done = school.provision("lane-1", "terminal", code)
+        assert done.returncode == 0, done.stderr
+        assert "terminal-1 est installé" in done.stdout
+        assert "systemctl enable --now canteen-terminal canteen-sync" in done.stdout
+    used = school.provision("thief", "terminal", code)
+    assert (1, True) == (used.returncode, "déjà servi" in used.stderr)
+
+    code = school.code_for("station-1", "station")
+    request, answer = school.folder / "demande.json", school.folder / "reponse.json"
+    assert 0 == school.provision("desk", "station", code, "--request", str(request)).returncode
+    page = httpx.post(
+        f"http://127.0.0.1:{BILLING}/appareils/demande",
+        files={"fichier": request.read_bytes()},
+        headers={"Authorization": f"Bearer {school.token}"},
+        trust_env=False,
+    )
+    answer.write_bytes(page.content)
+    taken = school.provision("desk", "station", code, "--answer", str(answer))
+    assert taken.returncode == 0, taken.stderr
+
+    station = start_station(school)
+    created = server.post("/api/pupils", [LEA.roster_row(date.today())])
+    wait_until(lambda: created[0]["pupil"] in {row["pupil"] for row in station.pupils()}, 90, "the roster")
+    station.consent(created[0]["pupil"], "opposed")
+
+
+def start_station(school: School) -> StationClient:
+    etc, _ = school.device("desk")
+    text = (etc / "station.toml").read_text(encoding="utf-8").replace("port = 8002", f"port = {STATION}")
+    (etc / "station.toml").write_text("production = false\n" + text, encoding="utf-8")
+    link = school.run("canteen-station", "operator", "Mme Roux", "--config", str(etc / "station.toml")).stdout
+    client = StationClient(STATION, link.strip().split("jeton=")[1])
+    school.start("station", script_command("canteen-station", "--config", str(etc / "station.toml")))
+    school.start("station-sync", script_command("canteen-sync", "--config", str(etc / "sync.toml")))
+    school.programs["station"].wait_ready(lambda: client.answers("/api/etat"), 120)
+    return client
