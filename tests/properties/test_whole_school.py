@@ -46,6 +46,11 @@ class SchoolUnderFire(RuleBasedStateMachine):
         if not _files:
             _files.append(SqliteFiles(Path(_folder.name)))
         self.world = WholeSchool(Path(tempfile.mkdtemp(dir=_folder.name)), _files[0].fresh())
+        # So that there is always something to settle: cut from each other, both serve two pupils, one of them prepaid.
+        for lane in self.world.lanes:
+            lane.connect(connected=False)
+            for pupil in (EXTERNAL - 1, EXTERNAL):
+                assert self.world.eats(lane, pupil, "pushes")
 
     @property
     def school(self) -> WholeSchool:
