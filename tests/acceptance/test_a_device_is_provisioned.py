@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -87,7 +88,12 @@ class School:
         etc, var = self.device(name)
         how = how or ("--server", f"http://127.0.0.1:{BILLING}")
         files = ("--config", str(etc / f"{role}.toml"), "--state", str(var))
-        return self.run(f"canteen-{role}", "provision", *how, *files, code=code + "\n")
+        while (
+            "attendez une minute"
+            in (done := self.run(f"canteen-{role}", "provision", *how, *files, code=code + "\n")).stderr
+        ):
+            time.sleep(3)  # the server lets few tries through a minute, and says so
+        return done
 
 
 @pytest.fixture(scope="module")
