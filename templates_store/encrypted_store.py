@@ -46,7 +46,15 @@ from templates_store.records import (
     read_pupil,
 )
 from templates_store.roster import put_roster
-from templates_store.sealing import code_bound, history_bound, keyed_digest, reference_bound, seal, unseal
+from templates_store.sealing import (
+    code_bound,
+    history_bound,
+    keyed_digest,
+    keyed_digests,
+    reference_bound,
+    seal,
+    unseal,
+)
 from templates_store.self_test import run_self_test
 from templates_store.standing import Standing, standings
 from templates_store.store import (
@@ -79,6 +87,7 @@ class EncryptedStore:
         run_self_test()
         self._file = StoreFile(path, key_source)
         self._keys = self._file.keys
+        self._code_digest = keyed_digests(self._keys.code_lookup)
         self._leases = LeaseKeeper(self._file, running_s)
 
     def close(self) -> None:
@@ -247,7 +256,7 @@ class EncryptedStore:
         self, code: PersonalCode, now: datetime
     ) -> tuple[PupilRecord, StoredReference | ReferenceAbsence] | None:
         """The pupil of a code with the reference to compare with: `find_by_code` and `reference` in one question."""
-        lookup = keyed_digest(self._keys.code_lookup, code.digits.encode())
+        lookup = self._code_digest(code.digits.encode())
         with self._file.lock:
             row = self._file.row(PUPIL_AND_REFERENCE_BY_CODE, (lookup,))
             if row is None:
@@ -416,7 +425,7 @@ class EncryptedStore:
         return max(self._held_revision(connection, pupil), buried_revision(connection, self._keys, pupil))
 
     def _code_lookup(self, code: PersonalCode) -> bytes:
-        return keyed_digest(self._keys.code_lookup, code.digits.encode())
+        return self._code_digest(code.digits.encode())
 
     def _card_lookup(self, card: CardNumber) -> bytes:
         return keyed_digest(self._keys.card_lookup, card.hexadecimal.encode())

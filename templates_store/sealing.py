@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from templates_store.errors import StoreUnavailable
@@ -124,6 +126,18 @@ def keyed_digest(key: bytes, content: bytes) -> bytes:
     All 10,000 codes of four digits can be tried in a moment, so a plain hash of a code would be the code itself.
     """
     return hmac.digest(key, content, "sha256")
+
+
+def keyed_digests(key: bytes) -> Callable[[bytes], bytes]:
+    """`keyed_digest` under one key that is set up once, for what stands on the way of every pass."""
+    set_up = HMAC(key, SHA256())
+
+    def digest(content: bytes) -> bytes:
+        one = set_up.copy()
+        one.update(content)
+        return one.finalize()
+
+    return digest
 
 
 def associated_data(kind: SealedKind, whose: str, revision: int, *more: str) -> bytes:
