@@ -68,7 +68,7 @@ class ProvisioningDesk:
         The same device may ask again with it: an answer may be lost.
 
         Raises:
-            CodeRefused: no such code, used by another, or too old.
+            CodeRefused: no such code, used by another, too old, or for a device of the other role.
             DeviceConflict: the name has other keys.
             NotARequest: no certificate can be made of the request.
         """
@@ -81,6 +81,8 @@ class ProvisioningDesk:
             raise CodeRefused("code-unknown")
         if now >= code.expires_at:
             raise CodeRefused("code-expired")
+        if untrusted.role != code.role:
+            raise CodeRefused("code-other-role")
         verifying_key, sealing_key = untrusted.verifying_key, untrusted.sealing_key
         name, role = DeviceId(code.device), DeviceRole(code.role)
         entry = DeviceEntry(name, role, verifying_key, sealing_key)

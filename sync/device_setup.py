@@ -51,6 +51,9 @@ _REFUSED = {
     "code-unknown": _("Le code n’est pas le bon. Vérifiez chaque signe, ou faites-en un autre sur la page du serveur."),
     "code-expired": _("Ce code a plus de 24 heures. Faites-en un autre sur la page du serveur."),
     "code-used": _("Ce code a déjà servi pour un autre appareil. Faites-en un autre sur la page du serveur."),
+    "code-other-role": _(
+        "Ce code est pour un appareil d’un autre rôle. Faites-en un sur la page du serveur pour celui-ci."
+    ),
     "name-taken": _(
         "Le nom de ce code appartient déjà à un appareil qui a d’autres clés. Faites un code pour un nouveau nom."
     ),
@@ -150,9 +153,7 @@ class _Setup:
         except MalformedMessage:
             raise SetupRefused(said(_("Ce n’est pas une réponse de notre serveur."))) from None
         if answer.role != self._kind.program:
-            raise SetupRefused(
-                said(_("Ce code est pour un appareil d’un autre rôle : {role}.")).replace("{role}", answer.role)
-            )
+            raise SetupRefused(said(_REFUSED["code-other-role"]))
         self._check_clock(answer)
         if answer.broker is None:
             raise SetupRefused(said(_("Le serveur n’a pas de messagerie : réglez [broker] dans sa configuration.")))
@@ -206,7 +207,9 @@ class _Setup:
             kept.parent.mkdir(parents=True, exist_ok=True)
             if not kept.exists():
                 kept.write_text(self._tls.request(), encoding="ascii")
-        return ProvisionRequest(signing.verifying_key, opening.sealing_key, kept.read_text(encoding="ascii"))
+        return ProvisionRequest(
+            self._kind.program, signing.verifying_key, opening.sealing_key, kept.read_text(encoding="ascii")
+        )
 
     def _check_clock(self, answer: ProvisionAnswer) -> None:
         now = datetime.now(UTC)

@@ -41,8 +41,9 @@ def code_key(untrusted_code: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ProvisionRequest:
-    """What a new device asks with: its public halves, and a PEM request (PKCS#10, P-256) for its certificate."""
+    """What a new device asks with: its role, its public halves, a PEM request (PKCS#10, P-256) for its certificate."""
 
+    role: str
     verifying_key: VerifyingKey
     sealing_key: SealingKey
     certificate_request: str
@@ -51,6 +52,7 @@ class ProvisionRequest:
     def statement(self) -> dict[str, Any]:
         return {
             "v": 1,
+            "role": self.role,
             "verifying_key": octets_text(self.verifying_key.octets),
             "sealing_key": octets_text(self.sealing_key.octets),
             "certificate_request": self.certificate_request,
@@ -112,6 +114,7 @@ def read_request(untrusted: Mapping[str, Any]) -> tuple[ProvisionRequest, bytes]
     if fields.integer("v") != 1:
         raise MalformedMessage("another version of the protocol")
     request = ProvisionRequest(
+        fields.text("role", 20),
         VerifyingKey(fields.octets("verifying_key", 100)),
         SealingKey(fields.octets("sealing_key", 100)),
         fields.text("certificate_request", PEM_LONGEST),

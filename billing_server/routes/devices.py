@@ -42,6 +42,7 @@ class ProvisionIn(_Strict):
     """What a new device sends; keys in base64, the request in PEM, and the proof that it knows a code."""
 
     v: int
+    role: str = Field(max_length=20)
     verifying_key: str = Field(max_length=100)
     sealing_key: str = Field(max_length=100)
     certificate_request: str = Field(max_length=8192)

@@ -7,6 +7,7 @@ import shutil
 import ssl
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class NewDevice:
     def asking(self, request: str | None = None) -> ProvisionRequest:
         signing, opening = self.signed.signing, self.signed.opening
         return ProvisionRequest(
-            signing.verifying_key, opening.sealing_key, self.request if request is None else request
+            "terminal", signing.verifying_key, opening.sealing_key, self.request if request is None else request
         )
 
     def body(self, code: str, request: str | None = None) -> dict[str, Any]:
@@ -158,6 +159,16 @@ def test_a_code_works_once(bench: LedgerBench, anybody: TestClient) -> None:
     revoke(bench, "terminal-3")
     bench.clock.advance(60)
     assert 403 == anybody.post("/api/provision", json=new.body(code)).status_code
+
+
+def test_a_code_for_the_other_role_lets_nobody_in(bench: LedgerBench, anybody: TestClient) -> None:
+    """And stays good for the device it was made for: no name is given away to a device that would refuse it."""
+    code = code_for(bench, "terminal-3")
+    new = NewDevice(bench.clock, "terminal-3")
+    station = replace(new.asking(), role="station").write(code_key(code))
+    refused = anybody.post("/api/provision", json=station)
+    assert (403, "code-other-role") == (refused.status_code, refused.json()["error"])
+    assert 200 == anybody.post("/api/provision", json=new.body(code)).status_code
 
 
 def test_codes_grow_old_and_cannot_be_tried_by_the_thousand(bench: LedgerBench, anybody: TestClient) -> None:

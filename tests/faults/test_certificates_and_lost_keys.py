@@ -56,7 +56,9 @@ class Device:
         assert desk is not None
         with server.database.writing() as session:
             desk.make_code(session, self.name, DeviceRole.TERMINAL, "Mme Roux")
-            request = ProvisionRequest(self.signing.verifying_key, opening.sealing_key, self.files.request())
+            request = ProvisionRequest(
+                "terminal", self.signing.verifying_key, opening.sealing_key, self.files.request()
+            )
             key = bytes.fromhex(session.query(EnrollmentCode).filter_by(device=name).one().code_digest)
             statement = request.write(key)
             _, _, issued, _ = desk.let_in(session, *read_request(statement))
