@@ -173,6 +173,8 @@ class EnrollmentDesk:
             measured = acquire(image, self.ground, calibration=self.platen.calibration)
             if isinstance(measured, Features):
                 return measured
+            if measured.reason is QualityReason.FLAT_THING:
+                return NotAcquired(measured.reason.value)
             worst = next(iter(find_findings(image, self.ground, calibration=self.platen.calibration)), None)
             place = None if worst is None or worst.on_hand is None else drawn_at(worst.on_hand)
             return NotAcquired(measured.reason.value, None if worst is None else worst.finding, place)

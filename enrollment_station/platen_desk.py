@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from hand_geometry.image_decoding import decode_image
 from hand_geometry.kept_calibration import keep_calibration, load_calibration
+from hand_geometry.mirror_set_up import MirrorEdge, check_mirror, mirror_beside, with_block
 from hand_geometry.platen import PlatenCalibration, SheetFault, SheetFinding, calibrate, check_sheet
-from hand_geometry.platen_sheet import platen_sheet
+from hand_geometry.platen_sheet import PAPERS, platen_sheet
 
 FRAMES = 5
 """Pictures of the empty sheet: corners are averaged over them."""
@@ -33,16 +34,39 @@ class PlatenDesk:
         self.calibration = load_calibration(self.path)
 
     def calibrate(
-        self, untrusted_images: Sequence[bytes], paper: str, camera_height_mm: float | None
+        self,
+        untrusted_images: Sequence[bytes],
+        paper: str,
+        camera_height_mm: float | None,
+        mirror: tuple[MirrorEdge, float] | None = None,
     ) -> PlatenCalibration | SheetFault:
-        """Find the sheet in pictures of the empty platen, and keep what was learnt. Raises OSError."""
+        """Find the sheet in pictures of the empty platen, and keep what was learnt. Raises OSError.
+
+        A mirror is told by the sheet's edge along which it stands, and how far outside of it, in mm.
+        """
         with self.measuring:
             frames = [frame for image in untrusted_images if (frame := decode_image(image)) is not None]
             found = calibrate(frames, platen_sheet(paper), camera_height_mm=camera_height_mm)
-            if isinstance(found, PlatenCalibration):
-                keep_calibration(found, self.path)
-                self.calibration = found
-            return found
+            if isinstance(found, PlatenCalibration) and mirror is not None:
+                found = replace(found, mirror=mirror_beside(PAPERS[paper], *mirror))
+            return self._kept(found)
+
+    def measure_block(self, untrusted_images: Sequence[bytes]) -> PlatenCalibration | SheetFault | None:
+        """Find the camera's height, and a mirror's lean, in pictures of the labelled block on the sheet.
+
+        None where the sheet was never measured. Raises OSError.
+        """
+        with self.measuring:
+            if self.calibration is None:
+                return None
+            frames = [frame for image in untrusted_images if (frame := decode_image(image)) is not None]
+            return self._kept(with_block(frames, self.calibration))
+
+    def _kept(self, found: PlatenCalibration | SheetFault) -> PlatenCalibration | SheetFault:
+        if isinstance(found, PlatenCalibration):
+            keep_calibration(found, self.path)
+            self.calibration = found
+        return found
 
     def check(self, untrusted_image: bytes) -> list[SheetFault] | None:
         """What is wrong with the empty platen; None where nothing was ever measured."""
@@ -50,7 +74,9 @@ class PlatenDesk:
             if self.calibration is None:
                 return None
             frame = decode_image(untrusted_image)
-            return [SheetFault(SheetFinding.NOT_SEEN, 0.5, 0.5)] if frame is None else self.faults(frame)
+            if frame is None:
+                return [SheetFault(SheetFinding.NOT_SEEN, 0.5, 0.5)]
+            return self.faults(frame) + check_mirror(frame, self.calibration)
 
     def faults(self, frame: NDArray[np.uint8]) -> list[SheetFault]:
         """The same of a picture in memory; the caller measures."""

@@ -25,6 +25,9 @@ PLACEMENTS: dict[str, str] = {
     QualityReason.IMPLAUSIBLE_MEASUREMENT: marked(
         "La main n’a pas pu être mesurée : repose-la bien à plat, sans bague et manche relevée."
     ),
+    QualityReason.FLAT_THING: marked(
+        "Le miroir ne montre rien d’épais : pose ta main seule, bien à plat. Si elle l’est déjà, essuyez le miroir."
+    ),
     QualityReason.DEVICE_LOST: marked("Le lecteur ne répond plus : vérifiez son câble."),
     QualityReason.CANCELLED: marked("La pose a été annulée."),
     OTHER_READER: marked(
@@ -65,10 +68,25 @@ SHEET_FAULTS: dict[SheetFinding, str] = {
     SheetFinding.MOVED: marked("La feuille ou la caméra a bougé : remettez-la, ou étalonnez de nouveau."),
     SheetFinding.COVERED: marked("Quelque chose cache la feuille à l’endroit montré."),
     SheetFinding.DIRTY: marked("La feuille est sale à l’endroit montré : essuyez-la."),
+    SheetFinding.MIRROR_DIRTY: marked("Le miroir est sale ou couvert à l’endroit montré : essuyez-le, dégagez-le."),
+    SheetFinding.MIRROR_NOT_SEEN: marked(
+        "Le bloc ne se voit pas dans le miroir : vérifiez le bord et la distance indiqués, et tournez un long côté "
+        "clair du bloc vers le miroir."
+    ),
 }
 SHEET_IN_ORDER = marked("La feuille est à sa place, propre et bien visible.")
 NOT_CALIBRATED = marked("Ce lecteur n’a encore jamais été étalonné.")
 CALIBRATED = marked("Lecteur étalonné : {markers} repères trouvés, à {residual} px près.")
+BLOCK_MEASURED = marked("Caméra à {height} mm du plateau.")
+MIRROR_MEASURED = marked("Caméra à {height} mm du plateau, miroir penché de {lean}° : les hauteurs sont mesurées.")
+BLOCK_NOT_SEEN = marked(
+    "L’étiquette du bloc ne se voit pas : posez le bloc de 40 mm sur la feuille, étiquette vers la caméra."
+)
+NOW_THE_BLOCK = marked("Posez maintenant le bloc et mesurez-le : sans lui, le miroir ne sert pas encore.")
+NOT_A_GAP = marked("De la feuille au pied du miroir, il y a un nombre de millimètres entre 0 et 100.")
+BLOCK_WITH_MIRROR = marked(
+    "Avec un miroir, laissez la hauteur vide : le bloc la donnera, avec l’inclinaison du miroir."
+)
 NOT_A_HEIGHT = marked("La hauteur de la caméra est un nombre de millimètres entre 50 et 3000, ou rien.")
 
 PUPIL_NOT_FOUND = marked("Cet élève n’est pas, ou plus, dans la liste de l’établissement.")

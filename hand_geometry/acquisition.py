@@ -168,7 +168,7 @@ def shape_in(
         heights = measure_heights(reader.untouched, silhouette, contour, landmarks, reader.calibration)
         # Paper and prints have the outline of a hand, but nothing rises from the platen.
         if heights is not None and is_flat(heights):
-            return QualityReason.IMPLAUSIBLE_MEASUREMENT
+            return QualityReason.FLAT_THING
         straight, disc = _on_the_platen(contour, palm, reader.calibration, picture.shape[::-1])
         found = find_landmarks(disc, straight)
         if not isinstance(found, Landmarks):

@@ -50,7 +50,7 @@ def measure_heights(
     ).reshape(-1, 3)
     source = picture.source if picture.source.ndim == 3 else picture.bgr
     at = calibration.seen_in_mirror(rays, (source.shape[1], source.shape[0])).astype(np.float32)
-    seen = _sampled(source, at).reshape(len(stations), len(BESIDE_MM), len(heights))
+    seen = red_at(source, at).reshape(len(stations), len(BESIDE_MM), len(heights))
     return np.asarray(np.median(_tops(seen, silhouette.level), axis=1), dtype=np.float64)
 
 
@@ -69,7 +69,7 @@ def _middle(outline: NDArray[np.float64], station_mm: float, otherwise_mm: float
     return float(0.5 * (near.min() + near.max())) if len(near) else otherwise_mm
 
 
-def _sampled(source: NDArray[np.uint8], at: NDArray[np.float32]) -> NDArray[np.float64]:
+def red_at(source: NDArray[np.uint8], at: NDArray[np.float32]) -> NDArray[np.float64]:
     """Red at (n, 2) px, from a copy of no more than the window they lie in; 0 outside of the picture."""
     height, width = source.shape[:2]
     low = np.clip(np.floor(at.min(axis=0)).astype(np.intp) - 1, 0, [width - 1, height - 1])

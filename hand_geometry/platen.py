@@ -45,6 +45,8 @@ class SheetFinding(StrEnum):
     MOVED = "sheet_moved"
     DIRTY = "sheet_dirty"
     COVERED = "sheet_covered"
+    MIRROR_NOT_SEEN = "mirror_not_seen"
+    MIRROR_DIRTY = "mirror_dirty"
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,11 @@ class PlatenCalibration:
     residual_px: float
     camera_height_mm: float | None = None
     mirror: SideMirror | None = None
+
+    @property
+    def measures_heights(self) -> bool:
+        """Whether hands are seen from their side; a mirror says nothing until the camera's height is known."""
+        return self.mirror is not None and self.camera_height_mm is not None
 
     @property
     def px_per_mm(self) -> float:
@@ -182,18 +189,33 @@ def with_measured_height(
     frames: Sequence[NDArray[np.uint8]], calibration: PlatenCalibration, *, block_mm: float = BLOCK_MM
 ) -> PlatenCalibration | SheetFault:
     """The calibration with the camera's height, from pictures of the label on its block, anywhere on the sheet."""
-    label = block_label()
     for frame in frames:
-        corners, _ = _markers(frame, len(label.markers), label.first)
-        seen = ~np.isnan(corners).any(axis=(1, 2))
-        if int(seen.sum()) < FEWEST_ON_BLOCK:
-            continue
-        height, width = frame.shape[:2]
-        points = calibration.on_the_sheet(corners[seen].reshape(-1, 2), (width, height))
-        found = height_over(points, label.markers[seen].reshape(-1, 2), block_mm)
+        points, printed = _label(frame, calibration)
+        found = height_over(points, printed, block_mm) if len(points) >= 4 * FEWEST_ON_BLOCK else None
         if found is not None:
             return replace(calibration, camera_height_mm=found)
     return SheetFault(SheetFinding.NOT_SEEN, 0.5, 0.5)
+
+
+def label_seen(
+    frame: NDArray[np.uint8], calibration: PlatenCalibration, *, block_mm: float = BLOCK_MM
+) -> NDArray[np.float64] | None:
+    """(n, 2) mm: over which points of the sheet the corners of the label's markers lie, on its block."""
+    points, _ = _label(frame, calibration)
+    if len(points) < 4 * FEWEST_ON_BLOCK or calibration.camera_height_mm is None:
+        return None
+    foot, nearer = calibration.foot_mm, 1.0 - block_mm / calibration.camera_height_mm
+    return np.asarray(foot + (points - foot) * nearer, dtype=np.float64)
+
+
+def _label(frame: NDArray[np.uint8], calibration: PlatenCalibration) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(n, 2) mm each: where the label's corners are seen, as if they lay on the sheet, and where they are printed."""
+    label = block_label()
+    corners, _ = _markers(frame, len(label.markers), label.first)
+    seen = ~np.isnan(corners).any(axis=(1, 2))
+    height, width = frame.shape[:2]
+    points = calibration.on_the_sheet(corners[seen].reshape(-1, 2), (width, height))
+    return points, label.markers[seen].reshape(-1, 2)
 
 
 def without_mirror(image: NDArray[np.uint8], calibration: PlatenCalibration) -> NDArray[np.uint8]:

@@ -19,6 +19,7 @@ class QualityReason(StrEnum):
     SAMPLES_DISAGREE = "samples_disagree"
     TOO_FEW_SAMPLES = "too_few_samples"
     IMPLAUSIBLE_MEASUREMENT = "implausible_measurement"
+    FLAT_THING = "flat_thing"
     DEVICE_LOST = "device_lost"
     CANCELLED = "cancelled"
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hand_geometry.errors import TrialsError
 from hand_geometry.platen import OUTLINE_HEIGHT_MM, PlatenCalibration, calibrate, with_measured_height
-from hand_geometry.platen_sheet import BLOCK_MM, PlatenSheet, block_label, draw_sheet, platen_sheet
+from hand_geometry.platen_sheet import BLOCK_MM, LABEL, PlatenSheet, block_label, draw_sheet, platen_sheet
 from hand_geometry.side_mirror import SideMirror
 from hand_geometry.synthetic_hand import HEIGHT_PX, SCALE_PX_PER_MM, WIDTH_PX, synthetic_hand
 
@@ -23,6 +23,8 @@ SHEET_PX_PER_MM = 6.0
 HALF_DIAGONAL_PX = 0.5 * float(np.hypot(WIDTH_PX, HEIGHT_PX))
 # What the mirror gives back of the light.
 MIRROR_SHARE = 0.85
+# Paper on the sides of the block.
+WHITE = 225.0
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,14 @@ def block_seen(lens: SimulatedLens, corner_mm: tuple[float, float] = (90.0, 60.0
     at = (_rays(lens, BLOCK_MM) - np.array(corner_mm, np.float32)) * np.float32(SHEET_PX_PER_MM) - np.float32(0.5)
     seen = cv2.remap(label, at[..., 0], at[..., 1], cv2.INTER_AREA, borderValue=(0, 0, 0))
     inside = (at >= 0).all(axis=-1) & (at[..., 0] < label.shape[1]) & (at[..., 1] < label.shape[0])
-    return np.where(inside[..., None], np.asarray(seen, np.uint8), empty_platen_seen(lens))
+    picture = np.where(inside[..., None], np.asarray(seen, np.uint8), empty_platen_seen(lens))
+    if lens.mirror is None:
+        return picture
+    left, top = corner_mm
+    right, bottom = left + LABEL.width_mm, top + LABEL.height_mm
+    edges = [np.array([[left, y, BLOCK_MM], [right, y, BLOCK_MM]]) for y in (top, bottom)]
+    side = _in_mirror(lens, lens.mirror, edges)[..., None]
+    return np.asarray(side * np.float32(WHITE * MIRROR_SHARE) + (1.0 - side) * picture, dtype=np.uint8)
 
 
 def hand_seen(lens: SimulatedLens, identity: int, sample: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -163,7 +172,10 @@ def laid_seen(
     cover = cv2.remap(bright, at[..., 0], at[..., 1], cv2.INTER_LINEAR)[..., None].astype(np.float32) / 255.0
     mixed = cover * hand + (1.0 - cover) * empty_platen_seen(lens)
     if ridges is not None and lens.mirror is not None:
-        side = _in_mirror(lens, lens.mirror, ridges)[..., None]
+        on_sheet = [
+            np.column_stack([(ridge[:, :2] + 0.5) / SCALE_PX_PER_MM + _corner_mm(), ridge[:, 2:]]) for ridge in ridges
+        ]
+        side = _in_mirror(lens, lens.mirror, on_sheet)[..., None]
         mixed = side * np.array(side_bgr, np.float32) * np.float32(MIRROR_SHARE) + (1.0 - side) * mixed
     grain = np.random.default_rng(seed).normal(0.0, 2.0, mixed.shape[:2])[..., None]
     return np.asarray(np.clip(mixed + grain, 0, 255), dtype=np.uint8)
@@ -177,11 +189,11 @@ def _corner_mm() -> NDArray[np.float64]:
     )
 
 
-def _in_mirror(lens: SimulatedLens, mirror: SideMirror, ridges: list[NDArray[np.float64]]) -> NDArray[np.float32]:
-    """(1200, 1600) in 0..1: the side of everything under its ridge, down to the platen."""
+def _in_mirror(lens: SimulatedLens, mirror: SideMirror, ridges_mm: list[NDArray[np.float64]]) -> NDArray[np.float32]:
+    """(1200, 1600) in 0..1: the side of everything under its ridge, on the sheet and high, down to the platen."""
     drawn = np.zeros((HEIGHT_PX, WIDTH_PX), dtype=np.uint8)
-    for ridge in ridges:
-        flat = mirror.along_and_away((ridge[:, :2] + 0.5) / SCALE_PX_PER_MM + _corner_mm())
+    for ridge in ridges_mm:
+        flat = mirror.along_and_away(ridge[:, :2])
         top = np.column_stack([flat, ridge[:, 2]])
         ground = np.column_stack([flat, ridge[:, 3] if ridge.shape[1] > 3 else np.zeros(len(flat))])[::-1]
         polygon = lens.seen_at(mirror.image_of(np.concatenate([top, ground])), sheet())

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from canteen.errors import CanteenError
 from hand_geometry.capture_device import CaptureDevice
-from hand_geometry.platen import PlatenCalibration, SheetFinding, calibrate, with_measured_height
-from hand_geometry.platen_sheet import platen_sheet
+from hand_geometry.mirror_set_up import MirrorEdge, mirror_beside, with_block
+from hand_geometry.platen import PlatenCalibration, SheetFinding, calibrate
+from hand_geometry.platen_sheet import PAPERS, platen_sheet
 
 _FRAMES = 8
 _SETTLE_S = 1.0
@@ -31,8 +33,13 @@ class NoPictures(CanteenError):
     """The camera gave no pictures: it is missing, or the terminal that runs is using it."""
 
 
-def measure(device: CaptureDevice, paper: str, camera_height_mm: float | None) -> PlatenCalibration:
-    """Look at the empty platen and find the sheet.
+def measure(
+    device: CaptureDevice,
+    paper: str,
+    camera_height_mm: float | None,
+    mirror: tuple[MirrorEdge, float] | None = None,
+) -> PlatenCalibration:
+    """Look at the empty platen and find the sheet; a mirror is told by its edge and how far outside of it it stands.
 
     Raises:
         NoPictures, SheetNotFound: nothing can be kept.
@@ -40,16 +47,18 @@ def measure(device: CaptureDevice, paper: str, camera_height_mm: float | None) -
     found = calibrate(_pictures(device), platen_sheet(paper), camera_height_mm=camera_height_mm)
     if not isinstance(found, PlatenCalibration):
         raise SheetNotFound(found.finding)
-    return found
+    return found if mirror is None else replace(found, mirror=mirror_beside(PAPERS[paper], *mirror))
 
 
 def measure_height(device: CaptureDevice, calibration: PlatenCalibration) -> PlatenCalibration:
     """Look at the label on its block, which lies anywhere on the sheet, and find how high the camera is.
 
+    On a reader with a mirror it also says how the mirror leans.
+
     Raises:
         NoPictures, SheetNotFound: the calibration stays as it was.
     """
-    found = with_measured_height(_pictures(device), calibration)
+    found = with_block(_pictures(device), calibration)
     if not isinstance(found, PlatenCalibration):
         raise SheetNotFound(found.finding)
     return found

@@ -12,6 +12,7 @@ from pathlib import Path
 from canteen.errors import CanteenError
 from hand_geometry.errors import HandGeometryError
 from hand_geometry.kept_calibration import keep_calibration, load_calibration
+from hand_geometry.mirror_set_up import FARTHEST_GAP_MM, MirrorEdge
 from hand_geometry.platen import PlatenCalibration, SheetFinding
 from hand_geometry.platen_sheet import PAPERS
 from terminal.assembly import open_camera
@@ -26,6 +27,13 @@ _NO_HEIGHT = _(
 )
 _FIRST_THE_SHEET = _("Étalonner d’abord sur la feuille, sans --block")
 _NO_BLOCK = _("L’étiquette du bloc ne se voit pas : poser le bloc de 40 mm sur la feuille, étiquette vers la caméra")
+_NO_SIDE = _(
+    "Le bloc ne se voit pas dans le miroir : vérifier --mirror et --mirror-gap, et tourner un long côté clair du bloc "
+    "vers le miroir"
+)
+_MIRROR = _("Miroir penché de {lean}° : la hauteur des mains est mesurée")
+_NOW_THE_BLOCK = _("Avec un miroir, poser maintenant le bloc et donner --block : sans lui, le miroir ne sert pas")
+_NOT_BOTH = _("Avec --mirror, ni --height ni --block : d’abord la feuille, puis le bloc donne la hauteur")
 _HEIGHT = _("Caméra à {height} mm du plateau. Gardé dans {path}")
 _FOUND = _("Feuille trouvée : {markers} repères, à {residual} px près, {scale} px par mm. Gardé dans {path}")
 _RESTART = _("Redémarrer la borne. Les mains prises avant avec un autre étalonnage sont à reprendre")
@@ -53,7 +61,22 @@ def main(argv: list[str]) -> int:
             language, _("Mesurer la hauteur sur le bloc étiqueté (canteen-platen label), feuille déjà connue")
         ),
     )
+    parser.add_argument(
+        "--mirror",
+        choices=tuple(MirrorEdge),
+        type=MirrorEdge,
+        help=said_in(language, _("Bord de la feuille où se tient un miroir ; lower : celui de la ligne de 100 mm")),
+    )
+    parser.add_argument(
+        "--mirror-gap",
+        type=_gap_mm,
+        default=0.0,
+        metavar="MM",
+        help=said_in(language, _("Du bord de la feuille au pied du miroir, en mm")),
+    )
     arguments = parser.parse_args(argv)
+    if arguments.mirror is not None and (arguments.height is not None or arguments.block):
+        parser.error(said_in(language, _NOT_BOTH))
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:
         configuration = read_configuration(arguments.config)
@@ -64,7 +87,12 @@ def main(argv: list[str]) -> int:
         camera = open_camera(configuration.camera, time.monotonic, production=configuration.production)
         try:
             if before is None:
-                calibration = measure(camera, arguments.paper, arguments.height)
+                calibration = measure(
+                    camera,
+                    arguments.paper,
+                    arguments.height,
+                    None if arguments.mirror is None else (arguments.mirror, arguments.mirror_gap),
+                )
             else:
                 calibration = measure_height(camera, before)
         finally:
@@ -84,6 +112,13 @@ def _height_mm(text: str) -> float:
     return height
 
 
+def _gap_mm(text: str) -> float:
+    gap = float(text)
+    if not 0.0 <= gap <= FARTHEST_GAP_MM:
+        raise argparse.ArgumentTypeError(text)
+    return gap
+
+
 def _said(calibration: PlatenCalibration, path: Path, language: str, *, block: bool) -> str:
     seen = int((calibration.contrast > 0).sum())
     found = said_in(language, _HEIGHT if block else _FOUND)
@@ -96,7 +131,10 @@ def _said(calibration: PlatenCalibration, path: Path, language: str, *, block: b
     ):
         found = found.replace("{" + name + "}", value)
     lines = [found]
-    if calibration.camera_height_mm is None:
+    if calibration.mirror is not None:
+        lean = f"{calibration.mirror.lean_deg:.1f}"
+        lines.append(said_in(language, _MIRROR if block else _NOW_THE_BLOCK).replace("{lean}", lean))
+    elif calibration.camera_height_mm is None:
         lines.append(said_in(language, _NO_HEIGHT))
     return "\n".join([*lines, said_in(language, _RESTART)]) + "\n"
 
@@ -104,4 +142,6 @@ def _said(calibration: PlatenCalibration, path: Path, language: str, *, block: b
 def _why(error: Exception, language: str, *, block: bool) -> str:
     if isinstance(error, SheetNotFound) and error.finding is SheetFinding.NOT_SEEN:
         return said_in(language, _NO_BLOCK if block else _NOT_FOUND)
+    if isinstance(error, SheetNotFound) and error.finding is SheetFinding.MIRROR_NOT_SEEN:
+        return said_in(language, _NO_SIDE)
     return said_in(language, _NO_PICTURES) if isinstance(error, NoPictures) else str(error)

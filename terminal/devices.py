@@ -56,6 +56,7 @@ class PlatenState(StrEnum):
     SHEET_MOVED = "sheet-moved"
     SHEET_COVERED = "sheet-covered"
     SHEET_DIRTY = "sheet-dirty"
+    MIRROR_DIRTY = "mirror-dirty"
     BUSY = "busy"
     """A hand is being watched: the camera is in use."""
 
@@ -69,6 +70,7 @@ class PlatenLook:
         sharpness: mean step between neighbouring pixels in grey levels: falls when the lens is smeared or out of focus.
         size_px: "1600x1200".
         calibrated: whether the printed sheet is known, and was looked at.
+        heights: whether a side mirror is known, in which hands' heights are measured.
         place: where in the picture the worst finding is, x and y in 0..1.
     """
 
@@ -77,6 +79,7 @@ class PlatenLook:
     sharpness: float | None = None
     size_px: str | None = None
     calibrated: bool = False
+    heights: bool = False
     place: tuple[float, float] | None = None
 
 

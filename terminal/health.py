@@ -369,13 +369,21 @@ _PLATEN = {
     ),
     PlatenState.SHEET_COVERED: (Verdict.RISK, _("Lecteur de main : quelque chose cache la feuille ({where})")),
     PlatenState.SHEET_DIRTY: (Verdict.WATCH, _("Lecteur de main : la feuille est sale ({where}) ; l’essuyer")),
+    PlatenState.MIRROR_DIRTY: (
+        Verdict.RISK,
+        _("Lecteur de main : le miroir est sale ou couvert ({where}) ; l’essuyer, sinon des mains seront refusées"),
+    ),
     PlatenState.NO_PICTURE: (Verdict.RISK, _("Lecteur de main : pas d’image ; cartes seulement")),
 }
+
+_MEASURES_HEIGHTS = _("Lecteur de main : le plateau est vide et bien visible ; la hauteur des mains est mesurée")
 
 
 def _camera(sources: HealthSources, _now: datetime) -> Check:
     look = sources.devices.hand_reader.look_at_platen()
     verdict, sentence = _PLATEN[look.state]
+    if look.heights and look.state is PlatenState.EMPTY:
+        sentence = _MEASURES_HEIGHTS
     return Check(
         "camera",
         verdict,
@@ -386,6 +394,7 @@ def _camera(sources: HealthSources, _now: datetime) -> Check:
             "sharpness": look.sharpness,
             "size_px": look.size_px,
             "calibrated": look.calibrated,
+            "heights": look.heights,
             "where": "" if look.place is None else _arrow(*look.place),
         },
     )

@@ -20,7 +20,8 @@ from hand_geometry.comparison import Threshold, compare
 from hand_geometry.errors import CameraUnavailableError, FittedNumbersError, ReferenceFormatError
 from hand_geometry.hand_frame import drawn_at
 from hand_geometry.held_hand import HeldHand, carried_over, compare_held, decode_held, enrolled_about
-from hand_geometry.platen import PlatenCalibration, SheetFinding, check_sheet, without_markers
+from hand_geometry.mirror_set_up import check_mirror
+from hand_geometry.platen import PlatenCalibration, SheetFinding, check_sheet, without_markers, without_mirror
 from hand_geometry.quality import QualityReason
 from hand_geometry.reference_codec import decode_reference, encode_reference
 from hand_geometry.working_picture import at_working_size
@@ -252,6 +253,7 @@ _SHEET_STATES = {
     SheetFinding.MOVED: PlatenState.SHEET_MOVED,
     SheetFinding.COVERED: PlatenState.SHEET_COVERED,
     SheetFinding.DIRTY: PlatenState.SHEET_DIRTY,
+    SheetFinding.MIRROR_DIRTY: PlatenState.MIRROR_DIRTY,
 }
 """The worst first."""
 
@@ -261,10 +263,15 @@ def _looked_at(image: NDArray[np.uint8], calibration: PlatenCalibration | None) 
     if calibration is None:
         return _glanced_at(image)
     working = at_working_size(image)
-    look = replace(_glanced_at(without_markers(working, calibration)), calibrated=True)
+    platen = without_mirror(without_markers(working, calibration), calibration)
+    look = replace(_glanced_at(platen), calibrated=True, heights=calibration.measures_heights)
     if look.state is PlatenState.TOO_DARK:
         return look
-    faults = {fault.finding: fault for fault in check_sheet(image, calibration)}
+    found = check_sheet(image, calibration)
+    if look.state is PlatenState.EMPTY:
+        # A hand is seen in the mirror too, and is no dirt.
+        found += check_mirror(image, calibration)
+    faults = {fault.finding: fault for fault in found}
     for finding, state in _SHEET_STATES.items():
         if finding in faults:
             return replace(look, state=state, place=(faults[finding].x, faults[finding].y))

@@ -89,6 +89,13 @@ GUIDANCE: dict[str | None, Face] = {
     QualityReason.BLURRED: Face(
         Tone.ASK, "still", _("Ne bouge plus"), _("Repose ta main et compte jusqu’à deux"), _("Ne bouge plus")
     ),
+    QualityReason.FLAT_THING: Face(
+        Tone.ASK,
+        "hand",
+        _("Ta main a l’air toute plate"),
+        _("Pose ta main seule, bien à plat"),
+        _("Ta main seule"),
+    ),
     Finding.FINGERS_TOUCHING: Face(
         Tone.ASK,
         "hand",

@@ -3,7 +3,7 @@
 const root = document.getElementById("lecteur");
 const words = root.dataset;
 const [video, off, open] = ["video", "camera-eteinte", "ouvrir-camera"].map((id) => document.getElementById(id));
-const [calibrate, check, file] = ["etalonner", "controler", "image"].map((id) => document.getElementById(id));
+const [calibrate, block, check, file] = ["etalonner", "bloc", "controler", "image"].map((id) => document.getElementById(id));
 const say = document.getElementById("dire");
 const sheet = document.getElementById("feuille");
 const BETWEEN_MS = 120; // two pictures of a camera's own rate apart
@@ -39,6 +39,8 @@ async function send(path, images) {
 const settings = () => new URLSearchParams({
   papier: document.getElementById("papier").value,
   hauteur: document.getElementById("hauteur").value.trim(),
+  miroir: document.getElementById("miroir").value,
+  ecart: document.getElementById("ecart").value.trim(),
 });
 
 function picture() {
@@ -56,17 +58,19 @@ open.addEventListener("click", async () => {
     shown(false, { message: words.noCamera });
     return;
   }
-  video.hidden = calibrate.hidden = check.hidden = false;
+  video.hidden = calibrate.hidden = block.hidden = check.hidden = false;
   off.hidden = open.hidden = true;
 });
-calibrate.addEventListener("click", async () => {
+async function pictures() {
   const images = [];
   while (images.length < Number(words.frames)) {
     images.push(await picture());
     await new Promise((done) => setTimeout(done, BETWEEN_MS));
   }
-  send(`/api/lecteur/etalonnage?${settings()}`, images);
-});
+  return images;
+}
+calibrate.addEventListener("click", async () => send(`/api/lecteur/etalonnage?${settings()}`, await pictures()));
+block.addEventListener("click", async () => send("/api/lecteur/bloc", await pictures()));
 check.addEventListener("click", async () => send("/api/lecteur/controle", [await picture()]));
 file.addEventListener("change", () => {
   const [image] = file.files;

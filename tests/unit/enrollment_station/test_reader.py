@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import httpx
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from hand_geometry.reference_codec import decode_reference
 from hand_geometry.simulated_reader import (
     HIGH_AND_WIDE,
     LOW_AND_STRAIGHT,
+    WITH_MIRROR,
+    block_seen,
     calibration_of,
     empty_platen_seen,
     hand_seen,
@@ -20,6 +24,8 @@ from hand_geometry.simulated_reader import (
 from hand_geometry.synthetic_hand import encode_jpeg
 from templates_store.store import StoredReference
 from tests.unit.enrollment_station.bench import ADA, NOON, Bench, placement
+
+WRONG_MIRRORS = ("miroir=left", "miroir=lower&ecart=-1", "miroir=lower&ecart=101", "miroir=upper&hauteur=430")
 
 
 def send(bench: Bench, path: str, *images: bytes) -> httpx.Response:
@@ -86,17 +92,46 @@ def test_the_sheet_is_checked(calibrated: Bench) -> None:
     assert "Étalonné" in calibrated.client.get("/lecteur", headers=calibrated.bearer).text
 
 
+def test_the_block_gives_the_height_and_the_mirrors_lean(bench: Bench) -> None:
+    """The sheet with its mirror, then the block, over a restart; a covered mirror is told, with its place."""
+    bench.fill()
+    assert 422 == send(bench, "/api/lecteur/bloc", encode_jpeg(block_seen(WITH_MIRROR))).status_code
+    empty = empty_platen_seen(WITH_MIRROR)
+    answer = send(bench, "/api/lecteur/etalonnage?miroir=lower&ecart=6", encode_jpeg(empty))
+    assert "Posez maintenant le bloc" in answer.json()["message"]
+    answer = send(bench, "/api/lecteur/bloc", encode_jpeg(empty))
+    assert (422, "L’étiquette du bloc" in answer.json()["message"]) == (answer.status_code, True)
+    answer = send(bench, "/api/lecteur/bloc", encode_jpeg(block_seen(replace(WITH_MIRROR, mirror=None))))
+    assert (422, "mirror_not_seen") == (answer.status_code, answer.json()["faults"][0]["finding"])
+    assert 200 == send(bench, "/api/lecteur/bloc", encode_jpeg(block_seen(WITH_MIRROR))).status_code
+    bench.restart()
+    found, told = bench.station.platen.calibration, WITH_MIRROR.mirror
+    assert found is not None
+    assert found.mirror is not None
+    assert told is not None
+    assert found.camera_height_mm == pytest.approx(WITH_MIRROR.height_mm, rel=0.02)
+    assert found.mirror.lean_deg == pytest.approx(told.lean_deg, abs=0.5)
+    assert "hauteurs mesurées" in bench.client.get("/lecteur", headers=bench.bearer).text
+    assert [] == send(bench, "/api/lecteur/controle", encode_jpeg(empty)).json()["faults"]
+    covered = empty.copy()
+    covered[1080:, 200:700] = 120
+    faults = send(bench, "/api/lecteur/controle", encode_jpeg(covered)).json()["faults"]
+    assert "mirror_dirty" in [fault["finding"] for fault in faults]
+
+
 def test_what_is_no_sheet_is_said(bench: Bench) -> None:
     """No file is left; wrong heights and papers are refused; the sheet can be had to print."""
     bench.fill()
     answer = send(bench, "/api/lecteur/etalonnage", placement(1, 0))
     assert (422, "sheet_not_seen") == (answer.status_code, answer.json()["faults"][0]["finding"])
     assert not bench.station.configuration.calibration.exists()
-    for query in ("papier=a9", "hauteur=12", "hauteur=%2B430", "hauteur=99999"):
+    for query in ("papier=a9", "hauteur=12", "hauteur=%2B430", "hauteur=99999", *WRONG_MIRRORS):
         assert 422 == send(bench, f"/api/lecteur/etalonnage?{query}", placement(1, 0)).status_code
     assert 422 == send(bench, "/api/lecteur/etalonnage", b"no picture").status_code
     checked = send(bench, "/api/lecteur/controle", placement(1, 0)).json()
     assert "jamais été étalonné" in checked["message"]
     sheet = bench.client.get("/lecteur/feuille-a3.pdf", headers=bench.bearer)
     assert sheet.content.startswith(b"%PDF")
+    label = bench.client.get("/lecteur/etiquette.pdf", headers=bench.bearer)
+    assert label.content.startswith(b"%PDF")
     assert 404 == bench.client.get("/lecteur/feuille-b5.pdf", headers=bench.bearer).status_code

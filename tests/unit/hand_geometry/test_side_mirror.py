@@ -85,7 +85,7 @@ def test_heights_are_the_drawn_ones() -> None:
 
 def test_what_is_flat_is_refused_and_needs_no_reference() -> None:
     """Pins the defence against paper and prints, also for pupils enrolled without a mirror."""
-    assert FailureToAcquire(QualityReason.IMPLAUSIBLE_MEASUREMENT) == laid(0.3)
+    assert FailureToAcquire(QualityReason.FLAT_THING) == laid(0.3)
 
 
 def test_a_board_as_thick_as_fingers_counts_against(enrolled: Reference) -> None:

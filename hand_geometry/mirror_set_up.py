@@ -1,0 +1,119 @@
+"""The side mirror of a reader: its lean is measured on the block at set-up, its face looked at before service.
+
+A lean that is wrong by one degree turns the side view by two, some 3 mm of height in the middle of the platen: more
+than a protractor is good for. So the block, whose height is known, stands where hands lie, and the lean is the one
+that makes it as high as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import StrEnum
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hand_geometry.height_profile import red_at
+from hand_geometry.platen import PlatenCalibration, SheetFault, SheetFinding, label_seen, with_measured_height
+from hand_geometry.platen_sheet import BLOCK_MM, Paper
+from hand_geometry.side_mirror import SideMirror
+from hand_geometry.working_picture import at_working_size
+
+# About 45 degrees, and more where the camera stands further in; as a ruler and a protractor give it.
+USUAL_LEAN_DEG, LEAN_OFF_BY_DEG, LEAN_STEP_DEG = 48.0, 10.0, 0.1
+LEANS_DEG = (30.0, 75.0)
+FARTHEST_GAP_MM = 100.0
+# What is looked at before the block's side, in mm of height under a lean that may be wrong.
+LOOKED_AT_MM = np.arange(-50.0, 100.0, 0.5)
+# The block's side is bright over its height, as far as the view is level.
+LIKE_THE_BLOCK_MM = 8.0
+LEAST_CONTRAST = 40.0
+# Grey levels beyond which the mirror shows something other than the empty platen, and how much of it may.
+OTHER_GREY, DIRTY_SHARE = 30, 0.005
+
+
+class MirrorEdge(StrEnum):
+    """Along which long edge of the printed sheet the mirror stands, with the sheet as one reads it."""
+
+    UPPER = "upper"
+    LOWER = "lower"
+    """The one with the line of 100 mm."""
+
+
+def mirror_beside(paper: Paper, edge: MirrorEdge, gap_mm: float) -> SideMirror:
+    """The mirror as a ruler gives it: its foot so far outside of the edge. The block then gives its lean."""
+    if edge is MirrorEdge.LOWER:
+        return SideMirror((paper.width_mm / 2.0, paper.height_mm + gap_mm), (0.0, 1.0), USUAL_LEAN_DEG)
+    return SideMirror((paper.width_mm / 2.0, -gap_mm), (0.0, -1.0), USUAL_LEAN_DEG)
+
+
+def with_block(frames: Sequence[NDArray[np.uint8]], calibration: PlatenCalibration) -> PlatenCalibration | SheetFault:
+    """The calibration with what the labelled block tells: the camera's height and, with a mirror, the mirror's lean."""
+    raised = with_measured_height(frames, calibration)
+    if not isinstance(raised, PlatenCalibration) or raised.mirror is None:
+        return raised
+    for frame in frames:
+        lean = _lean_in(frame, raised, raised.mirror)
+        if lean is not None:
+            return replace(raised, mirror=replace(raised.mirror, lean_deg=lean))
+    return SheetFault(SheetFinding.MIRROR_NOT_SEEN, 0.5, 0.5)
+
+
+def _lean_in(frame: NDArray[np.uint8], calibration: PlatenCalibration, mirror: SideMirror) -> float | None:
+    """The lean under which the block's side ends at its height; None where no side of a block is seen."""
+    label = label_seen(frame, calibration)
+    if label is None:
+        return None
+    corners = mirror.along_and_away(label)
+    middle, away = 0.5 * (corners[:, 0].min() + corners[:, 0].max()), corners[:, 1].min()
+    beside = middle + np.array([-20.0, -10.0, 0.0, 10.0, 20.0])
+    rays = np.stack(np.broadcast_arrays(beside[:, None], away, LOOKED_AT_MM[None]), axis=-1).reshape(-1, 3)
+    source = frame if frame.ndim == 3 else np.asarray(cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
+    best: tuple[float, float, float] | None = None
+    for lean in np.arange(USUAL_LEAN_DEG - LEAN_OFF_BY_DEG, USUAL_LEAN_DEG + LEAN_OFF_BY_DEG, LEAN_STEP_DEG):
+        turned = replace(calibration, mirror=replace(mirror, lean_deg=float(lean)))
+        at = turned.seen_in_mirror(rays, (source.shape[1], source.shape[0])).astype(np.float32)
+        side = _side_of(red_at(source, at).reshape(len(beside), -1))
+        if side is not None and (best is None or abs(side[1] - BLOCK_MM) < abs(best[2] - BLOCK_MM)):
+            best = (round(float(lean), 1), *side)
+    if best is None or abs(best[2] - BLOCK_MM) > 1.0 or abs(best[2] - best[1] - BLOCK_MM) > LIKE_THE_BLOCK_MM:
+        return None
+    return best[0]
+
+
+def _side_of(grey: NDArray[np.float64]) -> tuple[float, float] | None:
+    """(b, h) grey values over ``LOOKED_AT_MM`` to the lower and upper end of what is bright, the median over b."""
+    low, high = float(np.quantile(grey, 0.1)), float(np.quantile(grey, 0.9))
+    if high - low < LEAST_CONTRAST:
+        return None
+    ends: list[tuple[float, float]] = []
+    for line in grey > 0.5 * (low + high):
+        steps = np.flatnonzero(np.diff(np.concatenate([[0], line.astype(np.int8), [0]])))
+        starts, stops = steps[::2], steps[1::2]
+        if len(starts):
+            longest = int(np.argmax(stops - starts))
+            ends.append((LOOKED_AT_MM[starts[longest]], LOOKED_AT_MM[stops[longest] - 1]))
+    if not ends:
+        return None
+    lower, upper = np.median(np.array(ends), axis=0)
+    return float(lower), float(upper)
+
+
+def check_mirror(frame: NDArray[np.uint8], calibration: PlatenCalibration) -> list[SheetFault]:
+    """What shows in the mirror over an empty platen that did not when the sheet was measured: dirt, a cloth, paper."""
+    if calibration.mirror is None or calibration.camera_height_mm is None:
+        return []
+    now, before = at_working_size(frame), calibration.empty
+    if before.shape != now.shape:
+        before = np.asarray(cv2.resize(before, now.shape[1::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    height, width = now.shape[:2]
+    corners = calibration.seen_at(calibration.mirror.corners_mm(), (width, height))
+    face = np.zeros((height, width), dtype=np.uint8)
+    cv2.fillConvexPoly(face, np.rint(corners).astype(np.int32), 1)
+    differs = cv2.blur(np.asarray(cv2.absdiff(now, before).max(axis=2), dtype=np.uint8), (9, 9)) > OTHER_GREY
+    rows, columns = np.nonzero(differs & (face > 0))
+    if len(rows) <= DIRTY_SHARE * max(int(face.sum()), 1):
+        return []
+    return [SheetFault(SheetFinding.MIRROR_DIRTY, float(columns.mean() / width), float(rows.mean() / height))]
