@@ -49,6 +49,13 @@ def mirror_beside(paper: Paper, edge: MirrorEdge, gap_mm: float) -> SideMirror:
     return SideMirror((paper.width_mm / 2.0, -gap_mm), (0.0, -1.0), USUAL_LEAN_DEG)
 
 
+def edge_and_gap(mirror: SideMirror, paper: Paper) -> tuple[MirrorEdge, float]:
+    """What ``mirror_beside`` was told."""
+    if mirror.outward[1] > 0.0:
+        return MirrorEdge.LOWER, mirror.foot_mm[1] - paper.height_mm
+    return MirrorEdge.UPPER, -mirror.foot_mm[1]
+
+
 def with_block(frames: Sequence[NDArray[np.uint8]], calibration: PlatenCalibration) -> PlatenCalibration | SheetFault:
     """The calibration with what the labelled block tells: the camera's height and, with a mirror, the mirror's lean."""
     raised = with_measured_height(frames, calibration)

@@ -26,7 +26,9 @@ router = APIRouter()
 def reader(request: Request) -> HTMLResponse:
     """The steps, and where the reader stands."""
     calibration = station_of(request).platen.calibration
-    height = None if calibration is None else calibration.camera_height_mm
+    paper, mirror = station_of(request).platen.told
+    # With a mirror the block gives the height.
+    height = None if calibration is None or mirror is not None else calibration.camera_height_mm
     return render(
         request,
         "reader.html",
@@ -35,6 +37,9 @@ def reader(request: Request) -> HTMLResponse:
         height=None if height is None else round(height),
         heights=calibration is not None and calibration.measures_heights,
         edges=MirrorEdge,
+        edge=None if mirror is None else mirror[0],
+        gap=None if mirror is None else round(mirror[1]),
+        paper=paper,
         papers=tuple(PAPERS),
         frames=FRAMES,
         largest_bytes=PLACEMENT_BYTES_MAX,

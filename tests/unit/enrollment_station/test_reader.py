@@ -111,7 +111,9 @@ def test_the_block_gives_the_height_and_the_mirrors_lean(bench: Bench) -> None:
     assert told is not None
     assert found.camera_height_mm == pytest.approx(WITH_MIRROR.height_mm, rel=0.02)
     assert found.mirror.lean_deg == pytest.approx(told.lean_deg, abs=0.5)
-    assert "hauteurs mesurées" in bench.client.get("/lecteur", headers=bench.bearer).text
+    page = bench.client.get("/lecteur", headers=bench.bearer).text
+    assert "hauteurs mesurées" in page
+    assert ('value="lower" selected' in page, 'maxlength="3" value="6"' in page) == (True, True)
     assert [] == send(bench, "/api/lecteur/controle", encode_jpeg(empty)).json()["faults"]
     covered = empty.copy()
     covered[1080:, 200:700] = 120
