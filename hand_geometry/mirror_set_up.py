@@ -23,7 +23,6 @@ from hand_geometry.working_picture import at_working_size
 
 # About 45 degrees, and more where the camera stands further in; as a ruler and a protractor give it.
 USUAL_LEAN_DEG, LEAN_OFF_BY_DEG, LEAN_STEP_DEG = 48.0, 10.0, 0.1
-LEANS_DEG = (30.0, 75.0)
 FARTHEST_GAP_MM = 100.0
 # What is looked at before the block's side, in mm of height under a lean that may be wrong.
 LOOKED_AT_MM = np.arange(-50.0, 100.0, 0.5)
