@@ -53,6 +53,8 @@ _SHORTEST_PAUSE_S = 0.001
 REOPEN_S = 0.2
 COMMAND_DEADLINE_S = 1.0
 """A pupil waits for the turnstile; later than this, nobody knows any more whom the command was for."""
+STOPPED_WITHIN_S = 3.0
+"""One round takes milliseconds; only a driver that hangs takes longer, and it must not hold up the program's end."""
 
 
 class ControlPanelBoard:
@@ -128,7 +130,10 @@ class ControlPanelBoard:
         thread = self._thread
         if thread is None or thread is threading.current_thread():
             return
-        thread.join()
+        thread.join(STOPPED_WITHIN_S)
+        if thread.is_alive():
+            _log.warning("the line's driver does not return; the program ends without it")
+            return
         with self._wake_lock:
             if self._wake_write >= 0:
                 os.close(self._wake_read)

@@ -121,7 +121,7 @@ class PcscCardReader:
             self._stopping.set()
             workers = list(self._workers)
         if self._supervisor is not None and self._supervisor is not threading.current_thread():
-            self._supervisor.join()
+            self._supervisor.join(timeout=SUPERVISION_S + STUCK_S)
         for worker in workers:
             worker.thread.join(timeout=WAIT_S + RETRY_S)
 

@@ -467,7 +467,7 @@ def quick_folder(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize(
     ("seed", "pupils"),
-    [(1, 60), *(pytest.param(seed, 600, marks=pytest.mark.slow) for seed in (2, 3))],
+    [(1, 60), *(pytest.param(seed, 600, marks=[pytest.mark.slow, pytest.mark.timeout(400)]) for seed in (2, 3))],
 )
 def test_lunch_hour(seed: int, pupils: int, quick_folder: Path) -> None:
     """Everybody eats once, alone or on staff's word; every answer came in time; the journal is whole."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from firmware_bridge.control_panel import COMMAND_DEADLINE_S
 from terminal.pass_diagram import draw
 from terminal.pass_machine import DEADLINES_S, IGNORED, TABLE, Action, Event, State, next_row
+from terminal.verification import HANGS_S
 
 ROOT = Path(__file__).parents[3]
 
@@ -69,3 +73,66 @@ def test_every_row_shows_what_it_did() -> None:
 def test_the_page_is_the_table() -> None:
     """`python -m terminal.pass_diagram > docs/pass-machine.md` renews it."""
     assert (ROOT / "docs" / "pass-machine.md").read_text(encoding="utf-8") == draw()
+
+
+MACHINES_OWN = {State.DECIDING, State.COMPARING, State.CLOSING, State.GUIDING, State.OUT_OF_SERVICE}
+"""Here the pupil can do nothing but wait for the machine."""
+ANSWER_S = 2.0
+
+
+def test_the_machine_never_keeps_a_pupil_waiting_longer_than_two_seconds() -> None:
+    """Its own states last no longer, and what it waits for in them has a shorter bound of its own."""
+    assert all(DEADLINES_S[state] <= ANSWER_S for state in MACHINES_OWN)
+    assert COMMAND_DEADLINE_S < DEADLINES_S[State.CLOSING]
+    assert HANGS_S < ANSWER_S < DEADLINES_S[State.AWAITING_HAND]
+
+
+def test_deciding_and_comparing_are_left_in_the_turn_that_enters_them() -> None:
+    """Whoever leads there does the one thing that reports the way out; outside, only a broken action stays."""
+    leaving = {State.DECIDING: {Action.DECIDE}, State.COMPARING: {Action.COMPARE, Action.COUNT_TRY}}
+    for pair, row in TABLE.items():
+        if row.target in leaving:
+            assert row.actions[-1] in leaving[row.target], pair
+
+
+def test_time_alone_brings_every_state_to_rest() -> None:
+    """Nobody says anything more: idle, or asking the devices again, within the passage and the longest wait."""
+    for state in State:
+        waited_s, at = 0.0, state
+        while at not in (State.IDLE, State.OUT_OF_SERVICE):
+            waited_s += DEADLINES_S[at]
+            row = next_row(at, Event.DEADLINE)
+            assert row is not None
+            at = row.target
+        assert waited_s <= DEADLINES_S[State.GUIDING] + DEADLINES_S[State.AWAITING_HAND] + ANSWER_S * 2, state
+
+
+LOST_DEVICES: dict[Event, set[State]] = {
+    Event.BOARD_LOST: set(),
+    Event.EMERGENCY: set(),
+    # Where the code is complete no key is needed; out of service shows it at the foot.
+    Event.KEYPAD_LOST: {
+        State.DECIDING,
+        State.AWAITING_HAND,
+        State.COMPARING,
+        State.GUIDING,
+        State.SHOWING_DENIAL,
+        State.OUT_OF_SERVICE,
+    },
+    # A lost camera answers whoever waits for a hand, and nobody else (see the lane's tests); trays hold no meal back.
+    Event.HAND_NOT_READ: set(State) - {State.AWAITING_HAND},
+    Event.TRAYS_CHANGED: set(State) - {State.PASSAGE_OPEN},
+}
+"""What is lost, and the states that need no transition for it."""
+
+
+@pytest.mark.parametrize("event", LOST_DEVICES, ids=lambda event: event.value)
+def test_a_lost_device_has_its_transition_in_every_state(event: Event) -> None:
+    """Or is let pass where the table says that nothing depends on it."""
+    assert LOST_DEVICES[event] == {state for state in State if next_row(state, event) is None}
+    assert all(event in IGNORED[state] for state in LOST_DEVICES[event])
+    for state in set(State) - LOST_DEVICES[event]:
+        row = next_row(state, event)
+        assert row is not None
+        if event in (Event.BOARD_LOST, Event.EMERGENCY):
+            assert State.OUT_OF_SERVICE is row.target, state
