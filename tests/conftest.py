@@ -21,7 +21,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(true: Callable[[], bool], timeout_s: float = 10, what: str = "it") -> None:
+def wait_until(true: Callable[[], bool], timeout_s: float = 30, what: str = "it") -> None:
     """Return as soon as `true()` is; fail after `timeout_s`."""
     end = time.monotonic() + timeout_s
     while not true():

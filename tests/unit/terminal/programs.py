@@ -113,7 +113,7 @@ port = {self.port}
         except httpx.TransportError:
             return {}
 
-    def wait_for(self, *states: str, timeout_s: float = 10) -> dict[str, Any]:
+    def wait_for(self, *states: str, timeout_s: float = 30) -> dict[str, Any]:
         """The snapshot, once the screen is in one of `states`."""
         wait_until(lambda: self.shown().get("state") in states, timeout_s, f"{states}: {self.shown()}")
         return self.shown()

@@ -45,7 +45,7 @@ def external(school: School) -> School:
 
 def tell(school: School, left: int, without: MissingEntitlement, *counted: CountedUpTo) -> None:
     school.order(BalancesOrder(((pupil_id(EXTERNAL), left),), without, counted))
-    school.settle(1.0)
+    school.settle(3.0)
 
 
 def eats(school: School, number: int = EXTERNAL) -> str | None:
