@@ -24,9 +24,9 @@ from terminal.card_settings import card_reading
 from terminal.checkup import Checkup
 from terminal.configuration import CameraSource, Configuration, RecordedCameraSource, SimulatedCameraSource
 from terminal.devices import CardReaderDevice, Devices
+from terminal.display.doctor import DoctorPage
 from terminal.display.server import ScreenServer
 from terminal.display.staff import StaffDoor, StaffPages
-from terminal.doctor import DoctorPage
 from terminal.enrollment_advice import to_enroll_anew
 from terminal.health import HealthSources, examine
 from terminal.identification import Identification

@@ -13,7 +13,7 @@ from canteen.clock import Clock
 from canteen.errors import CanteenError
 from sync.errors import JournalUnavailable
 from sync.facts import DeviceChecked
-from terminal.health import HealthReport
+from terminal.findings import HealthReport
 from terminal.identification import Identification
 
 _log = logging.getLogger("canteen.terminal.checkup")

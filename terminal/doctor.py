@@ -12,18 +12,12 @@ from contextlib import ExitStack
 from enum import IntEnum
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-
-from terminal.checkup import Checkup
 from terminal.configuration import Configuration
 from terminal.devices import Devices
+from terminal.display.doctor import PATH
 from terminal.display.language import _, both
-from terminal.health import Check, Verdict, summed_up, told
+from terminal.findings import Check, Verdict, summed_up, told
 
-PATH = "/doctor"
 _ANSWER_S = 6.0
 """The camera may take a second to be silent, the store a moment; a terminal that needs longer does not serve either."""
 _DEVICES_WITHIN_S = 1.5
@@ -36,24 +30,6 @@ class ExitStatus(IntEnum):
     WELL = 0
     NOT_EXAMINED = 1
     AT_RISK = 2
-
-
-class DoctorPage:
-    """The running terminal's answer. Holds no secret and no name: what every user of this machine may know."""
-
-    def __init__(self) -> None:
-        self._checkup: Checkup | None = None
-        self.routes = [Route(PATH, self._answer)]
-
-    def open(self, checkup: Checkup) -> None:
-        """The lane is there."""
-        self._checkup = checkup
-
-    async def _answer(self, _request: Request) -> Response:
-        if self._checkup is None:
-            return JSONResponse({"starting": True}, 503)
-        report = await run_in_threadpool(self._checkup.run_now)
-        return JSONResponse(report.as_json())
 
 
 def ask_running(host: str, port: int) -> dict[str, Any] | None:

@@ -6,29 +6,24 @@ writes or waits for long; a check that breaks is a finding, not an error.
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from canteen.clock import ClockTrust
 from canteen.errors import CanteenError
-from firmware_bridge.devices import BoardPart, LossReason, ReaderLossReason, Role, TrayState
-from sync.facts import DeviceChecked
 from templates_store.reserve import Reserve
-from terminal.devices import Devices, PlatenState
-from terminal.display.language import _, both, said_in
-from terminal.display.view import Words
+from terminal import device_checks
+from terminal.devices import Devices
+from terminal.display.language import _
+from terminal.findings import Check, HealthReport, Verdict
 from terminal.identification import Identification
 from terminal.inbox import Inbox
 from terminal.pass_records import PassRecords
 from terminal.self_test import known_answers
-
-_log = logging.getLogger("canteen.terminal.health")
 
 FREE_AT_RISK_BYTES = 20 * 1024 * 1024
 """A day of passes takes about 1 MB; below this the next update of anything fills the disk."""
@@ -38,75 +33,6 @@ BACKLOG_LARGE = 5000
 ORDERS_WAITING_MANY = 50
 LEASE_SHORT = timedelta(days=2)
 CUT_OFF_LONG = timedelta(days=3)
-
-
-class Verdict(StrEnum):
-    """How bad it is."""
-
-    WELL = "well"
-    WATCH = "watch"
-    """Lunch goes on; somebody should look at it this week."""
-    RISK = "risk"
-    """Lunch, or a way of eating it, is at risk now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        sentence: in French; {name} stands for a value of `measured`.
-    """
-
-    name: str
-    verdict: Verdict
-    sentence: str
-    measured: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def words(self) -> Words:
-        """The sentence with its values, in both languages."""
-        return both(self.sentence).filled(**{name: str(value) for name, value in self.measured.items()})
-
-    def as_json(self) -> dict[str, Any]:
-        words = self.words
-        return {
-            "name": self.name,
-            "verdict": self.verdict.value,
-            "said": {"fr": words.fr, "en": words.en},
-            "measured": self.measured,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class HealthReport:
-    """All checks at one instant."""
-
-    device: str
-    at: datetime
-    checks: tuple[Check, ...]
-
-    @property
-    def at_risk(self) -> tuple[str, ...]:
-        """The names of what puts lunch at risk."""
-        return tuple(check.name for check in self.checks if check.verdict is Verdict.RISK)
-
-    def as_fact(self) -> DeviceChecked:
-        """What the server is told: names of checks and firmware, nothing else."""
-        watch = tuple(check.name for check in self.checks if check.verdict is Verdict.WATCH)
-        parts = [part for check in self.checks if check.name == "board" for part in check.measured.get("parts", ())]
-        boards = [
-            f"{one['address']} {one['vendor']}/{one['model']} {one['firmware']}" for one in parts if one["vendor"]
-        ]
-        return DeviceChecked(self.at_risk, watch, tuple(boards))
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "device": self.device,
-            "at": self.at.isoformat(),
-            "at_risk": list(self.at_risk),
-            "checks": [check.as_json() for check in self.checks],
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +53,6 @@ def examine(sources: HealthSources) -> HealthReport:
     now = sources.devices.clock.utc_now()
     checks = tuple(_looked_at(name, look, sources, now) for name, look in _CHECKS)
     return HealthReport(sources.devices.device, now, checks)
-
-
-def told(checks: Iterable[dict[str, Any]], language: str) -> str:
-    """The checks as lines for a person, those that need one first."""
-    marks = {Verdict.RISK.value: "✗", Verdict.WATCH.value: "!", Verdict.WELL.value: "✓"}
-    order = list(marks)
-    lines = sorted(checks, key=lambda check: order.index(check["verdict"]))
-    return "".join(f"{marks[check['verdict']]} {check['said'][language]}\n" for check in lines)
 
 
 _Look = Callable[[HealthSources, datetime], Check]
@@ -242,167 +160,8 @@ def _free_bytes(folder: Path) -> int:
     return status.f_bavail * status.f_frsize
 
 
-_BOARD_LOSSES = {
-    LossReason.NO_DEVICE.value: _("Boîtier : la ligne série manque ou est prise"),
-    LossReason.SILENT.value: _("Boîtier : personne ne répond sur la ligne"),
-    LossReason.KEY_REFUSED.value: _("Boîtier : il répond, mais n’a pas notre clé"),
-}
-
-
-def _part(part: BoardPart) -> dict[str, Any]:
-    """One peripheral in values: what it is, how it answers, whether it has our key."""
-    said = part.identification
-    key = "ours" if part.online else "refused" if part.loss is LossReason.KEY_REFUSED else "unknown"
-    return {
-        "address": part.address,
-        "roles": [role.value for role in part.roles],
-        "loss": None if part.loss is None else part.loss.value,
-        "key": key,
-        "answers": part.quality.answers,
-        "sessions": part.quality.sessions,
-        "answer_ms": part.quality.answer_ms,
-        "firmware": None if said is None else said.firmware,
-        "vendor": None if said is None else said.vendor,
-        "model": None if said is None else said.model,
-        "serial": None if said is None else said.serial,
-        "capabilities": [] if said is None else [list(one) for one in said.capabilities],
-    }
-
-
-def _board(sources: HealthSources, _now: datetime) -> Check:
-    seen = sources.inbox.board_seen
-    parts = [_part(part) for part in sources.devices.board.parts]
-    gate = next((part for part in parts if Role.GATE in part["roles"]), {"key": "unknown", "firmware": None})
-    measured = {
-        "losses": seen.losses,
-        "interruptions": seen.interruptions,
-        "loss": seen.loss,
-        "refused_rotations": seen.refused_rotations,
-        "key": gate["key"],
-        "firmware": gate["firmware"],
-        "parts": parts,
-    }
-    if not sources.devices.board.online:
-        sentence = _BOARD_LOSSES.get(seen.loss or "", _("Boîtier : pas encore de réponse"))
-        return Check("board", Verdict.RISK, sentence, measured)
-    if sources.inbox.emergency:
-        return Check("board", Verdict.RISK, _("Boîtier : l’alarme a libéré le passage"), measured)
-    if sources.inbox.keypad_loss is not None:
-        sentence = _("Boîtier : le tourniquet répond, le clavier non ; cartes et personnel seulement")
-        return Check("board", Verdict.RISK, sentence, measured)
-    if sources.inbox.tampered:
-        return Check("board", Verdict.WATCH, _("Boîtier : il répond, mais son capot a été ouvert"), measured)
-    shaky = seen.losses + seen.interruptions
-    if shaky > SHAKY_LINE:
-        sentence = _("Boîtier : il répond, mais la ligne a été coupée {shaky} fois depuis le démarrage")
-        return Check("board", Verdict.WATCH, sentence, {**measured, "shaky": shaky})
-    slowest_ms = max((part["answer_ms"] or 0.0 for part in parts), default=0.0)
-    if slowest_ms > SLOW_ANSWER_MS:
-        sentence = _("Boîtier : il répond lentement, en {slowest_ms} ms ; câble ou vitesse de la ligne ?")
-        return Check("board", Verdict.WATCH, sentence, {**measured, "slowest_ms": slowest_ms})
-    sentence = _("Boîtier : il répond en {slowest_ms} ms avec notre clé, micrologiciel {firmware}")
-    return Check("board", Verdict.WELL, sentence, {**measured, "slowest_ms": slowest_ms})
-
-
-_TRAYS = {
-    TrayState.READY: (Verdict.WELL, _("Distributeur de plateaux : prêt")),
-    TrayState.JAMMED: (Verdict.WATCH, _("Distributeur de plateaux : bloqué ; les élèves prennent sur la pile")),
-    TrayState.EMPTY: (Verdict.WATCH, _("Distributeur de plateaux : vide")),
-    TrayState.LOST: (Verdict.WATCH, _("Distributeur de plateaux : il ne répond pas ; plateaux sur la pile")),
-}
-"""Never a risk: a meal is eaten without the machine's tray."""
-
-
-def _trays(sources: HealthSources, _now: datetime) -> Check:
-    state = sources.inbox.trays
-    if not any(Role.TRAYS in part.roles for part in sources.devices.board.parts):
-        return Check("trays", Verdict.WELL, _("Pas de distributeur de plateaux"))
-    if state is None:
-        return Check("trays", Verdict.WATCH, _("Distributeur de plateaux : pas encore de réponse"))
-    verdict, sentence = _TRAYS[state]
-    return Check("trays", verdict, sentence, {"state": state.value})
-
-
-SLOW_ANSWER_MS = 60.0
-"""The standard allows 200 ms; at 9600 baud an answer takes about 30."""
-SHAKY_LINE = 10
-"""Losses and interruptions since the start, beyond which somebody should look at the plugs."""
-
-_READER_LOSSES = {
-    ReaderLossReason.NO_SERVICE: _("Lecteur de cartes : le service pcscd ne répond pas"),
-    ReaderLossReason.NO_READER: _("Lecteur de cartes : il n’est pas branché"),
-    ReaderLossReason.STUCK: _("Lecteur de cartes : il ne répond plus ; le débrancher et le rebrancher"),
-}
-
-
-def _card_reader(sources: HealthSources, _now: datetime) -> Check:
-    reader, loss = sources.devices.card_reader, sources.inbox.card_reader_loss
-    if reader is None:
-        return Check("card-reader", Verdict.WELL, _("Les cartes sont lues par le boîtier"))
-    measured = {"loss": None if loss is None else loss.value, "by_chip_alone": sources.devices.cards_by_chip_alone}
-    if not reader.ready:
-        sentence = _("Lecteur de cartes : pas encore de réponse") if loss is None else _READER_LOSSES[loss]
-        return Check("card-reader", Verdict.RISK, sentence, measured)
-    if sources.devices.cards_by_chip_alone:
-        sentence = _("Lecteur de cartes : il lit, mais par le seul numéro de puce, que chacun peut copier")
-        return Check("card-reader", Verdict.WATCH, sentence, measured)
-    return Check("card-reader", Verdict.WELL, _("Lecteur de cartes : il lit"), measured)
-
-
-_PLATEN = {
-    PlatenState.EMPTY: (Verdict.WELL, _("Lecteur de main : le plateau est vide et bien visible")),
-    PlatenState.SOMETHING_LIES: (Verdict.WELL, _("Lecteur de main : quelque chose est posé sur le plateau")),
-    PlatenState.BUSY: (Verdict.WELL, _("Lecteur de main : il regarde une main en ce moment")),
-    PlatenState.TOO_DARK: (Verdict.RISK, _("Lecteur de main : l’image est noire ; objectif couvert ou lampe éteinte")),
-    PlatenState.TOO_LIGHT: (Verdict.RISK, _("Lecteur de main : tout est clair ; plateau ôté ou lumière d’à côté")),
-    PlatenState.CALIBRATION_UNREADABLE: (
-        Verdict.RISK,
-        _("Lecteur de main : l’étalonnage est illisible ; étalonner de nouveau"),
-    ),
-    PlatenState.SHEET_NOT_SEEN: (
-        Verdict.RISK,
-        _("Lecteur de main : la feuille ne se voit pas ; plateau ôté, ou caméra tournée"),
-    ),
-    PlatenState.SHEET_MOVED: (
-        Verdict.RISK,
-        _("Lecteur de main : la feuille ou la caméra a bougé ; la remettre, ou étalonner de nouveau"),
-    ),
-    PlatenState.SHEET_COVERED: (Verdict.RISK, _("Lecteur de main : quelque chose cache la feuille ({where})")),
-    PlatenState.SHEET_DIRTY: (Verdict.WATCH, _("Lecteur de main : la feuille est sale ({where}) ; l’essuyer")),
-    PlatenState.MIRROR_DIRTY: (
-        Verdict.RISK,
-        _("Lecteur de main : le miroir est sale ou couvert ({where}) ; l’essuyer, sinon des mains seront refusées"),
-    ),
-    PlatenState.NO_PICTURE: (Verdict.RISK, _("Lecteur de main : pas d’image ; cartes seulement")),
-}
-
-_MEASURES_HEIGHTS = _("Lecteur de main : le plateau est vide et bien visible ; la hauteur des mains est mesurée")
-
-
-def _camera(sources: HealthSources, _now: datetime) -> Check:
-    look = sources.devices.hand_reader.look_at_platen()
-    verdict, sentence = _PLATEN[look.state]
-    if look.heights and look.state is PlatenState.EMPTY:
-        sentence = _MEASURES_HEIGHTS
-    return Check(
-        "camera",
-        verdict,
-        sentence,
-        {
-            "state": look.state.value,
-            "grey": look.grey,
-            "sharpness": look.sharpness,
-            "size_px": look.size_px,
-            "calibrated": look.calibrated,
-            "heights": look.heights,
-            "where": "" if look.place is None else _arrow(*look.place),
-        },
-    )
-
-
-def _arrow(x: float, y: float) -> str:
-    """Where in the picture, in a sign that needs no language."""
-    return ("↖↑↗", "←·→", "↙↓↘")[min(2, int(3 * y))][min(2, int(3 * x))]
+def _of_devices(look: Callable[[Devices, Inbox], Check]) -> _Look:
+    return lambda sources, _now: look(sources.devices, sources.inbox)
 
 
 _CHECKS: tuple[tuple[str, _Look], ...] = (
@@ -415,15 +174,8 @@ _CHECKS: tuple[tuple[str, _Look], ...] = (
     ("line", _line),
     ("clock", _clock),
     ("disk", _disk),
-    ("camera", _camera),
-    ("board", _board),
-    ("trays", _trays),
-    ("card-reader", _card_reader),
+    ("camera", _of_devices(device_checks.camera)),
+    ("board", _of_devices(device_checks.board)),
+    ("trays", _of_devices(device_checks.trays)),
+    ("card-reader", _of_devices(device_checks.card_reader)),
 )
-
-
-def summed_up(report: dict[str, Any], language: str) -> str:
-    """The last line of what the doctor says."""
-    if report["at_risk"]:
-        return said_in(language, _("Le service est en danger.")) + "\n"
-    return said_in(language, _("Le service peut avoir lieu.")) + "\n"

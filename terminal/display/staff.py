@@ -26,7 +26,7 @@ from templates_store.store import PupilRecord, TemplateStore
 from terminal.checkup import Checkup
 from terminal.display.language import _, both
 from terminal.display.view import PAGE
-from terminal.health import Verdict
+from terminal.findings import Verdict
 from terminal.vouching import REASONS, VouchDesk, VouchOutcome, VouchReason
 
 COOKIE = "canteen_personnel"

@@ -17,7 +17,7 @@ from canteen.meal_pass import PassGranted
 from sync.facts import OrderApplied, PurgeReceipt, ReferencesDestroyed
 from templates_store.errors import StoreUnavailable
 from templates_store.reserve import Reserve
-from terminal.health import Verdict
+from terminal.findings import Verdict
 from terminal.pass_machine import State
 from tests.unit.enrollment_station.bench import ADA, Bench, placements
 from tests.unit.enrollment_station.test_orders import _purge as purge_at_station

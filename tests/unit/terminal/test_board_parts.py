@@ -16,7 +16,7 @@ from firmware_bridge.devices import (
     TraysChanged,
     TrayState,
 )
-from terminal.health import Verdict
+from terminal.findings import Verdict
 from terminal.pass_machine import TABLE, Action, State
 from tests.unit.terminal.lane import School, card, code
 

@@ -25,7 +25,8 @@ from terminal.card_settings import card_reading
 from terminal.configuration import read_configuration
 from terminal.display.faces import PRESENT_AGAIN
 from terminal.errors import ConfigurationRefused
-from terminal.health import HealthSources, Verdict, examine
+from terminal.findings import Verdict
+from terminal.health import HealthSources, examine
 from terminal.pass_machine import State
 from tests.unit.terminal.lane import School, card
 from tests.unit.terminal.test_configuration import GOOD, write

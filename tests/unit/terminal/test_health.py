@@ -16,9 +16,10 @@ from sync.errors import JournalUnavailable
 from sync.facts import DeviceChecked
 from sync.orders import CardBlocked
 from sync.pass_journal import PassJournal
-from terminal import health
+from terminal import device_checks, health
 from terminal.devices import PlatenState
-from terminal.health import FREE_AT_RISK_BYTES, HealthReport, Verdict, told
+from terminal.findings import HealthReport, Verdict, told
+from terminal.health import FREE_AT_RISK_BYTES
 from terminal.verification import _glanced_at
 from tests.unit.terminal.lane import NOON, School, card
 
@@ -100,7 +101,7 @@ def test_clock_and_lease(well: School) -> None:
 
 def test_board_says_why(well: School) -> None:
     """The key, the line, the cover: each has its words."""
-    for _ in range(health.SHAKY_LINE + 1):
+    for _ in range(device_checks.SHAKY_LINE + 1):
         well.board.report(InputInterrupted())
     assert {"board": Verdict.WATCH} == ailing(well)
     well.board.report(BoardLost(LossReason.KEY_REFUSED))
