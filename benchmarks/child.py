@@ -11,6 +11,8 @@ from benchmarks.errors import BenchmarkFailed
 from benchmarks.language import _
 
 PROJECT = Path(__file__).resolve().parent.parent
+LEASH = ["setpriv", "--pdeathsig", "KILL", "--"]
+"""A program begun with it ends with the thread that began it: nothing is left where a benchmark is killed."""
 _STOP_WITHIN_S = 6.0
 _LOG_TAIL_LINES = 4
 _KIB_PER_MIB = 1024.0
@@ -23,7 +25,7 @@ class Child:
         self.module, self._log = module, log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                [*LEASH, sys.executable, "-m", module, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from benchmarks.child import LEASH
 from benchmarks.errors import BenchmarkFailed
 from benchmarks.language import _
 from billing_server.authority import Authority
@@ -108,7 +109,7 @@ def private_broker(folder: Path) -> Iterator[World]:
         encoding="ascii",
     )
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "-c", str(folder / "mosquitto.conf")], stdout=log, stderr=log)
+        process = subprocess.Popen([*LEASH, program, "-c", str(folder / "mosquitto.conf")], stdout=log, stderr=log)
     try:
         _wait_for(port)
         yield World(folder, port, authority)

@@ -9,6 +9,7 @@ from pathlib import Path
 from billing_server import broker_files
 from demo.errors import ProgramMissing
 from demo.pki import CertificateAuthority
+from demo.processes import start_leashed
 
 BROKER_NAME = "broker"
 SERVER_NAME = broker_files.SERVER_NAME
@@ -70,7 +71,7 @@ acl_file {acl}
 def start_broker(configuration: Path, log: Path) -> subprocess.Popen[bytes]:
     """Mosquitto as a child process, its messages in `log`."""
     with log.open("ab") as output:
-        return subprocess.Popen([find_mosquitto(), "-c", str(configuration)], stdout=output, stderr=output)
+        return start_leashed([find_mosquitto(), "-c", str(configuration)], stdout=output, stderr=output)
 
 
 def _user_line() -> str:

@@ -8,7 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 from demo.errors import ProcessFailed
 
@@ -17,6 +20,9 @@ _READY_WITHIN_S = 30.0
 _LOG_TAIL_LINES = 6
 
 PROJECT = Path(__file__).resolve().parent.parent
+
+_STARTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="starter")
+"""The kernel ends a leashed program with the *thread* that started it, and a page's worker threads come and go."""
 
 
 class Program:
@@ -39,7 +45,7 @@ class Program:
         """Start it in a session of its own, so that a Ctrl-C at the keyboard reaches only the demonstration."""
         self._log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._log.open("ab") as output:
-            self._process = subprocess.Popen(
+            self._process = start_leashed(
                 self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -94,6 +100,20 @@ class Program:
         except OSError:
             return "  (pas de journal)"
         return "\n".join(f"  {line}" for line in lines[-_LOG_TAIL_LINES:])
+
+
+def leashed(command: Sequence[str]) -> list[str]:
+    """The command, killed by the kernel when the thread that starts it ends: nothing outlives whoever was killed.
+
+    It keeps its process number: `setpriv` (util-linux) becomes the program.
+    """
+    return ["setpriv", "--pdeathsig", "KILL", "--", *command]
+
+
+def start_leashed(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """The running program; it lasts as long as this process at most, whichever thread asked for it."""
+    start = partial(subprocess.Popen, leashed(command), **options)
+    return cast("subprocess.Popen[bytes]", _STARTER.submit(start).result())
 
 
 def script_command(name: str, *arguments: str) -> list[str]:

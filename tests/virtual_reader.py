@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.processes import leashed
 from firmware_bridge.card_keys import new_master_secret
 
 _FOLDER = Path(tempfile.mkdtemp(prefix="pcsc-"))
@@ -41,7 +42,7 @@ class CardProcess:
 
     def __init__(self, namespace: list[str], secret_file: Path, state: str, generation: str) -> None:
         self._process = subprocess.Popen(
-            [*namespace, *_CARD_PROGRAM, str(secret_file), "--state", state, "--generation", generation],
+            leashed([*namespace, *_CARD_PROGRAM, str(secret_file), "--state", state, "--generation", generation]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -92,7 +93,8 @@ class VirtualReader:
         self._secret_file.touch(0o600)
         self._secret_file.write_bytes(self.master_secret)
         self._holder = subprocess.Popen(
-            ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", _HOLD], stdout=subprocess.PIPE
+            leashed(["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", _HOLD]),
+            stdout=subprocess.PIPE,
         )
         assert self._holder.stdout is not None
         if self._holder.stdout.readline() != b"ready\n":
@@ -116,7 +118,7 @@ class VirtualReader:
         """Start the daemon and wait until it listens."""
         with self._log.open("ab") as log:
             command = [*self._namespace, "pcscd", "--foreground", "--error", "-c", str(self._configuration)]
-            self._daemon = subprocess.Popen(command, stdout=log, stderr=log)
+            self._daemon = subprocess.Popen(leashed(command), stdout=log, stderr=log)
         end_s = time.monotonic() + 5
         while not _SOCKET.exists():
             assert time.monotonic() < end_s, self._log.read_text()

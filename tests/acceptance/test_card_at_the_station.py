@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from canteen.credentials import CardNumber
+from demo.processes import leashed
 from enrollment_station.encoding import CardGiven
 from enrollment_station.station_reader import ReaderTimes
 from firmware_bridge.card_keys import ReadingKeys
@@ -213,7 +214,7 @@ def test_from_the_keys_to_the_terminal(tmp_path: Path, lay: Callable[..., CardPr
     command = [sys.executable, "-m", "enrollment_station.main", "--config", str(bench.configuration)]
     subprocess.run([*command, "card-keys"], check=True, stdout=subprocess.DEVNULL, timeout=30)
     bench.put_orders(roster())
-    station = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    station = subprocess.Popen(leashed(command), stderr=subprocess.PIPE, text=True)
     headers = {"Authorization": f"Bearer {bench.token}"}
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False, timeout=40) as client:
         wait_until(lambda: _pupils(client), timeout_s=20, what="the station")

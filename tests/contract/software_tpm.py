@@ -8,6 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from demo.processes import leashed
+
 
 class SoftwareTpm:
     """swtpm over TCP; its control port is always the one after its data port."""
@@ -29,7 +31,7 @@ class SoftwareTpm:
         control = f"type=tcp,bindaddr=127.0.0.1,port={self._port + 1}"
         state, started = ("--tpmstate", f"dir={self._state}"), ("--flags", "not-need-init,startup-clear")
         self._process = subprocess.Popen(
-            ["swtpm", "socket", "--tpm2", *state, "--server", listen, "--ctrl", control, *started],
+            leashed(["swtpm", "socket", "--tpm2", *state, "--server", listen, "--ctrl", control, *started]),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from canteen.credentials import CardNumber
+from demo.processes import leashed
 from firmware_bridge.channel_key import create_channel_key, read_channel_key
 from firmware_bridge.control_panel import ControlPanelBoard
 from firmware_bridge.devices import (
@@ -94,7 +95,7 @@ class Peripheral:
     def _spawn(self) -> subprocess.Popen[bytes]:
         program = [sys.executable, "-m", "firmware_bridge.simulated_peripheral"]
         options = ["--serial", str(self.line), "--control", str(self._door), "--key-file", str(self.key_file)]
-        return subprocess.Popen([*program, *options])
+        return subprocess.Popen(leashed([*program, *options]))
 
     def kill(self) -> None:
         """As kill -9 does."""

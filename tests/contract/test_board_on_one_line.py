@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.processes import leashed
 from firmware_bridge.channel_key import create_channel_key, read_channel_key
 from firmware_bridge.control_panel import ControlPanelBoard
 from firmware_bridge.devices import (
@@ -75,7 +76,7 @@ def peripherals() -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
         command += ["--address", str(READER), "--roles", "reader"]
         command += ["--also", str(GATE), "gate", str(folder / "gate.door"), str(folder / "gate.key")]
         command += ["--also", str(TRAYS), "trays", str(folder / "trays.door"), str(folder / "trays.key")]
-        with subprocess.Popen(command) as process:
+        with subprocess.Popen(leashed(command)) as process:
             wait_for((folder / "line").exists, 10)
             yield folder, process
             process.terminate()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.processes import leashed
 from firmware_bridge.channel_key import create_channel_key, read_channel_key
 from firmware_bridge.control_panel import ControlPanelBoard
 from firmware_bridge.devices import BoardLost, BoardRecovered, CommandOutcome, LossReason
@@ -39,7 +40,7 @@ def start(folder: Path) -> Iterator[Callable[..., None]]:
             process.wait(5)
         command = [sys.executable, "-m", "firmware_bridge.simulated_peripheral", "--serial", str(folder / "line")]
         command += ["--control", str(folder / "door"), "--key-file", str(folder / "theirs"), *options]
-        running.append(subprocess.Popen(command))
+        running.append(subprocess.Popen(leashed(command)))
         wait_for((folder / "line").exists, 10)
 
     yield begin

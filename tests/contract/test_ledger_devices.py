@@ -25,6 +25,7 @@ from billing_server.models import Audit, Device, OrderRow, PurgeHolder, Refusal
 from billing_server.signed_statement import StatementPurpose, sign_statement
 from canteen.clock import ManualClock, SystemClock
 from canteen.identifiers import DeviceId
+from demo.processes import leashed
 from sync.encoding import canonical, octets_text
 from sync.errors import BadSignature
 from sync.orders import DeviceRole, DevicesOrder, PurgeCause
@@ -333,7 +334,7 @@ def test_a_real_broker_lets_in_who_was_let_in_and_refuses_who_was_sent_away(tmp_
 
     def with_broker() -> dict[str, bool]:
         with subprocess.Popen(
-            [mosquitto or "", "-c", str(tmp_path / "mosquitto.conf")], stderr=subprocess.DEVNULL
+            leashed([mosquitto or "", "-c", str(tmp_path / "mosquitto.conf")]), stderr=subprocess.DEVNULL
         ) as process:
             try:
                 wait_until(lambda: listening(port), what="the broker")

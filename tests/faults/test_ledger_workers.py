@@ -16,6 +16,7 @@ from billing_server.errors import ConfigurationRefused
 from billing_server.models import Alarm, Entry, ForkedEntry, MealPassRow
 from canteen.identifiers import new_pupil_id
 from canteen.meal_pass import PassCompleted
+from demo.processes import leashed
 from sync.facts import Fact
 from sync.orders import DeviceRole
 from tests.conftest import RunningBroker, wait_until
@@ -42,7 +43,7 @@ class Program:
     def start(self) -> None:
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "billing_server.main", *self._command], stdout=log, stderr=log
+                leashed([sys.executable, "-m", "billing_server.main", *self._command]), stdout=log, stderr=log
             )
         wait_until(lambda: "connected to the broker" in self.log.read_text(), 90, "a program")
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,13 +72,19 @@ def postgresql_url() -> Iterator[str]:
             shutil.chown(folder, "postgres")
         data = folder / "data"
         _run([*as_user, str(binaries / "initdb"), "-D", str(data), "-U", "canteen", "--auth=trust", "-N"])
-        options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off -c max_connections=60"
-        start = [str(binaries / "pg_ctl"), "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start"]
-        _run([*as_user, *start])
+        options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off -c max_connections=60"
+        # Not by pg_ctl, whose server outlives a killed test; to the server, SIGQUIT is the end at once.
+        server = [str(binaries / "postgres"), "-D", str(data), *options.split()]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [*(as_user or ["setpriv"]), "--pdeathsig", "QUIT", *server], stdout=log, stderr=log, cwd="/"
+            )
         try:
+            _wait_ready(binaries, folder, process)
             yield f"postgresql+psycopg://canteen@/postgres?host={folder}"
         finally:
-            _run([*as_user, str(binaries / "pg_ctl"), "-D", str(data), "-m", "immediate", "-w", "stop"])
+            process.send_signal(signal.SIGQUIT)
+            process.wait(timeout=30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -118,8 +126,16 @@ def bench_on_sqlite(tmp_path: Path, sqlite_files: SqliteFiles) -> Iterator[Ledge
     ledger_bench.close()
 
 
+def _wait_ready(binaries: Path, folder: Path, process: subprocess.Popen[bytes]) -> None:
+    asking = [str(binaries / "pg_isready"), "-q", "-h", str(folder)]
+    end = time.monotonic() + 60
+    while subprocess.run(asking, check=False, cwd="/").returncode != 0:
+        if process.poll() is not None or time.monotonic() > end:
+            pytest.fail(f"PostgreSQL does not start: {(folder / 'log').read_text()[-500:]}")
+        time.sleep(0.05)
+
+
 def _run(command: list[str]) -> None:
-    # pg_ctl's server keeps an inherited pipe open for ever; files end.
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, cwd="/"
     )

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from billing_server.main import main
+from demo.processes import leashed
 from tests.conftest import free_port, wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -53,7 +54,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @contextmanager
 def running(configuration: Path, address: str) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen([*PROGRAM, "--config", str(configuration)], cwd=ROOT, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        leashed([*PROGRAM, "--config", str(configuration)]), cwd=ROOT, stderr=subprocess.PIPE
+    ) as process:
         try:
             wait_until(lambda: _ready(address), 20, "the server")
             yield process

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from demo.processes import leashed
 from enrollment_station.configuration import load_configuration
 from enrollment_station.errors import ConfigurationRefused
 from enrollment_station.main import main
@@ -26,7 +27,7 @@ def _free_port() -> int:
 
 def _start(configuration: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "enrollment_station.main", "--config", str(configuration)],
+        leashed([sys.executable, "-m", "enrollment_station.main", "--config", str(configuration)]),
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from demo.processes import leashed
 from firmware_bridge.channel_key import create_channel_key
 from firmware_bridge.control_panel import ControlPanelBoard
 from firmware_bridge.errors import BoardMisused, ChannelKeyRefused, ControlRefused, SimulatedDeviceInProduction
@@ -35,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("peripheral")
     create_channel_key(folder / "key")
     command = [sys.executable, "-m", "firmware_bridge.simulated_peripheral", *_arguments(folder)]
-    with subprocess.Popen(command) as process:
+    with subprocess.Popen(leashed(command)) as process:
         until_s = time.monotonic() + 10
         while not (folder / "door").exists():
             assert time.monotonic() < until_s

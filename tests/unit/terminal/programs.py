@@ -19,6 +19,7 @@ import httpx
 from canteen.entitlements import forfait_5_days
 from canteen.private_file import create_private_file
 from canteen.serving_periods import EVERY_DAY, ServingCalendar, ServingPeriod
+from demo.processes import leashed
 from firmware_bridge.peripheral_client import PeripheralClient
 from hand_geometry.simulated_camera import FrameServer
 from sync.facts import Fact, read_fact
@@ -88,12 +89,12 @@ port = {self.port}
     def start(self, *, until_ready: bool = True) -> None:
         with (self.folder / "terminal.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "terminal.main", "--config", str(self.config)],
+                leashed([sys.executable, "-m", "terminal.main", "--config", str(self.config)]),
                 stderr=log,
                 env={**os.environ, "LANG": "fr_FR.UTF-8", **self.environment},
             )
         if until_ready:
-            self.wait_for("idle")
+            self.wait_for("idle", timeout_s=45)  # a bound: it takes three seconds where nothing else runs
 
     def kill(self) -> None:
         assert self.process is not None
@@ -145,11 +146,13 @@ def surrounded(folder: Path) -> Iterator[tuple[TerminalProgram, FrameServer]]:
     camera = FrameServer(folder / "camera.sock")
     camera.start()
     peripheral = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "firmware_bridge.simulated_peripheral"),
-            *("--serial", str(folder / "board.tty"), "--control", str(folder / "world.sock")),
-            *("--key-file", str(folder / "channel.key"), "--address", "101"),
-        ]
+        leashed(
+            [
+                *(sys.executable, "-m", "firmware_bridge.simulated_peripheral"),
+                *("--serial", str(folder / "board.tty"), "--control", str(folder / "world.sock")),
+                *("--key-file", str(folder / "channel.key"), "--address", "101"),
+            ]
+        )
     )
     try:
         wait_until((folder / "world.sock").exists, what="the peripheral")

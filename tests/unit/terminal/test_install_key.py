@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.processes import leashed
 from firmware_bridge.channel_key import create_channel_key, read_channel_key
 from firmware_bridge.devices import Role
 from terminal.configuration import read_configuration
@@ -46,7 +47,7 @@ def test_both_boards_get_keys(program: TerminalProgram) -> None:
     command = [sys.executable, "-m", "firmware_bridge.simulated_peripheral", "--serial", str(folder / "board.tty")]
     command += ["--control", str(folder / "world"), "--key-file", str(folder / "theirs"), "--install-mode"]
     command += ["--also", "102", "gate,trays", str(folder / "gate"), str(folder / "gate.theirs")]
-    with subprocess.Popen(command) as peripherals:
+    with subprocess.Popen(leashed(command)) as peripherals:
         wait_until((folder / "board.tty").exists, what="the line")
         asked = run(program, answer="\n")
         assert (1, "Rien n’est changé." in asked.stdout) == (asked.returncode, True)
