@@ -13,7 +13,15 @@ from billing_server.balances import BalanceDesk
 from billing_server.cards import CardDesk
 from billing_server.errors import DeviceConflict
 from billing_server.models import Device, Holding, Journal, OrderRow, Purge, PurgeHolder
-from billing_server.orders import LOST, OrderDesk, has_forgotten, locked_device, locked_devices, purge_order
+from billing_server.orders import (
+    LOST,
+    OrderDesk,
+    has_forgotten,
+    locked_device,
+    locked_devices,
+    purge_order,
+    waits_in_vain,
+)
 from billing_server.roster import PupilRegistry
 from billing_server.school import School
 from canteen.clock import Clock
@@ -150,10 +158,16 @@ class DeviceDesk:
     def _take_held(self, session: Session, name: DeviceId, held: OrdersHeld) -> None:
         """The device's signed word on which orders it holds: if it has forgotten answered ones, start it afresh.
 
-        It stands in the device's journal among its answers, so that it is exact whenever it comes.
+        It stands in the device's journal among its answers, so that it is exact whenever it comes: an answer or a
+        receipt that has not come before it never will. Our backup is then older than what the device's journal still
+        tells, and what we have under those numbers would wait for good.
         """
         device = locked_device(session, name)
-        if device is None or not has_forgotten(session, name, held.up_to):
+        if device is None:
+            return
+        if held.up_to > device.last_order or waits_in_vain(session, name, held.up_to):
+            self._catch_up_with(session, device, max(held.up_to, device.last_order))
+        if not has_forgotten(session, name, held.up_to):
             return
         raise_alarm(session, AlarmKind.DEVICE_RESTORED, name, self.clock.utc_now(), device=name)
         session.execute(delete(Holding).where(Holding.device == name))

@@ -15,7 +15,7 @@ from sqlalchemy import event, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from billing_server.alarms import AlarmKind, raise_alarm
-from billing_server.models import ConsentRow, Device, Holding, OrderRow, Purge
+from billing_server.models import ConsentRow, Device, Holding, OrderRow, Purge, PurgeHolder
 from canteen.clock import Clock
 from canteen.consent import ConsentState
 from canteen.identifiers import DeviceId, PupilId, PurgeId
@@ -238,6 +238,17 @@ def has_forgotten(session: Session, device: str, orders_up_to: int) -> bool:
         OrderRow.device == device, OrderRow.number > orders_up_to, OrderRow.wire.is_(None)
     )
     return session.scalars(query.limit(1)).first() is not None
+
+
+def waits_in_vain(session: Session, device: str, orders_held: int) -> bool:
+    """Whether an answer or a receipt to an order up to `orders_held` has not come, though all those are done."""
+    answers = select(OrderRow.number).where(
+        OrderRow.device == device, OrderRow.number <= orders_held, OrderRow.answered_at.is_(None)
+    )
+    receipts = select(PurgeHolder.order_number).where(
+        PurgeHolder.device == device, PurgeHolder.order_number <= orders_held, PurgeHolder.received_at.is_(None)
+    )
+    return any(session.scalars(query.limit(1)).first() is not None for query in (answers, receipts))
 
 
 def announce(sessions: sessionmaker[Session], wake: Callable[[set[str]], None]) -> None:

@@ -22,7 +22,7 @@ from canteen.clock import ClockTrust
 from canteen.identifiers import DeviceId
 from sync.encoding import canonical, instant_text, octets_text
 from sync.errors import JournalBroken, JournalUnavailable
-from sync.facts import Fact, FactKind, JournalBegun, write_fact
+from sync.facts import Fact, FactKind, JournalBegun, OrdersHeld, write_fact
 from sync.messages import GENESIS, JournalEntry, entry_header, entry_text, join_batch
 from sync.shared_database import open_shared_database
 from sync.signing import Purpose, SigningKey
@@ -306,12 +306,15 @@ class PassJournal(JournalReader):
         with self._transaction():
             return [self._insert(*write_fact(fact), recorded_at, clock_trust) for fact in facts]
 
-    def begin_anew_if_contradicted(self, now: datetime, clock_trust: ClockTrust) -> JournalBegun | None:
+    def begin_anew_if_contradicted(
+        self, now: datetime, clock_trust: ClockTrust, orders_up_to: int
+    ) -> JournalBegun | None:
         """Where the ledger has another journal under our generation's name: a new one, on the record; what was begun.
 
         Everything that the ledger may lack (what follows its mark here) is told again, with its own instants: the
-        ledger knows a pass by its name and bills it once. The old generation stays in this file. All of it in one
-        commit. To be called while no pass is open.
+        ledger knows a pass by its name and bills it once. It ends with the orders that are done here (`orders_up_to`),
+        since answers may have been forgotten. The old generation stays in this file. All of it in one commit. To be
+        called while no pass is open.
 
         Raises:
             JournalUnavailable: nothing has changed; try again later.
@@ -343,6 +346,7 @@ class PassJournal(JournalReader):
             self._insert(*write_fact(begun), now, clock_trust)
             for recorded_at, trust, kind, body in lacking:
                 self._insert(FactKind(kind), json.loads(body), datetime.fromisoformat(recorded_at), ClockTrust(trust))
+            self._insert(*write_fact(OrdersHeld(orders_up_to)), now, clock_trust)
         return begun
 
     def _insert(

@@ -24,7 +24,8 @@ def put_on_record(journal: PassJournal, box: OrderBox, now: datetime, clock_trus
     Raises:
         JournalUnavailable, OrderBoxUnavailable: try again later.
     """
-    begun = journal.begin_anew_if_contradicted(now, clock_trust)
+    held = box.done_up_to
+    begun = journal.begin_anew_if_contradicted(now, clock_trust, held)
     if begun is not None:
         _log.warning(
             "the ledger has another entry %d in this journal's name: an older copy was put back here. "
@@ -34,7 +35,6 @@ def put_on_record(journal: PassJournal, box: OrderBox, now: datetime, clock_trus
         )
     if not box.is_asked:
         return
-    held = box.done_up_to
     last = journal.latest_of(_ABOUT_ORDERS)
     if last is None or last.kind != FactKind.ORDERS_HELD or last.body.get("up_to") != held:
         # Said once it is said: whoever can make the server ask again and again cannot fill the journal.

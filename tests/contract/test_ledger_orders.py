@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from billing_server.enrollment_advice import to_enroll_anew
 from billing_server.errors import DeviceConflict
-from billing_server.models import Alarm, Device, OrderRow, Refusal
+from billing_server.models import Alarm, Device, OrderRow, PurgeHolder, Refusal
 from billing_server.roster import Identity, NewPupil
 from canteen.consent import ConsentState
 from canteen.identifiers import DeviceId
@@ -238,6 +238,27 @@ def test_an_older_backup_of_the_server_numbers_on_after_what_it_signed(
     bench.answer_all(terminal)
     with bench.services.database.reading() as session:
         assert [] == list(session.scalars(select(OrderRow.number).where(OrderRow.answered_at.is_(None))))
+        assert [("server-restored", 1)] == [(alarm.kind, alarm.times) for alarm in session.scalars(select(Alarm))]
+
+
+def test_an_order_whose_answer_was_forgotten_is_given_again(bench: LedgerBench) -> None:
+    """Our backup is older than what the device's journal still tells: what it holds is done, and no answer will come.
+
+    The purge among it comes again, under a number that the device has not used.
+    """
+    terminal = bench.device("terminal-1")
+    pupil = bench.pupil()
+    bench.answer_all(terminal)
+    with bench.services.database.writing() as session:
+        bench.services.purges.depart(session, pupil, PurgeCause.DEPARTURE, "Mme Roux")
+    terminal.orders_done = 2 + max(number for number, _ in bench.orders(terminal))
+    terminal.note(OrdersHeld(terminal.orders_done))
+    for _ in range(2):
+        bench.send(terminal)
+    again = bench.answer_all(terminal)
+    assert [pupil] == [order.pupil for order in again if isinstance(order, PurgeOrder)]
+    with bench.services.database.reading() as session:
+        assert [] == list(session.scalars(select(PurgeHolder.device).where(PurgeHolder.received_at.is_(None))))
         assert [("server-restored", 1)] == [(alarm.kind, alarm.times) for alarm in session.scalars(select(Alarm))]
 
 

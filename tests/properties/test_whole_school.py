@@ -292,6 +292,28 @@ class SchoolUnderFire(RuleBasedStateMachine):
             assert (paid or 0) - MEAL_CENTS * eaten == accounts.balance_cents(session, external)
 
 
+def test_a_backup_older_than_what_the_lanes_remember(tmp_path: Path) -> None:
+    """A withdrawal is under way, both lanes erase, and forget that they said so; then the server loses it, too."""
+    school = WholeSchool(tmp_path, SqliteFiles(tmp_path).fresh())
+    try:
+        school.server.clock.advance(60.0)
+        school.consent(school.pupils[0], ConsentState.WITHDRAWN)
+        school.station_works()
+        school.take_backup()
+        school.all_well()
+        for lane in school.lanes:
+            journal, later = lane.school.journal, school.server.clock.utc_now() + timedelta(days=1)
+            assert journal.last_sequence - 1 == journal.forget_before(later, later)
+        school.restore_backup()
+        school.all_well()
+        assert {"new-generation": 2, "server-restored": 2} == school.alarms()
+        with school.server.services.database.reading() as session:
+            assert [] == session.scalars(select(PurgeHolder.device).where(PurgeHolder.received_at.is_(None))).all()
+            assert [True] == [purge.completed_at is not None for purge in session.scalars(select(Purge))]
+    finally:
+        school.close()
+
+
 _TURNS = settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 """The same turns at every run: a suite must not fail by luck. Take `derandomize` away to look for more."""
 

@@ -14,7 +14,7 @@ from canteen.clock import ClockTrust
 from canteen.identifiers import DeviceId, new_pass_id
 from canteen.meal_pass import PassCompleted
 from sync.errors import BadSignature, JournalBroken, JournalUnavailable
-from sync.facts import FactKind, JournalBegun
+from sync.facts import FactKind, JournalBegun, OrdersHeld, read_fact
 from sync.messages import GENESIS, JournalEntry
 from sync.pass_journal import JournalReader, PassJournal
 from sync.signing import SigningKey
@@ -84,36 +84,38 @@ def test_a_ledger_that_has_nothing_of_this_journal_gets_all_of_it(tmp_path: Path
     journal.acknowledge(last.generation, 2, last.digest, NOW)
     assert journal.acknowledge(last.generation, 0, GENESIS, NOW + timedelta(days=1))
     assert (0, 2) == (journal.acknowledged_up_to, journal.backlog)
-    assert journal.begin_anew_if_contradicted(NOW, ClockTrust.TRUSTED) is None
+    assert journal.begin_anew_if_contradicted(NOW, ClockTrust.TRUSTED, 0) is None
 
 
 @pytest.mark.parametrize("theirs", [2, 9])
 def test_a_journal_that_the_ledger_contradicts_begins_anew(tmp_path: Path, key: SigningKey, theirs: int) -> None:
     """Another entry in one of our places, or more than we have: a new generation; what the ledger lacks, told again.
 
-    The old generation stays in the file, and a kill in the middle leaves all as it was.
+    After it stands which orders are done. The old generation stays in the file, and a kill in the middle leaves all as
+    it was.
     """
     journal = PassJournal(tmp_path / "journal", TERMINAL, key)
     one, two, three = fill(journal, 3)
     journal.acknowledge(one.generation, 1, one.digest, NOW)
     assert not journal.acknowledge(one.generation, theirs, "ab" * 32, NOW)
     later = NOW + timedelta(hours=1)
-    begun = journal.begin_anew_if_contradicted(later, ClockTrust.UNCONFIRMED)
+    begun = journal.begin_anew_if_contradicted(later, ClockTrust.UNCONFIRMED, 7)
     assert JournalBegun(one.generation, theirs, "ab" * 32, 2) == begun
-    first, *again = journal.entries_after(0)
+    first, *again, held = journal.entries_after(0)
+    assert OrdersHeld(7) == read_fact(held.kind, held.body)
     assert (FactKind.JOURNAL_BEGUN, later, GENESIS) == (first.kind, first.recorded_at, first.previous)
     assert [(e.kind, e.body["pass"], e.recorded_at, e.clock_trust) for e in (two, three)] == [
         (e.kind, e.body["pass"], e.recorded_at, e.clock_trust) for e in again
     ]
     assert {first.generation} == {entry.generation for entry in again} != {one.generation}
-    for entry in (first, *again):
+    for entry in (first, *again, held):
         entry.verify(key.verifying_key)
-    assert 3 == journal.backlog
+    assert 4 == journal.backlog
     assert [one, two, three] == journal.past_entries_since(NOW - timedelta(days=1))
-    assert journal.begin_anew_if_contradicted(later, ClockTrust.TRUSTED) is None
+    assert journal.begin_anew_if_contradicted(later, ClockTrust.TRUSTED, 7) is None
     journal.close()
     reopened = PassJournal(tmp_path / "journal", TERMINAL, key)
-    assert [4, 5] == [entry.sequence for entry in fill(reopened, 2)]
+    assert [5, 6] == [entry.sequence for entry in fill(reopened, 2)]
 
 
 def test_a_changed_body_is_noticed(tmp_path: Path, key: SigningKey) -> None:

@@ -132,12 +132,12 @@ def test_a_server_restored_from_before_what_is_kept_gets_what_is_left_in_a_new_j
     _retention(journal, START + 199 * DAY).keep()
     late, early = START + 300 * DAY, START + 40 * DAY
     assert not journal.acknowledge(generation, 40, digest, early), "a word of long ago, played again"
-    assert journal.begin_anew_if_contradicted(late, ClockTrust.TRUSTED) is None
+    assert journal.begin_anew_if_contradicted(late, ClockTrust.TRUSTED, 3) is None
     assert not journal.acknowledge(generation, 40, digest, late)
-    begun = journal.begin_anew_if_contradicted(late, ClockTrust.TRUSTED)
+    begun = journal.begin_anew_if_contradicted(late, ClockTrust.TRUSTED, 3)
     assert begun is not None
-    assert (93, 94) == (begun.told_again, _chain_holds(journal))
-    _acknowledge(journal, 94, late)
+    assert (93, 95) == (begun.told_again, _chain_holds(journal))
+    _acknowledge(journal, 95, late)
     _retention(journal, START + 2000 * DAY).keep()
     assert [] == journal.past_entries_since(START)
 
