@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import gc
 import json
 import logging
 import os
@@ -114,6 +115,7 @@ def install(configuration: Configuration, only: str, language: str) -> int:
 
 def run(configuration: Configuration) -> None:
     """Serve until SIGTERM or SIGINT."""
+    gc.disable()  # what a start makes stays: looking through it again and again costs a twentieth of the start
     from terminal.assembly import assemble  # the devices' libraries; `keys` needs none of them
 
     with ExitStack() as closing:
@@ -121,6 +123,8 @@ def run(configuration: Configuration) -> None:
         for asked_to_end in (signal.SIGTERM, signal.SIGINT):
             signal.signal(asked_to_end, lambda *_: lane.inbox.post(Event.STOPPING))
         lane.start()
+        gc.freeze()
+        gc.enable()
         _log.info("the lane of %s runs", configuration.device)
         lane.runner.run()
         _log.info("the lane of %s ends", configuration.device)
