@@ -51,6 +51,7 @@ from canteen.meal_pass import (
 from sync.encoding import instant_text
 from sync.errors import MalformedMessage
 from sync.facts import (
+    BoardKeyed,
     CardIssued,
     CardRetired,
     ConsentRecorded,
@@ -91,6 +92,7 @@ _ONLY_FROM = {
     CardIssued: DeviceRole.STATION,
     CardRetired: DeviceRole.STATION,
     EnrollmentAdvised: DeviceRole.TERMINAL,
+    BoardKeyed: DeviceRole.TERMINAL,
 }
 """A stolen terminal must not consent for a family; a station lets nobody through."""
 

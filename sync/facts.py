@@ -61,6 +61,7 @@ class FactKind(StrEnum):
     CARD_ISSUED = "card-issued"
     CARD_RETIRED = "card-retired"
     DEVICE_CHECKED = "device-checked"
+    BOARD_KEYED = "board-keyed"
     ENROLLMENT_ADVISED = "enrollment-advised"
 
 
@@ -209,6 +210,19 @@ class DeviceChecked:
 
 
 @dataclass(frozen=True, slots=True)
+class BoardKeyed:
+    """The maintenance window for a board's key was opened at this terminal, and what became of it; never the key.
+
+    Attributes:
+        address: of the board on its line.
+        outcome: the value of a `KeyOutcome`; a server shows others as they are.
+    """
+
+    address: int
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
 class EnrollmentAdvised:
     """A terminal finds that a hand has left its reference of this revision: staff should take it anew soon."""
 
@@ -230,6 +244,7 @@ Fact = (
     | CardIssued
     | CardRetired
     | DeviceChecked
+    | BoardKeyed
     | EnrollmentAdvised
 )
 
@@ -455,6 +470,7 @@ def _names(fields: Fields, name: str) -> tuple[str, ...]:
 
 
 _NAMES_MOST, _NAME_LONGEST = 40, 60
+_ADDRESS_MOST = 126
 
 _WRITERS: dict[type[Any], tuple[FactKind, Callable[[Any], dict[str, Any]]]] = {
     PassGranted: (FactKind.PASS_GRANTED, _granted),
@@ -477,6 +493,7 @@ _WRITERS: dict[type[Any], tuple[FactKind, Callable[[Any], dict[str, Any]]]] = {
     CardIssued: (FactKind.CARD_ISSUED, _card),
     CardRetired: (FactKind.CARD_RETIRED, lambda fact: {"sealed_card": octets_text(fact.sealed_card)}),
     DeviceChecked: (FactKind.DEVICE_CHECKED, _checked),
+    BoardKeyed: (FactKind.BOARD_KEYED, lambda fact: {"address": fact.address, "outcome": fact.outcome}),
     EnrollmentAdvised: (
         FactKind.ENROLLMENT_ADVISED,
         lambda fact: {"pupil": fact.pupil, "revision": fact.revision},
@@ -503,6 +520,9 @@ _READERS: dict[FactKind, Callable[[Fields], Fact]] = {
     FactKind.CARD_ISSUED: _read_card,
     FactKind.CARD_RETIRED: lambda fields: CardRetired(fields.octets("sealed_card", 1024)),
     FactKind.DEVICE_CHECKED: _read_checked,
+    FactKind.BOARD_KEYED: lambda fields: BoardKeyed(
+        fields.integer("address", 0, _ADDRESS_MOST), fields.text("outcome", _NAME_LONGEST)
+    ),
     FactKind.ENROLLMENT_ADVISED: lambda fields: EnrollmentAdvised(
         parse_pupil_id(fields.text("pupil")), fields.integer("revision", 1)
     ),

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
+from canteen.clock import ClockTrust, SystemClock
 from firmware_bridge.devices import Role
 from firmware_bridge.key_installation import KeyOutcome, install_channel_key
+from sync.errors import JournalUnavailable
+from sync.facts import BoardKeyed, Fact
+from sync.pass_journal import PassJournal
+from sync.signing import SigningKey
 from terminal.configuration import Configuration
 from terminal.display.language import _, said_in
 
@@ -43,11 +49,22 @@ def install_keys(
     if ask(said_in(language, _WARNING)).strip().lower() not in ("oui", "yes"):
         say(said_in(language, _("Rien n’est changé.")))
         return False
-    done = []
+    outcomes = {}
     for one in chosen:
         outcome = install_channel_key(
             board.serial, board.baud, one.address, one.channel_key, production=configuration.production
         )
         say(said_in(language, _SAID[outcome]).replace("{address}", str(one.address)))
-        done.append(outcome.done)
-    return all(done)
+        outcomes[one.address] = outcome
+    try:
+        _record(configuration, [BoardKeyed(address, outcome.value) for address, outcome in outcomes.items()])
+    except JournalUnavailable:
+        say(said_in(language, _("Le journal n’a pas pu le noter.")))
+    return all(outcome.done for outcome in outcomes.values())
+
+
+def _record(configuration: Configuration, facts: list[Fact]) -> None:
+    """Into the terminal's journal, with the next words to the server; raises JournalUnavailable."""
+    key = SigningKey.load_or_create(configuration.signing_key)
+    with closing(PassJournal(configuration.journal, configuration.device, key)) as journal:
+        journal.append_all(facts, SystemClock().utc_now(), ClockTrust.UNCONFIRMED)

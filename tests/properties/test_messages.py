@@ -28,6 +28,7 @@ from canteen.meal_pass import (
 from canteen.serving_periods import ServiceMoment, ServingCalendar, ServingPeriod
 from sync.errors import BadSignature, MalformedMessage, SealBroken
 from sync.facts import (
+    BoardKeyed,
     CardIssued,
     CardRetired,
     ConsentRecorded,
@@ -111,6 +112,7 @@ FACTS: list[Fact] = [
     ReferencesDestroyed("running-time", 2, NOW, 3, 4),
     EnrollmentAdvised(PUPIL, 1_790_000_000),
     CardRetired(b"sealed"),
+    BoardKeyed(101, "installed"),
     DeviceChecked(("board", "clock"), ("trays",), ("101 ca57ee/7 1.2.3",)),
     ConsentRecorded(PUPIL, ConsentState.GIVEN, "2026-1", GivenBy.LEGAL_REPRESENTATIVE, NOW, "intendance"),
     ReferenceEnrolled(PUPIL, 1, "2026-1"),

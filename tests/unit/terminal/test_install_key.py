@@ -13,6 +13,7 @@ import pytest
 from demo.processes import leashed
 from firmware_bridge.channel_key import create_channel_key, read_channel_key
 from firmware_bridge.devices import Role
+from sync.facts import BoardKeyed
 from terminal.configuration import read_configuration
 from terminal.errors import ConfigurationRefused
 from tests.conftest import wait_until
@@ -61,8 +62,10 @@ def test_both_boards_get_keys(program: TerminalProgram) -> None:
         key = read_channel_key(folder / ours)
         assert key == read_channel_key(folder / theirs)
         assert key.hex() not in done.stdout + done.stderr
+    assert [BoardKeyed(101, "installed"), BoardKeyed(102, "replaced")] == program.facts()
     absent = run(program, "gate")
     assert (1, True) == (absent.returncode, "la ligne manque" in absent.stdout)
+    assert BoardKeyed(102, "no_device") == program.facts()[-1]
     nobody = run(program, "lamp")
     assert (1, True) == (nobody.returncode, "reader, gate, trays" in nobody.stdout)
 
