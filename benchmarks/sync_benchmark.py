@@ -8,9 +8,11 @@ of a ledger that grows a hundredfold.
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,6 +37,7 @@ from benchmarks.sync_devices import (
 from benchmarks.sync_world import World, private_broker, private_postgres
 from billing_server.assembly import Services, assemble
 from billing_server.configuration import KeyFiles, Policy, Settings
+from billing_server.line import settle_process
 from billing_server.models import Journal, MealPassRow
 from canteen.clock import ClockTrust, SystemClock
 from sync.messages import topic_up
@@ -93,6 +96,7 @@ class _Ledger:
         what = _("réception")
         ratios, rates, floors, costs = [], [], [], []
         heard = AcknowledgementsHeard()
+        settle_process()  # as the server does
         self.services.line.start(heard.make)
         for turn in range(settings.rounds):
             progress(what, turn, settings.rounds)
@@ -147,7 +151,7 @@ class _Ledger:
         child = Child("billing_server.main", ["--config", str(self._configuration(world))], self._log("server"))
         agent = RunningAgent(device, world, self.services)
         try:
-            self._wait(lambda: self._connected(child, "server"), child)
+            self._wait(lambda: self._connected(child, "server") and self._serves("server"), child)
             what = _("arriéré")
             started_s = time.perf_counter()
             agent.start()
@@ -290,6 +294,21 @@ class _Ledger:
         child.check_running()
         log = self._log(name).read_text(encoding="utf-8", errors="replace")
         return "connected to the broker" in log
+
+    def _serves(self, name: str) -> bool:
+        """Whether its pages answer: until then it is loading, which is no part of a drain."""
+        ready = re.search(r"ready on http://([^/]+)/", self._log(name).read_text(encoding="utf-8", errors="replace"))
+        if ready is None:
+            return False
+        connection = HTTPConnection(ready[1], timeout=1.0)
+        try:
+            connection.request("GET", "/")
+            connection.getresponse()
+        except OSError:
+            return False
+        finally:
+            connection.close()
+        return True
 
     def _wait(self, true: Callable[[], bool], child: Child) -> None:
         started_s = time.perf_counter()

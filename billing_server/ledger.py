@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
+from operator import attrgetter
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -36,6 +37,8 @@ outlive its purge, and a card number would stay readable to us. The chain and th
 
 EVIDENCE = frozenset({FactKind.PURGE_RECEIPT.value, FactKind.CONSENT_RECORDED.value})
 """Entries that must convince somebody who has nothing else: their own signature is verified, not only the chain's."""
+
+_PLACE, _GENERATION = attrgetter("generation", "sequence"), attrgetter("generation")
 
 _COLUMNS = (
     "device",
@@ -88,8 +91,8 @@ def append(session: Session, device: Device, untrusted_entries: Iterable[ReadEnt
     """Take in what verifies, chains and follows; `untrusted_entries` are all of `device`."""
     result = Appended([], [], 0)
     bad_signatures = 0
-    in_order = sorted(untrusted_entries, key=lambda read: (read.generation, read.sequence))
-    for generation, group in groupby(in_order, key=lambda read: read.generation):
+    in_order = sorted(untrusted_entries, key=_PLACE)
+    for generation, group in groupby(in_order, key=_GENERATION):
         mark, new, bad = _append_to_journal(session, device, generation, list(group), now)
         result.entries.extend(new)
         result.marks.append(mark)
@@ -225,7 +228,7 @@ def _store(
     journal.up_to, journal.last_digest, journal.last_received_at = tail.up_to, tail.digest, now
     session.flush()
     received_at = instant_text(now)
-    rows = [
+    rows = (
         (
             read.device,
             read.generation,
@@ -241,7 +244,7 @@ def _store(
             received_at,
         )
         for read in tail.new
-    ]
+    )
     insert_rows(session, Entry, _COLUMNS, rows)
 
 

@@ -7,7 +7,7 @@ compares them. Anything else is left to that.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Annotated
 
@@ -24,7 +24,7 @@ _PupilId = Annotated[str, Meta(pattern="^p-[0-9a-f]{16}$", max_length=18)]
 _Text = Annotated[str, Meta(max_length=200)]
 
 
-class GrantedBody(Struct, forbid_unknown_fields=True, rename={"pass_id": "pass"}):
+class GrantedBody(Struct, forbid_unknown_fields=True, gc=False, rename={"pass_id": "pass"}):
     """Of `pass-granted`."""
 
     charged_to: EntitlementKind | None
@@ -37,7 +37,7 @@ class GrantedBody(Struct, forbid_unknown_fields=True, rename={"pass_id": "pass"}
     pupil: _PupilId
 
 
-class DeniedBody(Struct, forbid_unknown_fields=True, rename={"pass_id": "pass"}):
+class DeniedBody(Struct, forbid_unknown_fields=True, gc=False, rename={"pass_id": "pass"}):
     """Of `pass-denied`."""
 
     method: PassMethod
@@ -47,7 +47,7 @@ class DeniedBody(Struct, forbid_unknown_fields=True, rename={"pass_id": "pass"})
     reason: Reason
 
 
-class OutcomeBody(Struct, forbid_unknown_fields=True, rename={"pass_id": "pass"}):
+class OutcomeBody(Struct, forbid_unknown_fields=True, gc=False, rename={"pass_id": "pass"}):
     """Of what became of a grant."""
 
     nonce: str
@@ -56,27 +56,58 @@ class OutcomeBody(Struct, forbid_unknown_fields=True, rename={"pass_id": "pass"}
 
 PassBody = GrantedBody | DeniedBody | OutcomeBody
 
-_outcome = Decoder(OutcomeBody).decode
-_DECODERS: dict[str, Callable[[bytes], PassBody]] = {
-    FactKind.PASS_GRANTED.value: Decoder(GrantedBody).decode,
-    FactKind.PASS_DENIED.value: Decoder(DeniedBody).decode,
-    FactKind.PASS_COMPLETED.value: _outcome,
-    FactKind.PASS_ABANDONED.value: _outcome,
-    FactKind.PASS_UNRESOLVED.value: _outcome,
+_SHAPES: dict[str, type[PassBody]] = {
+    FactKind.PASS_GRANTED.value: GrantedBody,
+    FactKind.PASS_DENIED.value: DeniedBody,
+    FactKind.PASS_COMPLETED.value: OutcomeBody,
+    FactKind.PASS_ABANDONED.value: OutcomeBody,
+    FactKind.PASS_UNRESOLVED.value: OutcomeBody,
+}
+_ONE: dict[type[PassBody], Callable[[bytes], PassBody]] = {
+    GrantedBody: Decoder(GrantedBody).decode,
+    DeniedBody: Decoder(DeniedBody).decode,
+    OutcomeBody: Decoder(OutcomeBody).decode,
+}
+_MANY: dict[type[PassBody], Callable[[bytes], Sequence[PassBody]]] = {
+    GrantedBody: Decoder(list[GrantedBody]).decode,
+    DeniedBody: Decoder(list[DeniedBody]).decode,
+    OutcomeBody: Decoder(list[OutcomeBody]).decode,
 }
 _encode = Encoder().encode
 
 
 def read_pass_body(kind: str, untrusted_octets: bytes) -> PassBody | None:
     """The body of a pass in canonical form without escapes, or None for whatever is not plainly that."""
-    decode = _DECODERS.get(kind)
-    if decode is None or b"\\" in untrusted_octets:
+    shape = _SHAPES.get(kind)
+    if shape is None or b"\\" in untrusted_octets:
         return None
     try:
-        body = decode(untrusted_octets)
+        body = _ONE[shape](untrusted_octets)
     except ValueError:  # msgspec's errors, and text that is not UTF-8
         return None
     return body if _encode(body) == untrusted_octets else None
+
+
+def read_pass_bodies(kinds: Sequence[str], untrusted_octets: Sequence[bytes]) -> list[PassBody | None]:
+    """The same for many, each of them one JSON value: all of a shape in one call, one by one if any is otherwise."""
+    bodies: list[PassBody | None] = [None] * len(kinds)
+    places: dict[type[PassBody], list[int]] = {}
+    for place, kind in enumerate(kinds):
+        if (shape := _SHAPES.get(kind)) is not None:
+            places.setdefault(shape, []).append(place)
+    for shape, at in places.items():
+        together = b"[%b]" % b",".join([untrusted_octets[place] for place in at])
+        read: Sequence[PassBody | None] | None = None
+        if b"\\" not in together:
+            try:
+                read = _MANY[shape](together)
+            except ValueError:
+                read = None
+        if read is None or _encode(read) != together:
+            read = [read_pass_body(kinds[place], untrusted_octets[place]) for place in at]
+        for place, body in zip(at, read, strict=True):
+            bodies[place] = body
+    return bodies
 
 
 def pass_body_of(fact: PassFact) -> PassBody:

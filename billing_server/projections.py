@@ -9,7 +9,7 @@ from datetime import date, datetime
 
 from msgspec import Struct
 from msgspec.structs import astuple
-from sqlalchemy import bindparam, delete, func, select, tuple_, update
+from sqlalchemy import bindparam, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from billing_server.accounts import AccountDesk
@@ -103,7 +103,7 @@ _ENTITLEMENTS: dict[EntitlementKind | None, str | None] = {None: None, **{kind: 
 """A `StrEnum`'s own `value` costs as much as the rest of its row."""
 
 
-class _Granted(Struct):
+class _Granted(Struct, gc=False):
     """A row of `passes`, in the order of its columns, as `insert_rows` takes it."""
 
     device: str
@@ -124,7 +124,7 @@ class _Granted(Struct):
     outcome_position: int | None = None
 
 
-class _Denied(Struct):
+class _Denied(Struct, gc=False):
     """A row of `denials`, likewise."""
 
     device: str
@@ -294,7 +294,8 @@ class Projector:
                 raise_alarm(session, AlarmKind.PASS_REPEATED, about, now, device=device.device)
         settled: list[tuple[str, str, str]] = []
         for pass_id, (outcome, at) in passes.outcomes.items():
-            if pass_id in passes.granted or known.get(pass_id) == PassOutcome.OPEN:
+            before = known.get(pass_id)
+            if pass_id in passes.granted or (before is not None and before.outcome == PassOutcome.OPEN):
                 settled.append((pass_id, outcome, at))
             elif not _is_settled_so(session, device.device, pass_id, outcome, at):
                 about = f"{device.device}/{pass_id}"
@@ -330,41 +331,38 @@ class Projector:
                 )
             )
             session.connection().execute(statement, later)
-        told = {*passes.granted, *(pass_id for pass_id, _, _ in settled)}
-        self._follow_accounts(session, device.device, told)
-        self._look_for_doubles(session, granted)
+        changed_days = {(row.pupil, date.fromisoformat(row.day)) for row in granted}
+        changed_days |= {(row.pupil, row.day) for pass_id, _, _ in settled if (row := known.get(pass_id)) is not None}
+        self._look_at_meals(session, changed_days, granted)
 
-    def _follow_accounts(self, session: Session, device: str, told: set[str]) -> None:
-        """Prepaid meals at the moments that a batch told of; the feeds are locked since their positions were drawn."""
-        if not told:
-            return
-        # Not only the passes told of: an earlier forfait that comes late turns a prepaid one into a double.
-        moments = select(MealPassRow.pupil, MealPassRow.day).where(
-            MealPassRow.device == device, MealPassRow.pass_id.in_(value_set(session, told))
-        )
-        prepaid = select(MealPassRow).where(
-            MealPassRow.charged_to == EntitlementKind.EXTERNAL_MEAL.value,
-            tuple_(MealPassRow.pupil, MealPassRow.day).in_(moments),
-        )
-        self.accounts.follow(session, session.scalars(prepaid.execution_options(populate_existing=True)).all())
+    def _look_at_meals(self, session: Session, days: set[tuple[str, date]], granted: list[_Granted]) -> None:
+        """What a batch told of pupils' `days` beside all that is known of them: prepaid meals, and meals twice.
 
-    def _look_for_doubles(self, session: Session, granted: list[_Granted]) -> None:
-        """An alarm for each pupil whom another terminal has served at the same moment."""
-        if not granted:
+        Not only the passes told of: an earlier forfait that comes late turns a prepaid one into a double. The feeds are
+        locked since their positions were drawn.
+        """
+        if not days:
             return
-        moments = {(row.pupil, row.day, row.period) for row in granted}
+        pupils = value_set(session, {pupil for pupil, _ in days})
+        within = (MealPassRow.pupil.in_(pupils), MealPassRow.day.in_({day for _, day in days}))
+        stands = MealPassRow.outcome != PassOutcome.ABANDONED.value
+        is_prepaid = MealPassRow.charged_to == EntitlementKind.EXTERNAL_MEAL.value
+        twice = func.min(MealPassRow.device).filter(stands) != func.max(MealPassRow.device).filter(stands)
+        prepaid = func.count().filter(is_prepaid) > 0
         found = session.execute(
-            select(MealPassRow.pupil, MealPassRow.day, MealPassRow.period)
-            .where(
-                MealPassRow.pupil.in_(value_set(session, {row.pupil for row in granted})),
-                MealPassRow.day.in_({date.fromisoformat(day) for _, day, _ in moments}),
-                MealPassRow.outcome != PassOutcome.ABANDONED.value,
-            )
+            select(MealPassRow.pupil, MealPassRow.day, MealPassRow.period, twice, prepaid)
+            .where(*within)
             .group_by(MealPassRow.pupil, MealPassRow.day, MealPassRow.period)
-            .having(func.count(MealPassRow.device.distinct()) > 1)
-        )
-        for pupil, day, period in found:
-            if (pupil, day.isoformat(), period) in moments:
+            .having(or_(twice, prepaid))
+        ).all()
+        if any(has_prepaid and (pupil, day) in days for pupil, day, _, _, has_prepaid in found):
+            rows = session.scalars(
+                select(MealPassRow).where(is_prepaid, *within).execution_options(populate_existing=True)
+            )
+            self.accounts.follow(session, [row for row in rows if (row.pupil, row.day) in days])
+        moments = {(row.pupil, row.day, row.period) for row in granted}
+        for pupil, day, period, is_twice, _ in found:
+            if is_twice and (pupil, day.isoformat(), period) in moments:
                 raise_alarm(session, AlarmKind.DOUBLE_SERVICE, f"{pupil}/{day}/{period}", self.clock.utc_now())
 
     def _denial_rows(self, session: Session, denied: list[tuple[ReadEntry, DeniedBody]]) -> list[_Denied]:
@@ -407,15 +405,23 @@ class Projector:
         )
 
 
-def _known_passes(session: Session, device: str, pass_ids: set[str]) -> dict[str, str]:
+class _Known(Struct, gc=False):
+    """What the ledger has of a pass."""
+
+    outcome: str
+    pupil: str
+    day: date
+
+
+def _known_passes(session: Session, device: str, pass_ids: set[str]) -> dict[str, _Known]:
     if not pass_ids:
         return {}
     rows = session.execute(
-        select(MealPassRow.pass_id, MealPassRow.outcome).where(
+        select(MealPassRow.pass_id, MealPassRow.outcome, MealPassRow.pupil, MealPassRow.day).where(
             MealPassRow.device == device, MealPassRow.pass_id.in_(value_set(session, pass_ids))
         )
     )
-    return {row.pass_id: row.outcome for row in rows}
+    return {row.pass_id: _Known(row.outcome, row.pupil, row.day) for row in rows}
 
 
 def _is_told_again(session: Session, granted: _Granted) -> bool:

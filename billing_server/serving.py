@@ -16,6 +16,7 @@ from billing_server.app import make_app
 from billing_server.assembly import Services, assemble
 from billing_server.configuration import Settings
 from billing_server.errors import CannotServe
+from billing_server.line import settle_process
 
 _log = logging.getLogger("canteen.billing")
 
@@ -72,6 +73,7 @@ def work(settings: Settings, name: str) -> None:
 
 
 def _started(settings: Settings, worker: str | None = None) -> Services:
+    settle_process()
     try:
         services = assemble(settings, worker=worker)
         services.start()

@@ -14,9 +14,10 @@ from datetime import timedelta
 
 from canteen.clock import Clock
 from canteen.identifiers import DeviceId
+from sync.encoding import MESSAGE_BYTES_MAX
 from sync.errors import MalformedMessage, TransportLost
 from sync.facts import FactKind
-from sync.messages import JournalEntry, read_batch, read_topic, topic_lane, write_batch
+from sync.messages import JournalEntry, read_batch, read_topic, topic_lane
 from sync.order_box import OrderBox
 from sync.pass_journal import JournalReader
 from sync.transport import Transport
@@ -59,8 +60,8 @@ class LaneNews:
         """Tell the day's passes again, and forget what neighbours told before yesterday."""
         now = self._clock.utc_now()
         self._box.forget_neighbours_before(now - KEPT)
-        entries = self._journal.entries_since(now - TOLD_AGAIN)[-_ENTRIES_AT_ONCE:]
-        self._told_up_to = entries[0].sequence - 1 if entries else self._journal.last_sequence
+        first = self._journal.first_of_newest(_ENTRIES_AT_ONCE, now - TOLD_AGAIN)
+        self._told_up_to = self._journal.last_sequence if first is None else first - 1
 
     def step(self) -> None:
         """Tell what is new, while there is a connection."""
@@ -69,16 +70,15 @@ class LaneNews:
         if self._came.is_set():
             self._came.clear()
             self._restart()
-        entries = self._journal.entries_after(self._told_up_to, _BATCH)
-        if not entries:
+        batch = self._journal.batch_after(self._told_up_to, MESSAGE_BYTES_MAX, _BATCH, TOLD)
+        if batch is None:
             return
-        told = [entry for entry in entries if entry.kind in TOLD]
         try:
-            if told:
-                self._transport.publish(topic_lane(self._device), write_batch(told))
+            if batch.payload:
+                self._transport.publish(topic_lane(self._device), batch.payload)
         except TransportLost:
             return
-        self._told_up_to = entries[-1].sequence
+        self._told_up_to = batch.up_to
 
     def heard(self, untrusted_topic: str, untrusted_payload: bytes) -> None:
         """Keep a neighbour's passes for the terminal; what is none is refused with a line in the log."""

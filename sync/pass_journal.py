@@ -51,6 +51,9 @@ _ENTRIES = f"SELECT (SELECT generation FROM journal), {_COLUMNS} FROM entry "  #
 _PAST_SINCE = f"SELECT generation, {_COLUMNS} FROM past_entry WHERE recorded_at >= ? ORDER BY recorded_at, sequence"  # noqa: S608
 _ENTRIES_AFTER = _ENTRIES + "WHERE sequence > ? ORDER BY sequence LIMIT ?"
 _ENTRIES_SINCE = _ENTRIES + "WHERE recorded_at >= ? ORDER BY sequence"
+_FIRST_OF_NEWEST = (
+    "SELECT min(sequence) FROM (SELECT sequence FROM entry WHERE recorded_at >= ? ORDER BY sequence DESC LIMIT ?)"
+)
 
 _NONCE_BYTES = 12
 _FORGOTTEN_AT_ONCE = 500
@@ -124,8 +127,17 @@ class JournalReader:
         """Up to `limit` entries that follow `sequence`, in order."""
         return self._entries(_ENTRIES_AFTER, sequence, limit)
 
-    def batch_after(self, sequence: int, most_octets: int) -> JournalBatch | None:
-        """The entries that follow `sequence`, as many as make a batch of about `most_octets`, but one; None: none."""
+    def batch_after(
+        self,
+        sequence: int,
+        most_octets: int,
+        most: int = _BATCH_ENTRIES_MOST,
+        kinds: Collection[str] | None = None,
+    ) -> JournalBatch | None:
+        """The entries that follow `sequence`, as many as make a batch of about `most_octets`, but one; None: none.
+
+        Of the next `most` entries, only those of `kinds`: if there is none among them, the batch has no payload.
+        """
         head = self._one("SELECT device FROM journal")
         if head is None:
             return None
@@ -134,8 +146,10 @@ class JournalReader:
         octets, up_to = 0, sequence
         with self._lock:
             try:
-                rows = self._connection.execute(_ENTRIES_AFTER, (sequence, _BATCH_ENTRIES_MOST))
+                rows = self._connection.execute(_ENTRIES_AFTER, (sequence, most))
                 for generation, up_to, previous, recorded_at, clock_trust, kind, body, signature in rows:
+                    if kinds is not None and kind not in kinds:
+                        continue
                     texts.append(
                         entry_text(device, generation, up_to, previous, recorded_at, clock_trust, kind, body, signature)
                     )
@@ -144,7 +158,12 @@ class JournalReader:
                         break
             except sqlite3.Error as error:
                 raise JournalUnavailable(f"journal cannot be read: {error}") from error
-        return JournalBatch(join_batch(texts), up_to) if texts else None
+        return JournalBatch(join_batch(texts) if texts else b"", up_to) if up_to > sequence else None
+
+    def first_of_newest(self, most: int, instant: datetime) -> int | None:
+        """The number of the oldest of the newest `most` entries recorded at or after `instant`; None: there is none."""
+        row = self._one(_FIRST_OF_NEWEST, instant_text(instant), most)
+        return None if row is None or row[0] is None else int(row[0])
 
     def entries_since(self, instant: datetime) -> list[JournalEntry]:
         """The entries recorded at or after `instant`, in order."""

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from billing_server.batch_reading import ReadEntry, as_read, read_entries
-from billing_server.pass_bodies import pass_body_of, read_pass_body
+from billing_server.pass_bodies import pass_body_of, read_pass_bodies, read_pass_body
 from canteen.clock import ManualClock
 from canteen.identifiers import DeviceId
 from canteen.meal_pass import PassCompleted, PassFact
@@ -113,3 +113,13 @@ def test_a_pass_body_means_what_the_protocol_says(kind: str, shape: str, data: s
 
 def test_what_terminals_write_of_passes_is_read_fast() -> None:
     assert all(as_read(entry).pass_body is not None for entry in JOURNAL)
+
+
+_BODIES = [json.dumps(body, sort_keys=True, separators=(",", ":")).encode() for body in (*_GOOD.values(), {"a": 1}, {})]
+
+
+@given(st.lists(st.tuples(st.sampled_from([*sorted(_GOOD), "device-checked"]), st.sampled_from(_BODIES)), max_size=6))
+@settings(max_examples=200, deadline=None)
+def test_bodies_together_read_as_one_by_one(some: list[tuple[str, bytes]]) -> None:
+    kinds, octets = [kind for kind, _ in some], [body for _, body in some]
+    assert [read_pass_body(*one) for one in some] == read_pass_bodies(kinds, octets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -158,3 +158,32 @@ def test_a_quiet_day_does_not_open_the_window() -> None:
         window.note_sent(turn, 500, float(turn))
         window.note_acknowledged(turn, turn + 0.05)
     assert WINDOW_FIRST == window.octets
+
+
+@pytest.mark.parametrize(("took_s", "times"), [(0.05, 4), (0.3, 2), (1.0, 1)])
+def test_the_window_opens_faster_on_a_fast_line(took_s: float, times: int) -> None:
+    window = SendingWindow()
+    window.note_sent(1, WINDOW_FIRST, 0.0)
+    window.note_acknowledged(1, took_s)
+    assert times * WINDOW_FIRST == window.octets
+
+
+def test_a_batch_of_some_kinds_leaves_out_the_others(journal: PassJournal) -> None:
+    """As the lanes are told: what is left out is passed by all the same."""
+    entries = journal.entries_after(0, 50)
+    kind = entries[-1].kind
+    batch = journal.batch_after(0, 1_000_000, 50, {kind})
+    assert batch is not None
+    assert (entries[-1].sequence, write_batch([e for e in entries if e.kind == kind])) == (batch.up_to, batch.payload)
+    nothing = journal.batch_after(0, 1_000_000, 50, set())
+    assert nothing is not None
+    assert (entries[-1].sequence, b"") == (nothing.up_to, nothing.payload)
+
+
+def test_the_first_of_the_newest(journal: PassJournal) -> None:
+    entries = journal.entries_after(0, 2000)
+    newest = entries[-1].recorded_at
+    since = [e.sequence for e in entries if e.recorded_at >= newest]
+    assert since[-3:][0] == journal.first_of_newest(3, newest)
+    assert since[0] == journal.first_of_newest(5000, newest)
+    assert journal.first_of_newest(3, newest + timedelta(days=1)) is None
