@@ -1,15 +1,12 @@
-"""From a picture, or a device, to the features of a hand: the stages in order, and nothing but values when it fails."""
+"""From a picture to the features of a hand: the stages in order, and nothing but values when it fails."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hand_geometry.capture_device import CaptureDevice
 from hand_geometry.contour import Contour, moved, trace_contour
 from hand_geometry.height_profile import height_features, is_flat, measure_heights
 from hand_geometry.image_decoding import decode_image
@@ -23,7 +20,7 @@ from hand_geometry.quality import PlacedFinding, QualityReason
 from hand_geometry.silhouette import Platen, Silhouette, find_silhouette
 from hand_geometry.working_picture import WorkingPicture
 
-__all__ = ["FailureToAcquire", "Features", "Platen", "acquire", "capture_hand", "decode_image"]
+__all__ = ["FailureToAcquire", "Features", "Platen", "acquire", "decode_image"]
 
 # A picture too small or too narrow to hold a hand that could be measured.
 SMALLEST_SIDE_PX = 160
@@ -195,41 +192,3 @@ def _on_the_platen(
     )
     radius = float(np.hypot(*(beside - centre)))
     return moved(contour, calibration.to_nominal(contour.points, size_px)), Palm(centre, radius)
-
-
-def capture_hand(
-    device: CaptureDevice,
-    *,
-    timeout_s: float,
-    monotonic: Callable[[], float],
-    cancelled: Callable[[], bool],
-    platen: Platen = Platen.DARK,
-    mirrored: bool | None = None,
-    calibration: PlatenCalibration | None = None,
-    pause: Callable[[float], None] = time.sleep,
-) -> Features | FailureToAcquire:
-    """Waits until a hand lies still, measures several frames and keeps the best, or says why not.
-
-    Args:
-        device: Where frames come from.
-        timeout_s: How long to wait for a hand.
-        monotonic: The clock.
-        cancelled: Asked between frames; True ends the wait with CANCELLED.
-        platen: What the hand lies on.
-        mirrored: Which hand is expected; None takes either.
-        calibration: As in ``acquire``.
-        pause: Sleeps; tests give one that moves their clock.
-    """
-    # Measuring and waiting are two files; programs know this one door.
-    from hand_geometry.capture import capture_best
-
-    return capture_best(
-        device,
-        timeout_s=timeout_s,
-        monotonic=monotonic,
-        cancelled=cancelled,
-        platen=platen,
-        mirrored=mirrored,
-        calibration=calibration,
-        pause=pause,
-    )

@@ -99,7 +99,7 @@ class _Watch:
         return FailureToAcquire(self.reason)
 
 
-def capture_best(
+def capture_hand(
     device: CaptureDevice,
     *,
     timeout_s: float,
@@ -110,7 +110,18 @@ def capture_best(
     calibration: PlatenCalibration | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Features | FailureToAcquire:
-    """As ``acquisition.capture_hand``."""
+    """Waits until a hand lies still, measures several frames and keeps the best, or says why not.
+
+    Args:
+        device: Where frames come from.
+        timeout_s: How long to wait for a hand.
+        monotonic: The clock.
+        cancelled: Asked between frames; True ends the wait with CANCELLED.
+        platen: What the hand lies on.
+        mirrored: Which hand is expected; None takes either.
+        calibration: As in ``acquire``.
+        pause: Sleeps; tests give one that moves their clock.
+    """
 
     def measured(image: NDArray[np.uint8]) -> Features | FailureToAcquire:
         return acquire(image, platen, mirrored=mirrored, calibration=calibration)

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canteen.access_decision import HandStatus
-from hand_geometry.acquisition import FailureToAcquire, acquire, capture_hand
+from hand_geometry.acquisition import FailureToAcquire, acquire
+from hand_geometry.capture import capture_hand
 from hand_geometry.capture_device import CaptureDevice, Frame
 from hand_geometry.comparison import Threshold, compare
 from hand_geometry.errors import CameraUnavailableError, FittedNumbersError, ReferenceFormatError

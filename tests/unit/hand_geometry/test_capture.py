@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hand_geometry.acquisition import FailureToAcquire, Features, acquire, capture_hand
+from hand_geometry.acquisition import FailureToAcquire, Features, acquire
+from hand_geometry.capture import capture_hand
 from hand_geometry.capture_device import Frame
 from hand_geometry.quality import Finding, QualityReason
 from hand_geometry.simulated_camera import empty_platen

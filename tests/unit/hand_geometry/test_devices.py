@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hand_geometry.acquisition import FailureToAcquire, Features, capture_hand
+from hand_geometry.acquisition import FailureToAcquire, Features
 from hand_geometry.camera import Camera
+from hand_geometry.capture import capture_hand
 from hand_geometry.capture_device import CaptureDevice, Frame
 from hand_geometry.errors import CameraUnavailableError, SimulatedDeviceInProductionError
 from hand_geometry.quality import QualityReason
