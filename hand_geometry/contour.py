@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from dataclasses import dataclass, field
 
 import cv2
@@ -9,16 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hand_geometry.silhouette import Silhouette
-from hand_geometry.working_picture import COARSE
+from hand_geometry.working_picture import COARSE, values_at
 
 # Distance between neighbouring points of the outline, in px at the working size.
 STEP_PX = 2.0
 # Smoothing along the outline: enough to remove pixel stairs, a tenth of a finger's width.
 SMOOTHING_PX = 1.5
-# The true border is looked for this far on both sides of the mask's border, a pixel at a time.
-REFINE_STEP_PX = np.float32(1.0)
-REFINE_OFFSETS_PX = np.array([-1.5, -0.5, 0.5, 1.5], dtype=np.float32)
-NEAREST_LAST = (0, 2, 1)
+# The same before the border is refined, in points of the mask's border, however large its pixels are.
+STAIRS_SMOOTHING = 1.5
+# The true border is looked for this far on both sides of the mask's border, a pixel at a time; further where that was
+# followed on the coarse grid.
+REACH_PX = 1.5
+COARSE_REACH_PX = 2.5
 # Foreign things this near to the outline, in px of the coarse grid, hide the hand's own border.
 FOREIGN_REACH_PX = 2
 NEAR_FOREIGN = np.ones((2 * FOREIGN_REACH_PX + 1, 2 * FOREIGN_REACH_PX + 1), np.uint8)
@@ -45,17 +49,20 @@ def trace_contour(silhouette: Silhouette) -> Contour:
     raw = silhouette.outline.reshape(-1, 2).astype(np.float64)
     if _signed_area(raw) < 0.0:
         raw = raw[::-1]
-    height, width = silhouette.soft.shape
-    points = _spaced(_smooth(raw, SMOOTHING_PX))[0]
+    height, width = silhouette.shape
+    points = _spaced(_smooth(raw, STAIRS_SMOOTHING))[0]
     x, y = points[:, 0], points[:, 1]
-    edge = (x < 1.5) | (y < 1.5) | (x > width - 2.5) | (y > height - 2.5)
-    refined = _refine(points, silhouette.soft, silhouette.level)
-    points = _smooth(np.where(edge[:, None], points, refined) if edge.any() else refined, SMOOTHING_PX / STEP_PX)
+    # Smoothing has drawn the corners in by about a pixel of the mask.
+    margin = 2.0 * silhouette.step_px - 0.5
+    edge = (x < margin) | (y < margin) | (x > width - 1.0 - margin) | (y > height - 1.0 - margin)
+    refined = _refine(points, silhouette, REACH_PX if silhouette.step_px == 1 else COARSE_REACH_PX)
+    refined[edge] = points[edge]
+    points = _smooth(refined, SMOOTHING_PX / STEP_PX)
     hidden = np.zeros(len(points), dtype=np.bool_)
-    if silhouette.foreign is not None:
-        near = cv2.dilate(silhouette.foreign, NEAR_FOREIGN)
-        columns, rows = points.T.astype(np.int32) // COARSE
-        hidden = near[np.clip(rows, 0, near.shape[0] - 1), np.clip(columns, 0, near.shape[1] - 1)] > 0
+    if silhouette.foreign is not None and cv2.hasNonZero(silhouette.foreign):
+        near = np.asarray(cv2.dilate(silhouette.foreign, NEAR_FOREIGN), dtype=np.uint8)
+        on_grid = ((points - 0.5 * (COARSE - 1)) / COARSE).astype(np.float32)
+        hidden = values_at(near, on_grid[None], cv2.INTER_NEAREST)[0] > 0
     return Contour(points, hidden, edge)
 
 
@@ -85,11 +92,17 @@ def _spaced(
     return np.stack([np.interp(at, length, closed[0]), np.interp(at, length, closed[1])], axis=1), at, length
 
 
+@functools.cache
+def _bell(sigma: float) -> NDArray[np.float64]:
+    reach = math.ceil(3 * sigma)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    return np.asarray(kernel / kernel.sum(), dtype=np.float64)
+
+
 def _smooth(points: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
     """Gaussian smoothing along the closed line; ``sigma`` in points."""
-    reach = int(np.ceil(3 * sigma))
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel /= kernel.sum()
+    kernel = _bell(sigma)
+    reach = len(kernel) // 2
     if len(points) <= 2 * reach:
         return points
     padded = np.concatenate([points[-reach:], points, points[:reach]])
@@ -97,21 +110,25 @@ def _smooth(points: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
     return np.asarray(smoothed[0, reach:-reach], dtype=np.float64)
 
 
-def _refine(points: NDArray[np.float64], soft: NDArray[np.uint8], level: float) -> NDArray[np.float64]:
-    """Moves each point along its normal to the crossing of ``level`` nearest to it; leaves it where there is none."""
+def _refine(points: NDArray[np.float64], silhouette: Silhouette, reach_px: float) -> NDArray[np.float64]:
+    """Moves each point along its normal to the crossing of the level nearest to it; leaves it where there is none."""
     around = np.concatenate([points[-2:], points, points[:2]]).astype(np.float32)
     tangent = around[4:] - around[:-4]
     tangent /= np.maximum(np.sqrt(tangent[:, :1] ** 2 + tangent[:, 1:] ** 2), np.float32(1e-9))
     # Clockwise on the screen: the hand is on the right of the way, so the outside is (dy, -dx).
     outward = np.stack([tangent[:, 1], -tangent[:, 0]], axis=1)
-    at = around[2:-2] + REFINE_OFFSETS_PX[:, None, None] * outward
-    values = cv2.remap(soft, at, None, cv2.INTER_LINEAR)  # type: ignore[call-overload]  # one map
-    bright = values >= level
+    offsets = np.arange(-reach_px, reach_px + 1.0, dtype=np.float32)
+    values = np.ascontiguousarray(silhouette.values_at(around[2:-2] + offsets[:, None, None] * outward))
+    bright = values >= silhouette.level
+    leaving = bright[:-1] > bright[1:]
     # Of the steps from bright to dark the one nearest to the point; steps further out are looked at first and lose.
-    shift = np.zeros(len(points), dtype=np.float32)
-    for step in NEAREST_LAST:
-        inner, outer = values[step].astype(np.float32), values[step + 1].astype(np.float32)
-        part = (inner - np.float32(level)) / np.maximum(inner - outer, np.float32(1.0))
-        moved = REFINE_OFFSETS_PX[step] + REFINE_STEP_PX * part
-        np.copyto(shift, moved, where=bright[step] & ~bright[step + 1])
+    steps, count = leaving.shape
+    nearest = np.full(count, steps, dtype=np.intp)
+    for step in sorted(range(steps), key=lambda at: -abs(2 * at - steps + 1)):
+        np.copyto(nearest, step, where=leaving[step])
+    found = np.flatnonzero(nearest < steps)
+    at = nearest[found]
+    inner, outer = (values.ravel().take(count * row + found).astype(np.float32) for row in (at, at + 1))
+    shift = np.zeros(count, dtype=np.float32)
+    shift[found] = offsets[at] + (inner - np.float32(silhouette.level)) / (inner - outer)
     return np.asarray(points + shift[:, None] * outward, dtype=np.float64)

@@ -78,7 +78,7 @@ def find_findings(
         found += _ring(picture, silhouette, palm)
     found += _blur(silhouette, contour)
     found += _glare(picture, silhouette)
-    height, width = silhouette.soft.shape
+    height, width = silhouette.shape
     frame = find_frame(contour, palm) if found else None
     return tuple(_placed(finding, at, width, height, frame) for finding, at in found)
 
@@ -110,7 +110,7 @@ def _too_far(contour: Contour, palm: Palm, silhouette: Silhouette) -> list[tuple
     points = contour.points[contour.on_border]
     if not len(points):
         return []
-    height, width = silhouette.soft.shape
+    height, width = silhouette.shape
     distances = np.stack([points[:, 0], width - 1 - points[:, 0], points[:, 1], height - 1 - points[:, 1]], axis=1)
     side = distances.argmin(axis=1)
     counts = np.bincount(side, minlength=4)
@@ -140,7 +140,10 @@ def _fingers(silhouette: Silhouette, contour: Contour, palm: Palm) -> list[tuple
     block = _widest_crossing(silhouette, palm, contour.points[tips].mean(axis=0) - palm.centre_px)
     if block is not None:
         return [(Finding.FINGERS_TOUCHING, block)]
-    dark = cv2.bitwise_and(crevices(silhouette.soft, silhouette.level), silhouette.mask())
+    # The border itself is not looked at: outside it is dark too.
+    side = 2 * silhouette.step_px + 1
+    inside = cv2.erode(silhouette.mask(), np.ones((side, side), np.uint8))
+    dark = cv2.bitwise_and(crevices(silhouette.soft, silhouette.level), inside)
     rows, columns = np.nonzero(dark)
     beyond = np.hypot(columns - palm.centre_px[0], rows - palm.centre_px[1]) > TIP_REACH * palm.radius_px
     if int(beyond.sum()) > palm.radius_px:

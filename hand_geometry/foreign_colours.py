@@ -6,6 +6,7 @@ another hue is foreign. A grey picture has no hue, and nothing in it is foreign.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -28,21 +29,28 @@ HUE_MARGIN = 0.03
 LEAST_PEG_PX = 3
 # A broad ring may be as wide as a peg. Where it would cut a finger off, only what is thicker than this is foreign.
 BROAD_RING_PX = 7
-# The middle of the hand is what is left when this much is taken off its border, on every second pixel of the grid.
-CORE_DEPTH_PX = 4
+# The middle of the hand is what is left when this much is taken off its border, on every fourth pixel of the grid.
+CORE_DEPTH_PX = 2
 FEWEST_CORE_PIXELS = 25
 # Every so many pixels of it are enough for a median.
 HUE_STEP = 3
 BORDER_SHARE = 0.2
 
 
-def foreign_colours(small: NDArray[np.uint8], level: float, thinnest_px: int = LEAST_PEG_PX) -> NDArray[np.uint8]:
+def foreign_colours(
+    small: NDArray[np.uint8],
+    level: float,
+    thinnest_px: int = LEAST_PEG_PX,
+    channels: Sequence[NDArray[np.uint8]] | None = None,
+) -> NDArray[np.uint8]:
     """Marks the foreign pixels of (H, W, 3) uint8 BGR, on the coarse grid, brighter than ``level``.
+
+    ``channels`` are its own, where they are at hand.
 
     Returns:
         (H, W) uint8, 255 where foreign. Nothing thinner than ``thinnest_px`` is marked.
     """
-    blue, green, red = (np.asarray(one, dtype=np.uint8) for one in cv2.split(small))
+    blue, green, red = split(small) if channels is None else channels
     brightest = cv2.max(cv2.max(blue, green), red)
     # A blue peg is dark in red, yet its glint and its rim are not: it has to be seen whole to be taken away whole.
     bright = np.asarray(cv2.threshold(brightest, level, 255, cv2.THRESH_BINARY)[1], dtype=np.uint8)
@@ -61,6 +69,12 @@ def foreign_colours(small: NDArray[np.uint8], level: float, thinnest_px: int = L
     return np.asarray(opened, dtype=np.uint8)
 
 
+def split(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Blue, green and red of (H, W, 3) uint8, (H, W) each."""
+    blue, green, red = (np.asarray(one, dtype=np.uint8) for one in cv2.split(image))
+    return blue, green, red
+
+
 def _foreign_in(
     window: NDArray[np.uint8], channels: Sequence[NDArray[np.uint8]], hue: tuple[float, float]
 ) -> NDArray[np.uint8]:
@@ -73,29 +87,32 @@ def _foreign_in(
     blue, green, red = channels
     chroma = cv2.subtract(cv2.max(cv2.max(blue, green), red), cv2.min(cv2.min(blue, green), red))
     gaudy = min(1.0, max(GAUDY, GAUDIER_THAN_SKIN * (redness + yellowness)))
-    # Three rows where two would do: OpenCV is several times as fast from three channels to three.
-    limits = cv2.transform(window, np.array([[gaudy] * 3, [COLOURED] * 3, [0.0] * 3]))
-    foreign = cv2.compare(chroma, cv2.extractChannel(limits, 0), cv2.CMP_GT)
+    weights = np.full((3, 3), 1.0 / 3.0)
+    if redness or yellowness:
+        # How far a pixel lies outside the wedge of hues round the palm's, beyond either side; more than nothing where
+        # that exceeds what grain does. What lies behind the wedge's tip and beyond neither side has no colour.
+        size = math.hypot(redness, yellowness) * HUE_MARGIN
+        slope = math.tan(FOREIGN_HUE_RADIANS)
+        for row, side in ((1, 1.0), (2, -1.0)):
+            of_redness = (-side * yellowness - slope * redness) / size
+            of_yellowness = (side * redness - slope * yellowness) / size
+            one = (-of_yellowness - 1.0, of_yellowness - of_redness - 1.0, of_redness - 1.0)
+            # OpenCV takes a hundred times as long where a weight is 32 or more.
+            weights[row] = one
+            weights[row] *= 31.0 / max(map(abs, one))
+    mean, beyond, behind = cv2.split(cv2.transform(window, weights))
+    foreign = cv2.compare(chroma, cv2.convertScaleAbs(mean, alpha=3.0 * gaudy), cv2.CMP_GT)
     if not (redness or yellowness):
         return np.asarray(foreign, dtype=np.uint8)
-    # How far a pixel lies outside the wedge of hues round the palm's: beyond either side, or behind its tip; more than
-    # nothing where that exceeds what grain does.
-    along = np.array([redness, yellowness]) / float(np.hypot(redness, yellowness))
-    across = np.array([-along[1], along[0]])
-    slope = float(np.tan(FOREIGN_HUE_RADIANS))
-    directions = np.stack([across - slope * along, -across - slope * along, -along]) / HUE_MARGIN
-    weights = np.stack([-directions[:, 1], directions[:, 1] - directions[:, 0], directions[:, 0]], axis=1) - 1.0
-    # OpenCV takes a hundred times as long where a weight is 32 or more.
-    beyond, behind, tip = cv2.split(cv2.transform(window, weights / np.abs(weights).max() * 31.0))
-    outside = cv2.compare(cv2.max(cv2.max(beyond, behind), tip), 0.0, cv2.CMP_GT)  # type: ignore[call-overload]
-    coloured = cv2.compare(chroma, cv2.extractChannel(limits, 1), cv2.CMP_GT)
+    outside = cv2.compare(cv2.max(beyond, behind), 0.0, cv2.CMP_GT)  # type: ignore[call-overload]
+    coloured = cv2.compare(chroma, cv2.convertScaleAbs(mean, alpha=3.0 * COLOURED), cv2.CMP_GT)
     return np.asarray(cv2.bitwise_or(foreign, cv2.bitwise_and(outside, coloured)), dtype=np.uint8)
 
 
 def _hue_of_core(small: NDArray[np.uint8], bright: NDArray[np.uint8]) -> tuple[float, float] | None:
     """Redness and yellowness of the middle of the hand; (0, 0) where it has no colour, None where there is no hand."""
     side = 2 * CORE_DEPTH_PX + 1
-    core = cv2.erode(bright[::2, ::2].copy(), np.ones((side, side), np.uint8))
+    core = cv2.erode(bright[::4, ::4].copy(), np.ones((side, side), np.uint8))
     # A sleeve comes in from the picture's border and may be wider than the hand: the hand is looked for further in.
     rows, columns = (round(BORDER_SHARE * side) for side in core.shape[:2])
     inner = np.zeros_like(core)
@@ -105,7 +122,7 @@ def _hue_of_core(small: NDArray[np.uint8], bright: NDArray[np.uint8]) -> tuple[f
         core = inner
     if cv2.countNonZero(core) < FEWEST_CORE_PIXELS:
         return None
-    channels = small[::4, ::4][core[::2, ::2] > 0].astype(np.float32)[::HUE_STEP]
+    channels = small[::4, ::4][core > 0][::HUE_STEP].astype(np.float32)
     if not len(channels):
         return None
     blue, green, red = channels.T

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -28,7 +29,7 @@ VALLEY_SPREAD = 0.62
 # The palm is looked for on every so many pixels.
 PALM_GRID = 4
 # Peaks of the distance are looked for at every so many points, and then at each.
-STRIDE = 3
+STRIDE = 5
 
 
 class Finger(IntEnum):
@@ -92,7 +93,7 @@ def find_landmarks(disc: Palm, contour: Contour) -> Landmarks | QualityReason:
             continue
         arc = round(FINGER_ARC * radius / STEP_PX)
         one, other = points[(index - arc) % len(points)], points[(index + arc) % len(points)]
-        if float(np.hypot(*(one - other))) > WIDEST_FINGER * radius:
+        if math.hypot(one[0] - other[0], one[1] - other[1]) > WIDEST_FINGER * radius:
             continue
         if contour.on_border[_around(index, arc // 3, len(points))].any():
             # A cut finger meets the border over its own width; a corner of the forearm, over the forearm's.
@@ -109,13 +110,23 @@ def find_landmarks(disc: Palm, contour: Contour) -> Landmarks | QualityReason:
 
 def find_palm(silhouette: Silhouette) -> Palm:
     """The largest disc inside the hand, found on a coarse grid."""
-    small = silhouette.mask(PALM_GRID)
+    outline = silhouette.outline // PALM_GRID
+    left, top, width, height = cv2.boundingRect(outline)
+    small = np.zeros((height + 2, width + 2), dtype=np.uint8)
+    cv2.drawContours(small, [outline], -1, 255, cv2.FILLED, offset=(1 - left, 1 - top))
     # The border of the picture is a border of the hand too.
-    small[[0, -1], :] = 0
-    small[:, [0, -1]] = 0
-    inner = cv2.distanceTransform(small, cv2.DIST_L2, 5)
-    _, radius, _, (column, row) = cv2.minMaxLoc(inner)
-    return Palm(np.array([column, row], dtype=np.float64) * PALM_GRID + (PALM_GRID - 1) / 2, radius * PALM_GRID)
+    rows, columns = (-(-side // PALM_GRID) for side in silhouette.shape)
+    for touches, border in (
+        (top == 0, np.s_[1, :]),
+        (left == 0, np.s_[:, 1]),
+        (top + height == rows, np.s_[-2, :]),
+        (left + width == columns, np.s_[:, -2]),
+    ):
+        if touches:
+            small[border] = 0
+    _, radius, _, (column, row) = cv2.minMaxLoc(cv2.distanceTransform(small, cv2.DIST_L2, 5))
+    centre = np.array([column + left - 1, row + top - 1], dtype=np.float64) * PALM_GRID + (PALM_GRID - 1) / 2
+    return Palm(centre, radius * PALM_GRID)
 
 
 def _around(index: int, reach: int, count: int) -> NDArray[np.intp]:
@@ -183,15 +194,16 @@ def _in_anatomical_order(
     first = (int(np.argmax(gaps)) + 1) % 5
     tips = [ordered[(first + at) % 5] for at in range(5)]
     valleys = [_lowest(distance, tips[at], tips[at + 1]) for at in range(4)]
-    axis = points[tips[1:4]].mean(axis=0) - palm
-    axis /= max(float(np.hypot(*axis)), 1e-9)
-    low, high = points[valleys] @ axis, points[tips] @ axis
+    axis = points[tips[1:4]].sum(axis=0) / 3.0 - palm
+    axis /= max(math.hypot(axis[0], axis[1]), 1e-9)
+    along = (points[valleys + tips] @ axis).tolist()
+    low, high = along[:4], along[4:]
     # The thumb is the end whose valley and tip lie nearer to the wrist.
     evidence = (low[3] - low[0]) + 0.5 * (high[4] - high[0])
     step = 1
     if evidence < 0.0:
         tips, valleys, low, step = tips[::-1], valleys[::-1], low[::-1], -1
-    if float(np.ptp(low[1:])) > VALLEY_SPREAD * radius:
+    if max(low[1:]) - min(low[1:]) > VALLEY_SPREAD * radius:
         return QualityReason.FINGERS_CLOSED
     return Landmarks(
         (tips[0], tips[1], tips[2], tips[3], tips[4]),
@@ -204,6 +216,6 @@ def _in_anatomical_order(
 
 def _lowest(distance: NDArray[np.float64], start: int, end: int) -> int:
     """Position of the smallest distance between two tips on the closed line."""
-    span = (end - start) % len(distance)
-    between = (start + np.arange(span + 1)) % len(distance)
-    return int(between[np.argmin(distance[between])])
+    if start <= end:
+        return start + int(distance[start : end + 1].argmin())
+    return (start + int(np.concatenate([distance[start:], distance[: end + 1]]).argmin())) % len(distance)

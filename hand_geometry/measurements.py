@@ -52,6 +52,8 @@ _AXIS_STATIONS = np.linspace(AXIS_FROM, AXIS_TO, 24)
 # The straight line nearest to values at these stations: offset and slope.
 _STRAIGHT = np.linalg.pinv(np.stack([np.ones(24), _AXIS_STATIONS], axis=1)).T
 _SIDE_PRODUCTS = (SIDE_BASIS[:, :, None] * SIDE_BASIS[:, None, :]).reshape(len(SIDE_BASIS), -1)
+# The same fit where every point counts alike.
+_TO_SMOOTH = SIDE_BASIS @ np.linalg.pinv(SIDE_BASIS)
 _SIDES = np.arange(10)
 _FINGER_OF_SIDE = _SIDES // 2
 # Sides are laid one after the other on one line, this far apart, so that one call looks all of them up.
@@ -131,21 +133,20 @@ def _names() -> tuple[str, ...]:
 
 FEATURE_NAMES = _names()
 _VALLEY_PAIRS = np.array([(1, 2), (2, 3), (1, 3), (0, 1), (0, 3)])
+# Of two lengths, the widths and the bends, those that count: a finger with one valley has one length.
+_MEASURED = np.ones((len(Finger), 2 + len(WIDTH_STATIONS) + len(BEND_STATIONS)), dtype=np.bool_)
+_MEASURED[[Finger.THUMB, Finger.INDEX, Finger.LITTLE], 1] = False
 _LN_NOMINAL = float(np.log(NOMINAL_SIDE_PX / WORKING_SIDE_PX))
 
 
 def features_of(shape: HandShape) -> NDArray[np.float64]:
     """The numbers in the order of ``FEATURE_NAMES``."""
-    lengths = np.log(shape.lengths_px) + _LN_NOMINAL
-    widths = np.log(shape.widths_px) + _LN_NOMINAL
-    bends = shape.bends_px / shape.lengths_px.mean(axis=1)[:, None]
-    parts: list[NDArray[np.float64]] = []
-    for finger in Finger:
-        sides = 2 if finger in (Finger.MIDDLE, Finger.RING) else 1
-        parts += [lengths[finger, :sides], widths[finger], bends[finger]]
     apart = shape.valleys_px[_VALLEY_PAIRS[:, 0]] - shape.valleys_px[_VALLEY_PAIRS[:, 1]]
-    parts.append(np.log(np.maximum(np.hypot(apart[:, 0], apart[:, 1]), 0.5)) + _LN_NOMINAL)
-    return np.concatenate(parts)
+    apart_px = np.maximum(np.hypot(apart[:, 0], apart[:, 1]), 0.5)
+    sizes = np.log(np.concatenate([shape.lengths_px, shape.widths_px], axis=1)) + _LN_NOMINAL
+    bends = shape.bends_px / shape.lengths_px.mean(axis=1)[:, None]
+    fingers = np.concatenate([sizes, bends], axis=1)[_MEASURED]
+    return np.concatenate([fingers, np.log(apart_px) + _LN_NOMINAL])
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,13 +154,17 @@ class _Sides:
     """The visible outline points of all ten sides, one side after the other, each from tip to base.
 
     Attributes:
-        points: (M, 2) float64.
-        side: (M,) intp, 0 to 9: a finger's side towards the thumb is even, towards the little finger odd.
+        x, y: (M,) float64.
+        finger: (M,) intp, 0 to 4.
+        offset: (M,) float64, where the point's side begins on the line on which all lie one after the other. A finger's
+            side towards the thumb is even, towards the little finger odd.
         starts, ends: (10,) intp, first and last point of each side.
     """
 
-    points: NDArray[np.float64]
-    side: NDArray[np.intp]
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    finger: NDArray[np.intp]
+    offset: NDArray[np.float64]
     starts: NDArray[np.intp]
     ends: NDArray[np.intp]
 
@@ -171,19 +176,17 @@ class _Sides:
         stations: NDArray[np.float64],
     ) -> NDArray[np.float64]:
         """(10, s) distances from each finger's axis at (5, s) stations; a hidden stretch is bridged straight."""
-        finger = self.side // 2
-        x, y = self.points.T
         # Each finger's axis and normal as rows, and how far its origin lies along them.
-        ax, ay, nx, ny = np.concatenate([axes, normals], axis=1).T.take(finger, axis=1)
-        offsets = np.stack([(origins * axes).sum(axis=1), (origins * normals).sum(axis=1)]).take(finger, axis=1)
-        along = x * ax + y * ay - offsets[0] + _APART * self.side
-        across = x * nx + y * ny - offsets[1]
+        ax, ay, nx, ny = np.concatenate([axes, normals], axis=1).T.take(self.finger, axis=1)
+        beyond = np.stack([(origins * axes).sum(axis=1), (origins * normals).sum(axis=1)]).take(self.finger, axis=1)
+        along = self.x * ax + self.y * ay + (self.offset - beyond[0])
+        across = self.x * nx + self.y * ny - beyond[1]
         # A side may run back a little (nails, the web): only points that go further down than all before are kept.
         forward = np.maximum.accumulate(along)
         keep = np.ones(len(along), dtype=np.bool_)
         np.greater(along[1:], forward[:-1], out=keep[1:])
         wanted = stations[_FINGER_OF_SIDE] + _APART * _SIDES[:, None]
-        np.clip(wanted, along[self.starts][:, None], forward[self.ends][:, None], out=wanted)
+        wanted = np.minimum(np.maximum(wanted, along[self.starts][:, None]), forward[self.ends][:, None])
         return np.asarray(np.interp(wanted.ravel(), along[keep], across[keep]).reshape(wanted.shape), np.float64)
 
 
@@ -218,7 +221,7 @@ def measure(contour: Contour, marks: Landmarks) -> HandShape | QualityReason:
     for _ in range(AXIS_ITERATIONS):
         normals = crosswise(axes)
         origins = to_the_tips(origins, axes)
-        length = np.einsum("flj,fj->fl", limits - origins[:, None], axes).mean(axis=1)
+        length = ((limits - origins[:, None]) @ axes[:, :, None])[:, :, 0].mean(axis=1)
         if length.min() < LEAST_LENGTH_PX:
             return QualityReason.IMPLAUSIBLE_MEASUREMENT
         across = sides.lateral(origins, axes, normals, length[:, None] * _AXIS_STATIONS)
@@ -228,7 +231,7 @@ def measure(contour: Contour, marks: Landmarks) -> HandShape | QualityReason:
         axes = axes / np.sqrt((axes**2).sum(axis=1))[:, None]
     normals = crosswise(axes)
     origins = to_the_tips(origins, axes)
-    lengths = np.einsum("flj,fj->fl", limits - origins[:, None], axes)
+    lengths = ((limits - origins[:, None]) @ axes[:, :, None])[:, :, 0]
     if lengths.min() < LEAST_LENGTH_PX:
         return QualityReason.IMPLAUSIBLE_MEASUREMENT
     length = lengths.mean(axis=1)
@@ -271,7 +274,9 @@ def _sides(contour: Contour, marks: Landmarks, reaches: NDArray[np.float64]) -> 
     if counts.min() < FEWEST_SIDE_POINTS:
         return None
     ends = np.cumsum(counts) - 1
-    return _Sides(contour.points[at], side, ends - counts + 1, ends)
+    x, y = contour.points.T.take(at, axis=1)
+    offset = np.asarray(_APART * side, dtype=np.float64)
+    return _Sides(x, y, side // 2, offset, ends - counts + 1, ends)
 
 
 def _first_axes(
@@ -281,10 +286,11 @@ def _first_axes(
     bases = limits.mean(axis=1)
     # Where one valley is far away or none, the point of that side as far from the tip as the valley on the other side.
     for finger, side in ((Finger.THUMB, 0), (Finger.INDEX, 2), (Finger.LITTLE, 9)):
-        one = sides.points[sides.starts[side] : sides.ends[side] + 1]
-        apart = one - tips[finger]
-        distance = np.sqrt((apart**2).sum(axis=1))
-        bases[finger] = (limits[finger, 0] + one[int(np.argmin(np.abs(distance - reaches[finger])))]) / 2.0
+        own = slice(sides.starts[side], sides.ends[side] + 1)
+        x, y = sides.x[own], sides.y[own]
+        distance = np.sqrt((x - tips[finger, 0]) ** 2 + (y - tips[finger, 1]) ** 2)
+        at = np.abs(distance - reaches[finger]).argmin()
+        bases[finger] = (limits[finger, 0] + (x[at], y[at])) / 2.0
     axes = bases - tips
     return np.asarray(axes / np.maximum(np.sqrt((axes**2).sum(axis=1)), 1e-9)[:, None], dtype=np.float64)
 
@@ -296,14 +302,13 @@ def _freed_from_lumps(sides_px: NDArray[np.float64], lengths_px: NDArray[np.floa
     joints do is cut down to that.
     """
     clip = LARGEST_LUMP * lengths_px[:, None]
-    body = sides_px[:, SIDE_BODY]
-    weights = np.ones_like(body)
-    fitted = body
+    body = sides_px[:, SIDE_BODY].copy()
+    fitted = body @ _TO_SMOOTH
     terms = SIDE_BASIS.shape[1]
-    for _ in range(LUMP_ITERATIONS):
+    for _ in range(LUMP_ITERATIONS - 1):
+        weights = np.maximum(1.0 - ((body - fitted) / (3.0 * clip)) ** 2, 1e-3) ** 2
         products = (weights @ _SIDE_PRODUCTS).reshape(-1, terms, terms)
         fitted = np.linalg.solve(products, ((weights * body) @ SIDE_BASIS)[:, :, None])[:, :, 0] @ SIDE_BASIS.T
-        weights = np.maximum(1.0 - ((body - fitted) / (3.0 * clip)) ** 2, 1e-3) ** 2
     freed = sides_px.copy()
     freed[:, SIDE_BODY] = fitted + np.clip(body - fitted, -clip, clip)
     return freed

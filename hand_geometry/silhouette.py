@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hand_geometry.border_clutter import without_border_clutter
-from hand_geometry.foreign_colours import BROAD_RING_PX, LEAST_PEG_PX, foreign_colours
+from hand_geometry.foreign_colours import BROAD_RING_PX, LEAST_PEG_PX, foreign_colours, split
 from hand_geometry.grey_levels import otsu_level
 from hand_geometry.quality import QualityReason
 from hand_geometry.white_ground import SHADED_LEVEL_FACTOR, skin_on_white, with_nails
-from hand_geometry.working_picture import COARSE, RED, Box, WorkingPicture
+from hand_geometry.working_picture import COARSE, RED, WorkingPicture, values_at
 
 # Under this share of the picture no adult's or child's hand was ever seen, only pegs, dust and folds of the cloth.
 SMALLEST_HAND_SHARE = 0.02
@@ -38,20 +38,39 @@ class Silhouette:
 
     Attributes:
         outline: (N, 1, 2) int32, the piece's border pixels in px at the working size, as OpenCV follows them.
-        soft: (H, W) uint8, grey picture in which the hand's border lies where the value crosses ``level``; the hand is
-            bright.
+        step_px: 1, or the side of the coarse grid's pixels where the outline was followed there.
+        grey: What crosses ``level`` at the hand's border, inside which it is brighter: (H, W) uint8, or the picture
+            whose red channel does.
         level: The grey value of the border.
         foreign: (H / 2, W / 2) uint8, 255 on bright things that are not hand (pegs, rings' glitter, sleeves), or None.
     """
 
     outline: NDArray[np.int32] = field(repr=False)
-    soft: NDArray[np.uint8] = field(repr=False)
+    step_px: int
+    grey: WorkingPicture | NDArray[np.uint8] = field(repr=False)
     level: float
     foreign: NDArray[np.uint8] | None = field(repr=False)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns at the working size."""
+        height, width = self.grey.shape
+        return height, width
+
+    @property
+    def soft(self) -> NDArray[np.uint8]:
+        """(H, W) uint8, all of ``grey``."""
+        return self.grey.red if isinstance(self.grey, WorkingPicture) else self.grey
+
+    def values_at(self, at_px: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """``grey`` at (M, N, 2) float32 places, x and y in px at the working size."""
+        if isinstance(self.grey, WorkingPicture):
+            return self.grey.red_at(at_px)
+        return values_at(self.grey, at_px)
+
     def mask(self, coarse: int = 1) -> NDArray[np.uint8]:
         """(H / coarse, W / coarse) uint8, 255 on the hand."""
-        height, width = self.soft.shape
+        height, width = self.shape
         drawn = np.zeros((-(-height // coarse), -(-width // coarse)), dtype=np.uint8)
         cv2.drawContours(drawn, [self.outline if coarse == 1 else self.outline // coarse], -1, 255, cv2.FILLED)
         return drawn
@@ -64,12 +83,33 @@ def find_silhouette(picture: WorkingPicture, platen: Platen, *, lump_px: int = 0
     hand by less than that. It is for a second look at a picture in which five fingers were not found: it rounds
     corners.
     """
+    quickly = platen is Platen.DARK and not lump_px and picture.twice
+    found = _on_dark(picture) if quickly else _looked_closely(picture, platen, lump_px)
+    if found is None or found.step_px * len(found.outline) > LONGEST_OUTLINE * sum(found.shape):
+        return QualityReason.NO_HAND
+    height, width = found.shape
+    share = cv2.contourArea(found.outline) / (height * width)
+    return found if SMALLEST_HAND_SHARE <= share <= LARGEST_HAND_SHARE else QualityReason.NO_HAND
+
+
+def _on_dark(picture: WorkingPicture) -> Silhouette | None:
+    """The hand on black, looked at on the coarse grid alone: its outline is found below the pixel later."""
+    red, level, foreign = _colours_on_dark(picture.coarse, LEAST_PEG_PX)
+    whole = np.asarray(cv2.subtract(cv2.threshold(red, level, 255, cv2.THRESH_BINARY)[1], foreign), dtype=np.uint8)
+    left, top, width, height = cv2.boundingRect(whole)
+    left, top = max(0, left - LARGEST_SPECK_PX), max(0, top - LARGEST_SPECK_PX)
+    binary = whole[top : top + height + 2 * LARGEST_SPECK_PX, left : left + width + 2 * LARGEST_SPECK_PX]
+    thick = cv2.dilate(cv2.morphologyEx(binary, cv2.MORPH_OPEN, _disc(LARGEST_SPECK_PX)), PIXEL_MORE)
+    outline = _largest_outline(np.asarray(cv2.bitwise_and(thick, binary), dtype=np.uint8), (left, top))
+    return None if outline is None else Silhouette(outline * COARSE, COARSE, picture, level, foreign)
+
+
+def _looked_closely(picture: WorkingPicture, platen: Platen, lump_px: int) -> Silhouette | None:
+    """The hand on any platen, from every pixel at the working size."""
     foreign: NDArray[np.uint8] | None = None
-    rows, columns = picture.shape
-    box = Box(0, -(-rows // COARSE), 0, -(-columns // COARSE))
     if platen is Platen.DARK:
-        level, foreign, box = _colours_on_dark(picture.coarse, BROAD_RING_PX if lump_px else LEAST_PEG_PX)
-        soft = _soft_red(picture, box)
+        _, level, foreign = _colours_on_dark(picture.coarse, BROAD_RING_PX if lump_px else LEAST_PEG_PX)
+        soft = picture.red
     elif platen is Platen.LIGHT:
         soft, level = skin_on_white(picture.bgr)
         level *= SHADED_LEVEL_FACTOR if lump_px else 1.0
@@ -79,52 +119,33 @@ def find_silhouette(picture: WorkingPicture, platen: Platen, *, lump_px: int = 0
             grey = np.asarray(cv2.bitwise_not(grey), dtype=np.uint8)
         soft = np.asarray(cv2.GaussianBlur(grey, (5, 5), 0.95), dtype=np.uint8)
         level = 127.5 if platen is Platen.SILHOUETTE else otsu_level(soft)
-    if lump_px:
-        box = Box(0, -(-rows // COARSE), 0, -(-columns // COARSE))
-    window = soft[COARSE * box.top : COARSE * box.bottom, COARSE * box.left : COARSE * box.right]
-    binary = np.asarray(cv2.threshold(window, level, 255, cv2.THRESH_BINARY)[1], dtype=np.uint8)
+    binary = np.asarray(cv2.threshold(soft, level, 255, cv2.THRESH_BINARY)[1], dtype=np.uint8)
     if platen is Platen.LIGHT:
         binary = with_nails(binary)
     if lump_px and platen in (Platen.DARK, Platen.BACKLIT):
         binary = np.asarray(cv2.subtract(binary, crevices(soft, level)), dtype=np.uint8)
     if lump_px:
         binary = without_border_clutter(binary)
-    outline = _largest_piece(binary, foreign, box, max(lump_px, LARGEST_SPECK_PX))
-    if outline is not None and len(outline) > LONGEST_OUTLINE * sum(soft.shape):
-        return QualityReason.NO_HAND
-    share = 0.0 if outline is None else cv2.contourArea(outline) / soft.size
-    if outline is None or not SMALLEST_HAND_SHARE <= share <= LARGEST_HAND_SHARE:
-        return QualityReason.NO_HAND
-    return Silhouette(outline, soft, level, foreign)
+    outline = _largest_piece(binary, foreign, max(lump_px, LARGEST_SPECK_PX))
+    return None if outline is None else Silhouette(outline, 1, soft, level, foreign)
 
 
-def _colours_on_dark(coarse: NDArray[np.uint8], thinnest_px: int) -> tuple[float, NDArray[np.uint8], Box]:
-    """The level of skin on black, what is foreign, and where anything is brighter than the ground.
+def _colours_on_dark(coarse: NDArray[np.uint8], thinnest_px: int) -> tuple[NDArray[np.uint8], float, NDArray[np.uint8]]:
+    """Red on the coarse grid, the level of skin on black, and what is foreign.
 
     Skin of every tone is brightest in red and near infrared, so the red channel alone parts it from black cloth.
     """
     # Otsu's value lies half-way between the class means; the border of a hand lit from above darkens towards its edge,
     # so the level is taken nearer to the ground.
-    red = np.asarray(cv2.extractChannel(coarse, RED), dtype=np.uint8)
-    otsu = otsu_level(red)
-    ground = _median_below(red, otsu)
+    channels = split(coarse)
+    red = channels[RED]
+    otsu = otsu_level(red[::2, ::2].copy())
+    ground = _median_below(red[::4, ::4].copy(), otsu)
     level = ground + DARK_LEVEL_SHARE * (2.0 * (otsu - ground))
-    left, top, width, height = cv2.boundingRect(cv2.threshold(red, level, 255, cv2.THRESH_BINARY)[1])
-    rows, columns = red.shape
-    box = Box(
-        max(0, top - MARGIN_PX),
-        min(rows, top + height + MARGIN_PX),
-        max(0, left - MARGIN_PX),
-        min(columns, left + width + MARGIN_PX),
-    )
-    return level, foreign_colours(coarse, level, thinnest_px), box
+    return red, level, foreign_colours(coarse, level, thinnest_px, channels)
 
 
-def _soft_red(picture: WorkingPicture, box: Box) -> NDArray[np.uint8]:
-    """(H, W) uint8, red within the box and 0 elsewhere."""
-    soft = np.zeros(picture.shape, dtype=np.uint8)
-    soft[COARSE * box.top : COARSE * box.bottom, COARSE * box.left : COARSE * box.right] = picture.red_in(box)
-    return soft
+PIXEL_MORE = np.ones((3, 3), np.uint8)
 
 
 def _median_below(grey: NDArray[np.uint8], level: float) -> float:
@@ -133,8 +154,6 @@ def _median_below(grey: NDArray[np.uint8], level: float) -> float:
     return float(np.searchsorted(counts, counts[-1] / 2.0)) if len(counts) and counts[-1] > 0 else 0.0
 
 
-# What is looked at lies this far round everything bright, in px of the coarse grid.
-MARGIN_PX = 4
 # Share of the way from the ground to the skin at which the border is drawn.
 DARK_LEVEL_SHARE = 0.35
 
@@ -157,32 +176,35 @@ def crevices(soft: NDArray[np.uint8], level: float) -> NDArray[np.uint8]:
 
 
 def _largest_piece(
-    binary: NDArray[np.uint8], foreign: NDArray[np.uint8] | None, box: Box, speck_px: int
+    binary: NDArray[np.uint8], foreign: NDArray[np.uint8] | None, speck_px: int
 ) -> NDArray[np.int32] | None:
     """The border of the largest connected piece, freed from what is foreign and what hangs on to it by a thread.
 
-    ``binary`` is what lies in the box, at the working size; the border is given in the whole picture.
+    ``binary`` is at the working size.
     """
     # On a quarter of the pixels; the border itself is found again below the pixel later.
     height, width = binary.shape
     small = cv2.resize(binary, (-(-width // COARSE), -(-height // COARSE)), interpolation=cv2.INTER_AREA)
     small = cv2.threshold(small, 127, 255, cv2.THRESH_BINARY)[1]
-    strange = None if foreign is None else foreign[box.top : box.bottom, box.left : box.right]
-    if strange is not None:
-        small = cv2.subtract(small, strange)
-    side = speck_px // COARSE | 1
-    small = cv2.morphologyEx(small, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
-    outline = _largest_outline(np.asarray(small, dtype=np.uint8))
+    if foreign is not None:
+        small = cv2.subtract(small, foreign)
+    outline = _largest_outline(np.asarray(cv2.morphologyEx(small, cv2.MORPH_OPEN, _disc(speck_px)), dtype=np.uint8))
     if outline is None:
         return None
     kept = np.zeros(small.shape, dtype=np.uint8)
     cv2.drawContours(kept, [outline], -1, 255, cv2.FILLED)
-    kept = np.asarray(cv2.dilate(kept, np.ones((3, 3), np.uint8)), dtype=np.uint8)
-    if strange is not None:
-        kept = np.asarray(cv2.subtract(kept, strange), dtype=np.uint8)
+    kept = np.asarray(cv2.dilate(kept, PIXEL_MORE), dtype=np.uint8)
+    if foreign is not None:
+        kept = np.asarray(cv2.subtract(kept, foreign), dtype=np.uint8)
     within = cv2.bitwise_and(binary, _doubled(kept)[:height, :width])
-    found = np.asarray(cv2.morphologyEx(within, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
-    return _largest_outline(found, (COARSE * box.left, COARSE * box.top))
+    found = np.asarray(cv2.morphologyEx(within, cv2.MORPH_OPEN, PIXEL_MORE), np.uint8)
+    return _largest_outline(found)
+
+
+def _disc(across_px: int) -> NDArray[np.uint8]:
+    """A disc on the coarse grid, ``across_px`` wide at the working size."""
+    side = across_px // COARSE | 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), dtype=np.uint8)
 
 
 def _doubled(coarse: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -191,6 +213,6 @@ def _doubled(coarse: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _largest_outline(binary: NDArray[np.uint8], corner: tuple[int, int] = (0, 0)) -> NDArray[np.int32] | None:
-    """The outer border of the largest connected piece; ``corner`` is where the picture's upper left one lies."""
+    """The outer border of the largest connected piece; ``corner`` is where the upper left one of ``binary`` lies."""
     contours, _ = cv2.findContours(binary, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=corner)
     return np.asarray(max(contours, key=cv2.contourArea), dtype=np.int32) if contours else None
