@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -113,7 +114,9 @@ def leashed(command: Sequence[str]) -> list[str]:
 def start_leashed(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
     """The running program; it lasts as long as this process at most, whichever thread asked for it."""
     start = partial(subprocess.Popen, leashed(command), **options)
-    return cast("subprocess.Popen[bytes]", _STARTER.submit(start).result())
+    # The main thread lasts as long as the process, and may stand in a network namespace that no other thread is in.
+    is_lasting = threading.current_thread() is threading.main_thread()
+    return cast("subprocess.Popen[bytes]", start() if is_lasting else _STARTER.submit(start).result())
 
 
 def script_command(name: str, *arguments: str) -> list[str]:
