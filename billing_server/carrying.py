@@ -15,10 +15,12 @@ from billing_server.downlink import order_messages
 from billing_server.ingest import Ingest
 from billing_server.models import Device, Journal
 from billing_server.refusals import Refusals, WhyRefused
+from billing_server.renewals import RenewalDesk
 from canteen.clock import Clock
 from canteen.identifiers import DeviceId
-from sync.carried_file import CarriedCount, order_lines, read_carried_up
-from sync.messages import topic_down, write_acknowledgement
+from sync.carried_file import CarriedCount, CarriedMessage, order_lines, read_carried_up
+from sync.encoding import canonical
+from sync.messages import read_topic, topic_down, write_acknowledgement
 from sync.sealing import OpeningKey
 from sync.signing import SigningKey
 
@@ -32,6 +34,7 @@ class CarryDesk:
 
     database: Database
     ingest: Ingest
+    renewals: RenewalDesk
     refusals: Refusals
     opening_key: OpeningKey = field(repr=False)
     signing_key: SigningKey = field(repr=False)
@@ -45,7 +48,7 @@ class CarryDesk:
             if message is None:
                 self.refusals.count(None, WhyRefused.GARBAGE)
                 refused += 1
-            elif self.ingest.take_journals(message.untrusted_topic, [message.untrusted_payload]):
+            elif self._take(message):
                 taken += 1
             else:
                 refused += 1
@@ -55,15 +58,31 @@ class CarryDesk:
         return CarriedCount(taken, refused)
 
     def lines_for(self, devices: list[str]) -> Iterator[bytes]:
-        """The down file for these devices: their acknowledgements and every order that they have not answered."""
+        """The down file for these devices: acknowledgements, every order not answered yet, the newest certificate."""
         for device in devices:
             with self.database.reading() as session:
-                messages = [*self._acknowledgements(session, device), *order_messages(session, device, 0)]
+                messages = [
+                    *self._acknowledgements(session, device),
+                    *order_messages(session, device, 0),
+                    *self._certificate(session, DeviceId(device)),
+                ]
             yield from order_lines(messages)
 
     def devices(self, session: Session) -> list[str]:
         """Whom a file can be made for."""
         return list(session.scalars(select(Device.device).where(Device.revoked_at.is_(None)).order_by(Device.device)))
+
+    def _take(self, message: CarriedMessage) -> bool:
+        device, _, what = read_topic(message.untrusted_topic)
+        if what == "renewal":
+            return self.renewals.answer(device, message.untrusted_payload)
+        return self.ingest.take_journals(message.untrusted_topic, [message.untrusted_payload])
+
+    def _certificate(self, session: Session, device: DeviceId) -> Iterator[tuple[str, bytes]]:
+        """The same one again does no harm: a device knows its own."""
+        message = self.renewals.newest(session, device)
+        if message is not None:
+            yield topic_down(device, "certificate"), canonical(message)
 
     def _acknowledgements(self, session: Session, device: str) -> Iterator[tuple[str, bytes]]:
         journals = select(Journal).where(Journal.device == device, Journal.up_to > 0)

@@ -7,6 +7,7 @@ by the page), and after the authority was lost and made anew.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from billing_server.authority import key_digest
@@ -59,20 +61,36 @@ class RenewalDesk:
         if self.pace.wait_s(name):
             self.refusals.count(name, WhyRefused.TOO_BUSY)
             return
+        self.answer(name, untrusted_payload)
+
+    def answer(self, name: DeviceId, untrusted_payload: bytes) -> bool:
+        """Give the device its certificate; False, and counted, if it gets none.
+
+        For a wish that a person brought on a stick, the next file that is made for the device carries it as well.
+        """
         try:
             wish = read_renewal_wish(parse_object(untrusted_payload))
             with self.database.writing() as session:
                 message = self._issue(session, name, wish)
         except (MalformedMessage, NotARequest):
             self.refusals.count(name, WhyRefused.GARBAGE)
-            return
+            return False
         except CodeRefused:
             self.refusals.count(name, WhyRefused.BAD_SIGNATURE)
-            return
-        try:
+            return False
+        with contextlib.suppress(TransportLost):  # it asks again
             self.publish(topic_down(name, "certificate"), canonical(message))
-        except TransportLost:
-            return  # it asks again
+        return True
+
+    def newest(self, session: Session, name: DeviceId) -> dict[str, object] | None:
+        """The certificate given out last, signed anew; None if there is none."""
+        pem = session.scalar(
+            select(IssuedCertificate.pem)
+            .where(IssuedCertificate.device == name, IssuedCertificate.revoked_at.is_(None))
+            .order_by(IssuedCertificate.issued_at.desc())
+            .limit(1)
+        )
+        return None if pem is None or self.provisioning is None else self.message(name, pem)
 
     def message(self, name: DeviceId, certificate: str) -> dict[str, object]:
         """A certificate as it is sent to a device, signed."""

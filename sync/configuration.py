@@ -16,6 +16,9 @@ from sync.mqtt_transport import BrokerSettings
 from sync.sealing import SealingKey
 from sync.signing import VerifyingKey
 
+STICKS = Path("/media/stick")
+"""Where systemd/canteen-stick.rules mounts one."""
+
 
 class ConfigurationRefused(SyncError):
     """A setting is missing or wrong; the message names it."""
@@ -34,6 +37,8 @@ class SyncConfiguration:
     broker: BrokerSettings
     lane_broker: BrokerSettings | None = None
     """The broker that a terminal runs, for what neighbours tell each other when the school's is gone."""
+    sticks: Path = STICKS
+    """Where the machine mounts a stick."""
 
 
 def load_configuration(path: Path) -> SyncConfiguration:
@@ -55,6 +60,7 @@ def load_configuration(path: Path) -> SyncConfiguration:
             server_seal=_server_seal(settings),
             broker=read_broker(settings),
             lane_broker=_lane_broker(settings),
+            sticks=_sticks(settings),
         )
     except InvalidIdentifier as error:
         raise ConfigurationRefused(f"{path}: device: {error}") from error
@@ -68,6 +74,12 @@ def _server_seal(settings: dict[str, Any]) -> SealingKey | None:
     if "server_sealing_key" not in settings.get("trust", {}):
         return None
     return SealingKey(base64.b64decode(_setting(settings, "trust.server_sealing_key", str), validate=True))
+
+
+def _sticks(settings: dict[str, Any]) -> Path:
+    if "stick" not in settings:
+        return STICKS
+    return Path(_setting(settings, "stick.folder", str))
 
 
 def _lane_broker(settings: dict[str, Any]) -> BrokerSettings | None:

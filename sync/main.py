@@ -15,7 +15,7 @@ from pathlib import Path
 from canteen.clock import SystemClock
 from canteen.identifiers import DeviceId
 from sync.agent import SyncAgent, TransportFactory
-from sync.carried_file import journal_lines, read_carried_down, write_carried_file
+from sync.carried_file import read_carried_down, write_carried_file
 from sync.configuration import ConfigurationRefused, SyncConfiguration, load_configuration
 from sync.downlink import Downlink
 from sync.errors import SyncError
@@ -23,10 +23,13 @@ from sync.mqtt_transport import BrokerSettings, MqttTransport
 from sync.order_box import OrderBox
 from sync.pass_journal import JournalReader
 from sync.renewal import Renewal
+from sync.stick import Stick, lines_up
 from sync.tls_files import TlsFiles
 from sync.transport import MessageHandler, StateHandler, Transport
 
 _MEASURED_S = 3.0
+_STICK_ENDS_S = 3.0
+"""A stick is safe at any moment: what is half written has no name yet."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,7 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    stick = _stick(configuration, journal, box, renewal)
+    looking = threading.Thread(target=stick.run, args=(stop,), name="stick", daemon=True)
+    looking.start()
     agent.run(stop)
+    looking.join(_STICK_ENDS_S)
     journal.close()
     box.close()
     return 0
@@ -102,7 +109,8 @@ def _export(configuration: SyncConfiguration, journal: JournalReader, path: Path
     if configuration.server_seal is None:
         raise ConfigurationRefused("trust.server_sealing_key is needed to seal a file for the server")
     backlog = journal.backlog
-    lines = write_carried_file(path, journal_lines(journal, configuration.device, configuration.server_seal))
+    renewal = _renewal(configuration, lambda: None)
+    lines = write_carried_file(path, lines_up(journal, configuration.device, configuration.server_seal, renewal))
     print(f"{path}: {backlog} entries in {lines} lines. Bring it to the server, and bring its answer back.")  # noqa: T201
     return 0
 
@@ -115,6 +123,12 @@ def _import(configuration: SyncConfiguration, journal: JournalReader, box: Order
         count = downlink.handle_carried(read_carried_down(file, configuration.device))
     print(f"{path}: {count.taken} messages taken, {count.refused} lines refused.")  # noqa: T201
     return 1 if count.refused else 0
+
+
+def _stick(configuration: SyncConfiguration, journal: JournalReader, box: OrderBox, renewal: Renewal) -> Stick:
+    clock, device = SystemClock(), configuration.device
+    downlink = Downlink(journal, box, device, configuration.server, clock, renewal)
+    return Stick(configuration.sticks, journal, box, downlink, device, configuration.server_seal, renewal, clock)
 
 
 def _renewal(configuration: SyncConfiguration, reload: Callable[[], None]) -> Renewal:

@@ -41,6 +41,10 @@ INSERT OR IGNORE INTO state VALUES (1, 0, 0, NULL, NULL, NULL);
 CREATE TABLE IF NOT EXISTS newest (
     only INTEGER PRIMARY KEY CHECK (only = 1), number INTEGER NOT NULL, proof BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS asked (only INTEGER PRIMARY KEY CHECK (only = 1));
+CREATE TABLE IF NOT EXISTS stick (
+    only INTEGER PRIMARY KEY CHECK (only = 1), asked INTEGER NOT NULL, at TEXT, taken INTEGER, refused INTEGER,
+    written INTEGER, trouble TEXT);
+INSERT OR IGNORE INTO stick (only, asked) VALUES (1, 0);
 """
 
 
@@ -65,6 +69,24 @@ class LinkState:
     since: datetime | None
     last_contact: datetime | None
     signed_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class StickVisit:
+    """What became of a stick that was plugged in.
+
+    Attributes:
+        taken: the server's messages that were believed.
+        refused: lines that were not.
+        written: entries of the journal that the stick now carries.
+        trouble: empty, "no-stick", "no-seal" or the system's own words.
+    """
+
+    at: datetime
+    taken: int
+    refused: int
+    written: int
+    trouble: str = ""
 
 
 class OrderBox:
@@ -157,6 +179,35 @@ class OrderBox:
         """The answer is in the journal."""
         with self._transaction():
             self._connection.execute("DELETE FROM asked")
+
+    def ask_stick(self) -> None:
+        """Somebody at the device wants the stick exchanged (again)."""
+        with self._transaction():
+            self._connection.execute("UPDATE stick SET asked = 1")
+
+    @property
+    def stick_asked(self) -> bool:
+        """Whether that wish waits."""
+        with self._lock, self._connection_errors():
+            return bool(self._connection.execute("SELECT asked FROM stick").fetchone()[0])
+
+    def note_stick(self, visit: StickVisit) -> None:
+        """A stick was exchanged, or could not be."""
+        with self._transaction():
+            self._connection.execute(
+                "UPDATE stick SET asked = 0, at = ?, taken = ?, refused = ?, written = ?, trouble = ?",
+                (instant_text(visit.at), visit.taken, visit.refused, visit.written, visit.trouble),
+            )
+
+    @property
+    def stick(self) -> StickVisit | None:
+        """The last visit."""
+        with self._lock, self._connection_errors():
+            at, taken, refused, written, trouble = self._connection.execute(
+                "SELECT at, taken, refused, written, trouble FROM stick"
+            ).fetchone()
+        instant = _instant(at)
+        return None if instant is None else StickVisit(instant, taken, refused, written, trouble)
 
     def note_link(self, connected: bool, now: datetime) -> None:
         """Sync says how the line is; `since` moves only when it changes."""

@@ -58,16 +58,9 @@ class Renewal:
             return
         self._look_at_s = now_s + self._look_every_s
         try:
-            certificate = self._files.present()
-            other = self._authority is not None and not self._files.trusts(self._authority)
-            if not other and not is_due(certificate, self._clock.utc_now()):
+            wish = self.wish()
+            if wish is None:
                 return
-            request = self._files.request()
-            wish = RenewalWish(
-                request,
-                self._files.certificate.read_text(encoding="ascii"),
-                self._files.sign(renewal_statement(self._device, request)),
-            )
             transport.publish(topic_up(self._device, "renewal"), canonical(wish.write()))
         except TransportLost:
             self._look_at_s = 0.0
@@ -75,8 +68,25 @@ class Renewal:
             _log.error("the certificate is not renewed: %s", trouble)
         else:
             self._look_at_s = now_s + min(_ASK_AGAIN_S, self._look_every_s)
-            left = certificate.not_valid_after_utc - self._clock.utc_now()
+            left = self._files.present().not_valid_after_utc - self._clock.utc_now()
             _log.info("asked for another certificate; the present one lasts %s", left - left % timedelta(seconds=1))
+
+    def wish(self) -> RenewalWish | None:
+        """What to ask the server for, where it is time.
+
+        Raises:
+            MalformedMessage: our certificate or key cannot be read.
+            OSError: the next key cannot be written.
+        """
+        other = self._authority is not None and not self._files.trusts(self._authority)
+        if not other and not is_due(self._files.present(), self._clock.utc_now()):
+            return None
+        request = self._files.request()
+        return RenewalWish(
+            request,
+            self._files.certificate.read_text(encoding="ascii"),
+            self._files.sign(renewal_statement(self._device, request)),
+        )
 
     def take(self, untrusted_payload: bytes) -> None:
         """A certificate came. Raises MalformedMessage, BadSignature."""

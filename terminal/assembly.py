@@ -236,6 +236,7 @@ def assemble(
             store,
             lambda: lane.identification.calendar.calendar.timezone,
             lane.checkup,
+            box,
             lambda: to_enroll_anew(store, hand_reader, clock),
         )
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from canteen.consent import ConsentState, GivenBy, may_use_biometrics
 from canteen.identifiers import PupilId, parse_pupil_id
@@ -36,6 +36,30 @@ def roster(request: Request, q: str = "", etat: str = "", classe: str = "") -> H
         class_name=classe,
         state_names=STATE_NAMES,
         link=station.box.link,
+        backlog=station.journal.backlog,
+        school=_school(request),
+    )
+
+
+@router.post("/cle")
+def exchange_stick(request: Request) -> RedirectResponse:
+    """Have the program with the network exchange the stick that is in this machine; it takes a second or two."""
+    station_of(request).box.ask_stick()
+    return RedirectResponse("/cle", 303)
+
+
+@router.get("/cle")
+def stick(request: Request) -> HTMLResponse:
+    """What became of the last stick."""
+    station = station_of(request)
+    visit, waits = station.box.stick, station.box.stick_asked
+    at = None if visit is None else visit.at.astimezone(station.consents.timezone())
+    return render(
+        request,
+        "stick.html",
+        visit=visit,
+        at=at,
+        waits=waits,
         backlog=station.journal.backlog,
         school=_school(request),
     )

@@ -10,7 +10,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ from starlette.routing import Route
 from canteen.errors import CanteenError, InvalidIdentifier
 from canteen.identifiers import parse_pupil_id
 from canteen.operator_access import Operator, find_operator
+from sync.order_box import OrderBox, StickVisit
 from templates_store.store import PupilRecord, TemplateStore
 from terminal.checkup import Checkup
 from terminal.display.language import _, both
@@ -50,6 +51,15 @@ WORDS = {
     "unreachable": _("La borne ne répond pas"),
     "anew": _("Mains à reprendre bientôt à la station :"),
     "no-pupils": _("La liste des élèves ne peut pas être lue"),
+    "stick": _("Échanger avec la clé USB"),
+    "stick-waits": _("Clé USB : un instant…"),
+    "stick-done": _(
+        "Clé USB, {at} : {written} lignes du journal à porter au serveur, {taken} messages du serveur repris, "
+        "{refused} refusés. La clé peut être retirée."
+    ),
+    "no-stick": _("Pas de clé USB avec un dossier « canteen » : créez ce dossier sur la clé, puis recommencez."),
+    "no-seal": _("Rien n’est écrit : server_sealing_key manque dans sync.toml. Prévenez l’informatique."),
+    "stick-trouble": _("La clé USB ne peut pas être lue ou écrite ({why}). Essayez-en une autre."),
 }
 
 OUTCOMES: dict[VouchOutcome, str] = {
@@ -85,6 +95,7 @@ class StaffDoor:
     store: TemplateStore
     timezone: Callable[[], str]
     checkup: Checkup
+    box: OrderBox
     enroll_anew: Callable[[], list[PupilRecord]]
     """Whose hand should be taken anew soon; said here and at the station, never in the queue."""
 
@@ -105,6 +116,8 @@ class StaffPages:
             Route("/personnel/eleves", self._pupils),
             Route("/personnel/passage", self._vouch, methods=["POST"]),
             Route("/personnel/passage/{number}", self._outcome),
+            Route("/personnel/cle", self._stick),
+            Route("/personnel/cle", self._ask_stick, methods=["POST"]),
         ]
 
     def open(self, door: StaffDoor) -> None:
@@ -221,6 +234,37 @@ class StaffPages:
         if self._door is None:
             return _refusal(503)
         return JSONResponse({"outcome": self._door.desk.outcome_of(request.path_params["number"]).value})
+
+    async def _stick(self, request: Request) -> Response:
+        if self._staff(request) is None:
+            return _refusal(401)
+        return await self._of_stick(lambda box: {"waits": box.stick_asked, "visit": _visited(box.stick)})
+
+    async def _ask_stick(self, request: Request) -> Response:
+        """The program with the network does it: what is on a stick is not for the program with the keys to read."""
+        who, asked = self._staff(request), await _body(request)
+        if who is None:
+            return _refusal(401)
+        if asked is None:
+            return _refusal(403)
+
+        def ask(box: OrderBox) -> dict[str, Any]:
+            box.ask_stick()
+            return {"waits": True, "visit": None}
+
+        return await self._of_stick(ask)
+
+    async def _of_stick(self, work: Callable[[OrderBox], dict[str, Any]]) -> Response:
+        if self._door is None:
+            return _refusal(503)
+        try:
+            return JSONResponse(await run_in_threadpool(work, self._door.box))
+        except CanteenError:
+            return _refusal(503)
+
+
+def _visited(visit: StickVisit | None) -> dict[str, Any] | None:
+    return None if visit is None else {**asdict(visit), "at": visit.at.isoformat()}
 
 
 def _ailing(checkup: Checkup) -> list[dict[str, Any]]:

@@ -191,6 +191,11 @@ def test_a_terminal_and_a_station_are_provisioned_and_a_pupil_eats(school: Schoo
         assert done.returncode == 0, done.stderr
         assert "terminal-1 est installé" in done.stdout
         assert "systemctl enable --now canteen-terminal canteen-sync" in done.stdout
+    certificate = school.device("lane-1")[1] / "sync" / "tls.pem"
+    before = certificate.read_bytes()
+    renewed = school.provision("lane-1", "terminal", "", "--renew", "--server", f"http://127.0.0.1:{BILLING}")
+    assert (0, True) == (renewed.returncode, "Nouveau certificat installé" in renewed.stdout), renewed.stderr
+    assert before != certificate.read_bytes()
     used = school.provision("thief", "terminal", code)
     assert (1, True) == (used.returncode, "déjà servi" in used.stderr)
 

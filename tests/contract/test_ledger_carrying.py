@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ from billing_server.app import make_app
 from billing_server.models import Audit, Entry, Refusal
 from canteen.clock import ClockTrust
 from canteen.identifiers import DeviceId
-from sync.carried_file import journal_lines, read_carried_down
+from sync.carried_file import journal_lines, read_carried_down, renewal_line
 from sync.messages import read_acknowledgement, read_orders
 from sync.orders import DeviceRole
 from sync.pass_journal import PassJournal
+from sync.renewal import Renewal
+from sync.tls_files import TlsFiles
 from tests.unit.billing_server.ledger_bench import LedgerBench, SignedDevice, denied, granted
 
 pytest_plugins = ("tests.unit.billing_server.databases",)
@@ -128,3 +131,39 @@ def test_the_page_takes_and_gives(small_bench: LedgerBench, tmp_path: Path) -> N
     with small_bench.services.database.reading() as session:
         subjects = [(row.action, row.subject) for row in session.scalars(select(Audit).order_by(Audit.id))]
     assert [("carried-in", "1 taken, 1 refused"), ("carried-out", "terminal-1")] == subjects
+
+
+def test_a_certificate_that_has_run_out_is_renewed_by_a_stick(small_bench: LedgerBench, tmp_path: Path) -> None:
+    """Wish up, certificate down; a stranger's wish gets nothing, and a revoked device's neither."""
+    bench, desk = small_bench, small_bench.services.provisioning
+    assert desk is not None
+    terminal = bench.device("terminal-1")
+    files = TlsFiles(tmp_path / "ca.pem", tmp_path / "tls.pem", tmp_path / "tls.key")
+    with bench.services.database.writing() as session:
+        issued = desk.renew(session, terminal.name, files.request())
+    assert files.install(issued.pem, desk.authority.certificate_pem())
+    renewal = Renewal(files, terminal.name, bench.services.signing_key.verifying_key, bench.clock, lambda: None)
+    assert renewal.wish() is None
+    bench.clock.advance((issued.expires_at - bench.clock.utc_now()).total_seconds() + 86_400)
+    wish = renewal.wish()
+    assert wish is not None
+
+    server = bench.services.opening_key.sealing_key
+    forged = renewal_line(replace(wish, signature=bytes(70)), terminal.name, server)
+    others = renewal_line(wish, DeviceId("terminal-2"), server)
+    good = renewal_line(wish, terminal.name, server)
+    count = bench.services.carry.take_in(io.BytesIO(b"\n".join((forged, others, good, good[:-9]))))
+    assert (1, 3) == (count.taken, count.refused)
+
+    down = b"\n".join(bench.services.carry.lines_for(["terminal-1"]))
+    brought = [message for message in read_carried_down(io.BytesIO(down), terminal.name) if message]
+    certificates = [one.untrusted_payload for one in brought if one.untrusted_topic.endswith("/certificate")]
+    for _ in range(2):
+        renewal.take(certificates[0])
+    assert files.present().not_valid_after_utc > bench.clock.utc_now()
+    assert renewal.wish() is None
+
+    with bench.services.database.writing() as session:
+        desk.revoke(session, "terminal-1")
+    again = renewal_line(wish, terminal.name, server)
+    assert 0 == bench.services.carry.take_in(io.BytesIO(again)).taken

@@ -5,6 +5,7 @@ const CLOSED_AGAIN_MS = 20000; // a pupil who tapped here by mistake is soon bac
 const LEFT_ALONE_MS = 120000; // no list of pupils stays on a screen that nobody touches
 const SHOWN_MS = 4000;
 const MANY = 40;
+const STICK_LOOKS = 120; // a minute: a year's journal on a slow stick
 const LANGUAGE = new URLSearchParams(location.search).get("lang") === "en" ? "en" : "fr";
 const $ = (id) => document.getElementById(id);
 let said = null;
@@ -89,6 +90,34 @@ async function vouch(pupil, reason) {
   else open();
 }
 
+function showVisit({ waits, visit }) {
+  $("stick").disabled = waits;
+  $("visit").hidden = !waits && visit === null;
+  if (waits) $("visit").textContent = word("stick-waits");
+  else if (visit === null) return;
+  else if (visit.trouble === "") {
+    const at = new Date(visit.at).toLocaleString(LANGUAGE, { dateStyle: "short", timeStyle: "short" });
+    $("visit").textContent = ["written", "taken", "refused"].reduce(
+      (text, name) => text.replace(`{${name}}`, visit[name]), word("stick-done").replace("{at}", at));
+  } else {
+    $("visit").textContent = visit.trouble in said.words ? word(visit.trouble) : word("stick-trouble").replace("{why}", visit.trouble);
+  }
+}
+
+async function exchangeStick() {
+  try {
+    let answer = await ask("/personnel/cle", {});
+    for (let looks = 0; looks < STICK_LOOKS; looks += 1) {
+      showVisit(answer);
+      if (!answer.waits) return;
+      await new Promise((done) => setTimeout(done, 500));
+      answer = await ask("/personnel/cle");
+    }
+  } catch { /* said below */ }
+  $("stick").disabled = false;
+  $("visit").textContent = word("unreachable");
+}
+
 async function open() {
   $("choose").hidden = false;
   try {
@@ -111,6 +140,7 @@ async function open() {
     $("anew").textContent = `${word("anew")} ${anew.join(", ")}`;
     list();
     $("search").focus();
+    showVisit(await ask("/personnel/cle"));
   } catch {
     showOutcome("unreachable", word("no-pupils"));
   }
@@ -121,7 +151,7 @@ async function begin() {
   document.documentElement.lang = LANGUAGE;
   $("title").textContent = word("title");
   $("who").textContent = said.who || "";
-  for (const [id, name] of [["back", "back"], ["closed", "closed"], ["enter", "enter"], ["ask", "pupil"], ["why", "why"]]) {
+  for (const [id, name] of [["back", "back"], ["closed", "closed"], ["enter", "enter"], ["ask", "pupil"], ["why", "why"], ["stick", "stick"]]) {
     $(id).textContent = word(name);
   }
   $("search").placeholder = word("search");
@@ -138,6 +168,7 @@ async function begin() {
 }
 
 $("search").addEventListener("input", list);
+$("stick").addEventListener("click", exchangeStick);
 $("back").addEventListener("click", (event) => {
   event.preventDefault();
   if (!$("reasons").hidden) {

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from canteen.meal_pass import PassGranted, PassMethod
 from canteen.operator_access import Operator, token_digest
+from sync.order_box import StickVisit
 from terminal.display.server import ScreenServer
 from terminal.display.staff import StaffDoor, StaffPages, StaffSettings
 from tests.unit.terminal.lane import School
@@ -25,7 +26,8 @@ TOKEN = "t" * 32
 def base(school: School) -> Iterator[str]:
     staff = StaffPages(StaffSettings((Operator("Mme Martin", token_digest(TOKEN)),), 1))
     server = ScreenServer("127.0.0.1", 0, production=True, more=staff.routes)
-    staff.open(StaffDoor(school.lane.vouch_desk, school.store, lambda: "Europe/Paris", school.lane.checkup, list))
+    desk, checkup = school.lane.vouch_desk, school.lane.checkup
+    staff.open(StaffDoor(desk, school.store, lambda: "Europe/Paris", checkup, school.box, list))
     yield f"http://127.0.0.1:{server.port}"
     server.close()
 
@@ -86,3 +88,22 @@ def test_a_pupil_is_let_through(base: str, page: Page, school: School) -> None:
         lane.join()
     assert [] == errors
     assert [PassMethod.VOUCHED] == [fact.method for fact in school.facts if isinstance(fact, PassGranted)]
+
+
+def test_a_stick_is_exchanged(base: str, page: Page, school: School) -> None:
+    """Asked for on the page, done by the program with the network, told on the page; a stick without our folder too."""
+    page.goto(f"{base}/personnel/entrer?jeton={TOKEN}&lang=en")
+    page.goto(f"{base}/personnel?lang=en")
+    expect(page.locator("#visit")).to_be_hidden()
+    for visit, sentence in (
+        (StickVisit(school.clock.utc_now(), 3, 1, 412), "412 lines of the journal to carry"),
+        (StickVisit(school.clock.utc_now(), 0, 0, 0, "no-stick"), "No USB stick with a folder"),
+        (StickVisit(school.clock.utc_now(), 0, 0, 0, "No space left on device"), "(No space left on device)"),
+    ):
+        page.get_by_role("button", name="Exchange with the USB stick").click()
+        expect(page.locator("#visit")).to_have_text("USB stick: one moment…")
+        assert school.box.stick_asked
+        school.box.note_stick(visit)
+        expect(page.locator("#visit")).to_contain_text(sentence)
+    page.reload()
+    expect(page.locator("#visit")).to_contain_text("(No space left on device)")

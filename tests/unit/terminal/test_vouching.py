@@ -200,7 +200,8 @@ def pages(school: School) -> Iterator[httpx.Client]:
     settings = StaffSettings((Operator(WHO, token_digest(TOKEN)),), 5)
     staff = StaffPages(settings, school.clock.monotonic_s)
     server = ScreenServer("127.0.0.1", 0, production=True, more=staff.routes)
-    staff.open(StaffDoor(school.lane.vouch_desk, school.store, lambda: "Europe/Paris", school.lane.checkup, list))
+    desk, checkup = school.lane.vouch_desk, school.lane.checkup
+    staff.open(StaffDoor(desk, school.store, lambda: "Europe/Paris", checkup, school.box, list))
     with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", trust_env=False) as client:
         yield client
     server.close()
@@ -306,3 +307,15 @@ def test_link_is_made_once_and_kept_as_a_digest(tmp_path: Path) -> None:
     program.config.chmod(0o640)
     with pytest.raises(ConfigurationRefused, match="open to others"):
         read_configuration(program.config)
+
+
+def test_the_stick_is_for_staff(pages: httpx.Client, school: School) -> None:
+    """Nobody without a link, no other page's form; then the wish waits for the program with the network."""
+    assert 401 == pages.get("/personnel/cle").status_code
+    assert 401 == pages.post("/personnel/cle", json={}).status_code
+    pages.get("/personnel/entrer", params={"jeton": TOKEN})
+    assert 403 == pages.post("/personnel/cle", data={"a": "b"}).status_code
+    assert not school.box.stick_asked
+    assert {"waits": False, "visit": None} == pages.get("/personnel/cle").json()
+    assert {"waits": True, "visit": None} == pages.post("/personnel/cle", json={}).json()
+    assert school.box.stick_asked
