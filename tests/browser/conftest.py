@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserType, ConsoleMessage, Page, sync_playwright
 
 from demo.canteen import Canteen
@@ -98,3 +99,11 @@ def picture(page: Page, name: str) -> None:
     if PICTURES:
         Path(PICTURES).mkdir(parents=True, exist_ok=True)
         page.screenshot(path=str(Path(PICTURES) / f"{name}.png"), full_page=True)
+
+
+def barriers(page: Page) -> list[str]:
+    """What axe-core finds wrong for whoever cannot see, point or tell colours apart: WCAG 2.1, levels A and AA."""
+    levels = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+    options = {"runOnly": levels, "resultTypes": ["violations"], "iframes": False}  # a page in a page has its own test
+    found = Axe().run(page, options=options).response["violations"]
+    return [f"{page.url} {one['id']}: {node['html'][:120]}" for one in found for node in one["nodes"]]

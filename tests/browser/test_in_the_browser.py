@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserType, Page, expect
 from canteen.personal_code import personal_codes
 from demo.canteen import Canteen
 from demo.people import Person
-from tests.browser.conftest import careful_page, launched, picture
+from tests.browser.conftest import barriers, careful_page, launched, picture
 from tests.conftest import wait_until
 
 pytestmark = pytest.mark.browser
@@ -197,7 +197,11 @@ def test_pages_in_english_and_on_a_phone(page: Page, canteen: Canteen, width: in
         (canteen.billing.base, "/appareils?lang=en"),
         (canteen.billing.base, "/alarmes?lang=en"),
         (canteen.station.base, "/?lang=en"),
+        (canteen.station.base, f"/eleves/{canteen.station.pupils()[0]['pupil']}?lang=en"),
+        (canteen.station.base, "/lecteur?lang=en"),
+        (canteen.station.base, "/cle?lang=en"),
     ):
         page.goto(base + path)
         assert page.evaluate("document.documentElement.lang") == "en", path
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
+        assert [] == barriers(page)

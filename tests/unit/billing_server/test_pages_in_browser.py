@@ -17,7 +17,7 @@ from canteen.access_decision import Reason
 from canteen.meal_pass import PassCompleted
 from sync.facts import ReferenceEnrolled
 from sync.orders import DeviceRole, PurgeCause
-from tests.browser.conftest import ARGUMENTS, CHROMIUM, picture
+from tests.browser.conftest import ARGUMENTS, CHROMIUM, barriers, picture
 from tests.conftest import wait_until
 from tests.unit.billing_server.ledger_bench import LedgerBench, SqliteFiles, denied, granted
 
@@ -129,6 +129,7 @@ def test_no_page_is_wider_than_its_window(page: Page, address: str, width: int, 
         assert 0 == unreachable, path
         ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
         assert len(set(ids)) == len(ids), path
+        assert [] == barriers(page)
 
 
 @pytest.mark.parametrize("language", ["fr", "en"])

@@ -17,6 +17,7 @@ from hand_geometry.quality import QualityReason
 from terminal.display.faces import DENIALS
 from terminal.display.server import ScreenServer
 from terminal.pass_machine import PassAttempt, State
+from tests.browser.conftest import barriers
 from tests.unit.terminal.lane import School, card
 
 pytestmark = pytest.mark.browser
@@ -42,6 +43,9 @@ CASES: dict[str, tuple[State, PassAttempt]] = {
     **{f"card-{refusal.value}": (State.SHOWING_DENIAL, PassAttempt(card_refusal=refusal)) for refusal in CardRefusal},
     **{f"denied-{reason.value}": (State.SHOWING_DENIAL, PassAttempt(reason=reason)) for reason in DENIALS},
 }
+
+ONE_OF_EACH_TONE = {"idle", "typing", "hand", "granted", "fault", "guiding-again", "denied-already-served"}
+assert ONE_OF_EACH_TONE <= CASES.keys()
 
 FITS = """() => {
   const main = document.querySelector("main").getBoundingClientRect();
@@ -95,6 +99,8 @@ def test_every_face_fits(kiosk: School, page: Page) -> None:
             shown = json_of(kiosk, language)
             page.wait_for_function("text => document.getElementById('message').textContent === text", arg=shown)
             assert page.evaluate(FITS), (language, name)
+            if language == "fr" and name in ONE_OF_EACH_TONE:
+                assert [] == barriers(page), name
             if SHOTS:
                 page.screenshot(path=str(Path(SHOTS) / f"{language}-{name}.png"))
     assert [] == errors

@@ -14,6 +14,7 @@ from canteen.operator_access import Operator, token_digest
 from sync.order_box import StickVisit
 from terminal.display.server import ScreenServer
 from terminal.display.staff import StaffDoor, StaffPages, StaffSettings
+from tests.browser.conftest import barriers
 from tests.unit.terminal.lane import School
 from tests.unit.terminal.test_screen_in_browser import ARGUMENTS, CHROMIUM
 
@@ -95,6 +96,7 @@ def test_a_stick_is_exchanged(base: str, page: Page, school: School) -> None:
     page.goto(f"{base}/personnel/entrer?jeton={TOKEN}&lang=en")
     page.goto(f"{base}/personnel?lang=en")
     expect(page.locator("#visit")).to_be_hidden()
+    assert [] == barriers(page)
     for visit, sentence in (
         (StickVisit(school.clock.utc_now(), 3, 1, 412), "412 lines of the journal to carry"),
         (StickVisit(school.clock.utc_now(), 0, 0, 0, "no-stick"), "No USB stick with a folder"),
