@@ -19,15 +19,15 @@ pytestmark = pytest.mark.skipif(
 
 
 def installed(unit: Path, folder: Path) -> Path:
-    """The unit as on a terminal, with a program that exists here."""
-    path = folder / unit.name
+    """The unit as on a terminal, with a program that exists here; of a template, its first instance."""
+    path = folder / unit.name.replace("@.", "@1.")
     path.write_text(re.sub(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", unit.read_text()))
     return path
 
 
 def test_there_is_one_unit_a_process() -> None:
-    """Terminal, sync, station, billing, the broker that a terminal may run, and what restarts the server's broker."""
-    assert ["billing", "broker", "lane-broker", "station", "sync", "terminal"] == [
+    """Terminal, sync, station, billing and its workers, the lanes' broker, and what restarts the server's broker."""
+    assert ["billing", "broker", "ingest@", "lane-broker", "station", "sync", "terminal"] == [
         unit.stem.removeprefix("canteen-") for unit in UNITS
     ]
 
