@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -16,9 +15,7 @@ from billing_server.models import Device
 from billing_server.orders import unanswered
 from sync.errors import TransportLost
 from sync.messages import read_signed_order, topic_down, write_orders
-
-if TYPE_CHECKING:
-    from billing_server.ingest import Publish
+from sync.transport import Publish
 
 _log = logging.getLogger("canteen.billing.downlink")
 

@@ -7,7 +7,6 @@ devices connected, so they would not say hello by themselves. Greeted, they do.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from billing_server.authority import Authority
 from canteen.clock import Clock
@@ -16,9 +15,7 @@ from sync.errors import TransportLost
 from sync.greeting import Greeting, write_greeting
 from sync.messages import topic_down
 from sync.signing import SigningKey
-
-if TYPE_CHECKING:
-    from billing_server.ingest import Publish
+from sync.transport import Publish
 
 
 @dataclass(frozen=True, slots=True)

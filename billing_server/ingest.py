@@ -7,7 +7,6 @@ the ledger knows the entries: nothing is lost, nothing is there twice.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -38,11 +37,10 @@ from sync.messages import (
 )
 from sync.orders import DeviceRole
 from sync.signing import SigningKey, VerifyingKey
+from sync.transport import Publish
 
 _log = logging.getLogger("canteen.billing.ingest")
 
-Publish = Callable[[str, bytes], None]
-"""Hands one message to the broker; raises TransportLost."""
 
 _MAKES_ORDERS = FactKind.ENROLLMENT_ADVISED.value
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -33,9 +32,7 @@ from sync.messages import read_topic, topic_down
 from sync.provisioning import CertificateMessage, RenewalWish, read_renewal_wish, renewal_statement
 from sync.signing import SigningKey
 from sync.tls_files import RENEWAL
-
-if TYPE_CHECKING:
-    from billing_server.ingest import Publish
+from sync.transport import Publish
 
 
 @dataclass(frozen=True, slots=True)

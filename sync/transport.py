@@ -8,12 +8,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 MessageHandler = Callable[[str, bytes], None]
-"""Called with (untrusted topic, untrusted payload) on the transport's own thread; when it returns, the message
-counts as
-received, so whatever must be durable has to be by then. It must not raise."""
+"""Called with (untrusted topic, untrusted payload) on the transport's own thread; when it returns, the message counts
+as received, so whatever must be durable has to be by then. It must not raise."""
 
 StateHandler = Callable[[], None]
 """Called on the transport's own thread when the connection comes or goes."""
+
+Publish = Callable[[str, bytes], None]
+"""Hands over one message: (topic, payload). Raises TransportLost."""
 
 
 class Transport(Protocol):
