@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hand_geometry.image_decoding import decode_image
 from hand_geometry.kept_calibration import keep_calibration, load_calibration
-from hand_geometry.mirror_set_up import MirrorEdge, check_mirror, edge_and_gap, mirror_beside, with_block
+from hand_geometry.mirror_set_up import MirrorEdge, check_mirror, mirror_beside, told_before, with_block
 from hand_geometry.platen import PlatenCalibration, SheetFault, SheetFinding, calibrate, check_sheet
 from hand_geometry.platen_sheet import PAPERS, platen_sheet
 
@@ -54,11 +54,7 @@ class PlatenDesk:
     @property
     def told(self) -> tuple[str, tuple[MirrorEdge, float] | None]:
         """Paper and mirror as they were given, so that a form need not be filled in anew."""
-        if self.calibration is None:
-            return next(iter(PAPERS)), None
-        markers, mirror = len(self.calibration.corners_px), self.calibration.mirror
-        paper = next((one for one in PAPERS if len(platen_sheet(one).markers) == markers), next(iter(PAPERS)))
-        return paper, None if mirror is None else edge_and_gap(mirror, PAPERS[paper])
+        return (next(iter(PAPERS)), None) if self.calibration is None else told_before(self.calibration)
 
     def measure_block(self, untrusted_images: Sequence[bytes]) -> PlatenCalibration | SheetFault | None:
         """Find the camera's height, and a mirror's lean, in pictures of the labelled block on the sheet.

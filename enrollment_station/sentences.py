@@ -83,6 +83,11 @@ BLOCK_NOT_SEEN = marked(
     "L’étiquette du bloc ne se voit pas : posez le bloc de 40 mm sur la feuille, étiquette vers la caméra."
 )
 NOW_THE_BLOCK = marked("Posez maintenant le bloc et mesurez-le : sans lui, le miroir ne sert pas encore.")
+NO_MARK_IN_MIRROR = marked(
+    "Rien de clair ne se voit dans le miroir : un cache sombre ne se remarquerait pas. Collez une bande blanche debout "
+    "en face du miroir, au-delà du bout des doigts, et étalonnez de nouveau."
+)
+MIRROR_FORGOTTEN = marked("Le miroir n’est plus pris en compte : s’il est toujours là, indiquez-le et recommencez.")
 NOT_A_GAP = marked("De la feuille au pied du miroir, il y a un nombre de millimètres entre 0 et 100.")
 BLOCK_WITH_MIRROR = marked(
     "Avec un miroir, laissez la hauteur vide : le bloc la donnera, avec l’inclinaison du miroir."

@@ -13,10 +13,11 @@ from hand_geometry.image_decoding import decode_image
 from hand_geometry.landmarks import Landmarks, Palm, find_landmarks, find_palm
 from hand_geometry.measurements import FEATURE_NAMES, HandShape, features_of, measure
 from hand_geometry.nails import with_whole_fingertips
-from hand_geometry.platen import PlatenCalibration, without_markers, without_mirror
+from hand_geometry.platen import PlatenCalibration
 from hand_geometry.plausibility import implausible
 from hand_geometry.posture import Posture, posture_of
 from hand_geometry.quality import PlacedFinding, QualityReason
+from hand_geometry.reader_picture import picture_on
 from hand_geometry.silhouette import Platen, Silhouette, find_silhouette
 from hand_geometry.working_picture import WorkingPicture
 
@@ -39,6 +40,7 @@ class Features:
         mirrored: False where it looks like a right palm turned to the camera, True where it looks like a left one.
         posture: Whether pegs guided the fingers.
         heights: (12,) float64, logarithms of mm along the hand (``height_profile``); None without a side mirror.
+        in_mm: Whether a calibrated reader measured it; what was measured in px is never compared with it.
     """
 
     values: NDArray[np.float64] = field(repr=False)
@@ -47,6 +49,7 @@ class Features:
     mirrored: bool
     posture: Posture = Posture.FREE
     heights: NDArray[np.float64] | None = field(default=None, repr=False)
+    in_mm: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def acquire(
     reader = None
     if calibration is not None:
         reader = _Reader(calibration, picture)
-        picture = WorkingPicture(without_mirror(without_markers(picture.bgr, calibration), calibration))
+        picture = picture_on(calibration, picture)
     shape = _features_in(picture, platen, mirrored, 0, reader)
     for lump_px in SECOND_LOOKS_PX:
         if shape not in WORTH_A_SECOND_LOOK:
@@ -179,7 +182,9 @@ def shape_in(
     if refused is not None:
         return refused
     height_values = None if heights is None else height_features(heights)
-    features = Features(values, FEATURE_NAMES, platen, landmarks.mirrored, posture, height_values)
+    features = Features(
+        values, FEATURE_NAMES, platen, landmarks.mirrored, posture, height_values, in_mm=reader is not None
+    )
     return Seen(silhouette, contour, hand, features)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from hand_geometry.acquisition import Features
+from hand_geometry.errors import UnlikeReadersError
 from hand_geometry.height_numbers import height_numbers
 from hand_geometry.reference import Reference, numbers_of
 from hand_geometry.scoring import calibrated, raw_score
@@ -54,7 +55,11 @@ def compare(reference: Reference, probe: Features, *, today: date | None = None)
 
     Raises:
         FittedNumbersError: The reference was made with other numbers than those shipped; the pupil has to enroll again.
+        UnlikeReadersError: One of the two was measured in mm, the other in px: a hand would look like a stranger's, or
+            a stranger's like it.
     """
+    if probe.in_mm is not reference.in_mm:
+        raise UnlikeReadersError("the reference was made in mm" if reference.in_mm else "the reference was made in px")
     if probe.platen is not reference.platen or probe.mirrored is not reference.mirrored:
         return NOT_COMPARABLE
     if reference.mask.last_day is not None and (today is None or not reference.mask.in_force(today)):

@@ -23,6 +23,10 @@ class FittedNumbersError(HandGeometryError):
     """The numbers shipped with the package are missing or do not fit the measurements."""
 
 
+class UnlikeReadersError(HandGeometryError):
+    """Reference and probe were not measured alike: one in mm on a calibrated reader, the other in px."""
+
+
 class TrialsError(HandGeometryError):
     """A file of trials or an index of images cannot be used."""
 

@@ -150,7 +150,7 @@ def compare_held(
         first_try: Whether it is the pupil's first try of this pass.
 
     Raises:
-        FittedNumbersError: As ``comparison.compare``.
+        FittedNumbersError, UnlikeReadersError: As ``comparison.compare``.
     """
     reference = held.on(today)
     if reference is None:

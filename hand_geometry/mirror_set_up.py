@@ -16,8 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hand_geometry.height_profile import red_at
-from hand_geometry.platen import PlatenCalibration, SheetFault, SheetFinding, label_seen, with_measured_height
-from hand_geometry.platen_sheet import BLOCK_MM, Paper
+from hand_geometry.platen import (
+    PlatenCalibration,
+    SheetFault,
+    SheetFinding,
+    label_seen,
+    mirror_face,
+    with_measured_height,
+)
+from hand_geometry.platen_sheet import BLOCK_MM, PAPERS, Paper, platen_sheet
 from hand_geometry.side_mirror import SideMirror
 from hand_geometry.working_picture import at_working_size
 
@@ -31,6 +38,9 @@ LIKE_THE_BLOCK_MM = 8.0
 LEAST_CONTRAST = 40.0
 # Grey levels beyond which the mirror shows something other than the empty platen, and how much of it may.
 OTHER_GREY, DIRTY_SHARE = 30, 0.005
+# What is brighter than most of the mirror by this much over an empty platen is a mark in it: so many px at the working
+# size are enough, and of them so many may go dark.
+MARK_GREY, LEAST_MARK_PX, LOST_SHARE = 60, 40, 0.5
 
 
 class MirrorEdge(StrEnum):
@@ -53,6 +63,13 @@ def edge_and_gap(mirror: SideMirror, paper: Paper) -> tuple[MirrorEdge, float]:
     if mirror.outward[1] > 0.0:
         return MirrorEdge.LOWER, mirror.foot_mm[1] - paper.height_mm
     return MirrorEdge.UPPER, -mirror.foot_mm[1]
+
+
+def told_before(calibration: PlatenCalibration) -> tuple[str, tuple[MirrorEdge, float] | None]:
+    """Paper and mirror as they were given when the sheet was looked at."""
+    markers, mirror = len(calibration.corners_px), calibration.mirror
+    paper = next((one for one in PAPERS if len(platen_sheet(one).markers) == markers), next(iter(PAPERS)))
+    return paper, None if mirror is None else edge_and_gap(mirror, PAPERS[paper])
 
 
 def with_block(frames: Sequence[NDArray[np.uint8]], calibration: PlatenCalibration) -> PlatenCalibration | SheetFault:
@@ -108,18 +125,43 @@ def _side_of(grey: NDArray[np.float64]) -> tuple[float, float] | None:
 
 
 def check_mirror(frame: NDArray[np.uint8], calibration: PlatenCalibration) -> list[SheetFault]:
-    """What shows in the mirror over an empty platen that did not when the sheet was measured: dirt, a cloth, paper."""
-    if calibration.mirror is None or calibration.camera_height_mm is None:
+    """What shows in the mirror over an empty platen that did not when the sheet was measured, or no longer does.
+
+    Dirt, a cloth or paper are bright. Something dark is noticed by the mark that it hides (``shows_a_mark``).
+    """
+    face = _face(calibration)
+    if face is None:
         return []
     now, before = at_working_size(frame), calibration.empty
-    if before.shape != now.shape:
-        before = np.asarray(cv2.resize(before, now.shape[1::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    height, width = now.shape[:2]
-    corners = calibration.seen_at(calibration.mirror.corners_mm(), (width, height))
-    face = np.zeros((height, width), dtype=np.uint8)
-    cv2.fillConvexPoly(face, np.rint(corners).astype(np.int32), 1)
+    if now.shape != before.shape:
+        now = np.asarray(cv2.resize(now, before.shape[1::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    mark = _mark(before, face)
+    lost = mark & (cv2.subtract(before, now).max(axis=2) > MARK_GREY // 2)
+    if np.count_nonzero(mark) >= LEAST_MARK_PX and np.count_nonzero(lost) > LOST_SHARE * np.count_nonzero(mark):
+        return [_in_the_middle_of(lost)]
     differs = cv2.blur(np.asarray(cv2.absdiff(now, before).max(axis=2), dtype=np.uint8), (9, 9)) > OTHER_GREY
-    rows, columns = np.nonzero(differs & (face > 0))
-    if len(rows) <= DIRTY_SHARE * max(int(face.sum()), 1):
-        return []
-    return [SheetFault(SheetFinding.MIRROR_DIRTY, float(columns.mean() / width), float(rows.mean() / height))]
+    return [_in_the_middle_of(differs & face)] if np.count_nonzero(differs & face) > DIRTY_SHARE * face.sum() else []
+
+
+def shows_a_mark(calibration: PlatenCalibration) -> bool:
+    """Whether the mirror showed something bright over the empty platen, such as a white strip stuck opposite to it."""
+    face = _face(calibration)
+    return face is not None and bool(np.count_nonzero(_mark(calibration.empty, face)) >= LEAST_MARK_PX)
+
+
+def _face(calibration: PlatenCalibration) -> NDArray[np.bool_] | None:
+    """Where the mirror is in the picture of the bare sheet; None where there is none in it."""
+    height, width = calibration.empty.shape[:2]
+    face = mirror_face(calibration, (width, height))
+    return face > 0 if face is not None and face.any() else None
+
+
+def _mark(before: NDArray[np.uint8], face: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    grey = before.max(axis=2).astype(np.int16)
+    return np.asarray(face & (grey > np.median(grey[face]) + MARK_GREY), dtype=np.bool_)
+
+
+def _in_the_middle_of(seen: NDArray[np.bool_]) -> SheetFault:
+    rows, columns = np.nonzero(seen)
+    height, width = seen.shape
+    return SheetFault(SheetFinding.MIRROR_DIRTY, float(columns.mean() / width), float(rows.mean() / height))

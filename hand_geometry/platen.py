@@ -35,6 +35,8 @@ COVERED_SHARE = 0.3
 LEAST_CONTRAST = 0.55
 # Grey levels within which a pixel still shows the bare sheet: skin differs from white by more in blue.
 BARE_DIFFERENCE = 45
+# As dark as the sheet under the reader's lamp.
+PLATEN_GREY = 16
 ITERATIONS = 25
 
 
@@ -220,12 +222,23 @@ def _label(frame: NDArray[np.uint8], calibration: PlatenCalibration) -> tuple[ND
 
 def without_mirror(image: NDArray[np.uint8], calibration: PlatenCalibration) -> NDArray[np.uint8]:
     """A copy of the picture in which the mirror is as dark as the sheet: the hand in it is no second hand."""
-    if calibration.mirror is None or calibration.camera_height_mm is None:
+    face = mirror_face(calibration, (image.shape[1], image.shape[0]))
+    if face is None:
         return image
-    corners = calibration.seen_at(calibration.mirror.corners_mm(), (image.shape[1], image.shape[0]))
     dark = image.copy()
-    cv2.fillConvexPoly(dark, np.rint(corners).astype(np.int32), (16, 16, 16))
+    dark[face > 0] = PLATEN_GREY
     return dark
+
+
+def mirror_face(calibration: PlatenCalibration, size_px: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """255 where the mirror is in a picture of (width, height); None without one, or before its block was seen."""
+    if calibration.mirror is None or calibration.camera_height_mm is None:
+        return None
+    # A little beyond the picture: much further out a lens's distortion, as it was fitted, folds back into it.
+    half_width_mm = 0.55 * calibration.size_px[0] / calibration.px_per_mm
+    outline = calibration.seen_at(calibration.mirror.outline_mm(half_width_mm), size_px)
+    face = np.zeros(size_px[::-1], dtype=np.uint8)
+    return np.asarray(cv2.fillPoly(face, [np.rint(outline).astype(np.int32)], 255), dtype=np.uint8)
 
 
 def check_sheet(frame: NDArray[np.uint8], calibration: PlatenCalibration) -> list[SheetFault]:
@@ -258,18 +271,23 @@ def without_markers(image: NDArray[np.uint8], calibration: PlatenCalibration) ->
     empty = calibration.empty
     if empty.shape != image.shape:
         empty = np.asarray(cv2.resize(empty, image.shape[1::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    corners = calibration.corners_px * (image.shape[1] / calibration.size_px[0])
-    corners = corners[~np.isnan(corners).any(axis=(1, 2))]
-    centre = corners.mean(axis=1, keepdims=True)
     cleaned = image.copy()
-    # The rim is a third of half the marker; a little more hides its blur.
-    for square in np.rint(centre + 1.5 * (corners - centre)).astype(np.int32):
-        left, top, wide, tall = cv2.boundingRect(square)
-        box = np.s_[max(0, top) : top + tall, max(0, left) : left + wide]
+    for box in marker_boxes(calibration, image.shape[1]):
         # What lies on a marker, even on its rim alone, looks unlike the bare sheet and stays.
         bare = cv2.absdiff(image[box], empty[box]).max(axis=2) < BARE_DIFFERENCE
-        cleaned[box][bare] = 16
+        cleaned[box][bare] = PLATEN_GREY
     return cleaned
+
+
+def marker_boxes(calibration: PlatenCalibration, width_px: int) -> list[tuple[slice, slice]]:
+    """Rows and columns of each marker with its rim, in a picture of that width."""
+    corners = calibration.corners_px * (width_px / calibration.size_px[0])
+    corners = corners[~np.isnan(corners).any(axis=(1, 2))]
+    centre = corners.mean(axis=1, keepdims=True)
+    # The rim is a third of half the marker; a little more hides its blur.
+    squares = np.rint(centre + 1.5 * (corners - centre)).astype(np.int32)
+    boxes = [cv2.boundingRect(square) for square in squares]
+    return [np.s_[max(0, top) : top + tall, max(0, left) : left + wide] for left, top, wide, tall in boxes]
 
 
 def _fault(finding: SheetFinding, places: NDArray[np.float64]) -> SheetFault:

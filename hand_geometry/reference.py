@@ -53,6 +53,7 @@ class Reference:
         numbers_identifier: Which version of them.
         mask: What is not compared, and until when this reference may be used.
         heights: What the side mirror showed, or None: then the outline alone is compared, on every reader.
+        in_mm: Whether calibrated readers measured its samples.
     """
 
     values: NDArray[np.float64] = field(repr=False)
@@ -63,6 +64,7 @@ class Reference:
     numbers_identifier: int
     mask: Mask = NO_MASK
     heights: Heights | None = None
+    in_mm: bool = False
 
 
 def numbers_of(reference: Reference) -> FittedNumbers:
@@ -90,7 +92,7 @@ def make_reference(samples: Sequence[Features], *, mask: Mask = NO_MASK) -> Refe
     if not samples:
         return FailureToEnroll(QualityReason.TOO_FEW_SAMPLES)
     first = samples[0]
-    if any(sample.platen is not first.platen for sample in samples):
+    if any(sample.platen is not first.platen or sample.in_mm is not first.in_mm for sample in samples):
         return FailureToEnroll(QualityReason.SAMPLES_DISAGREE)
     sides = [sample.mirrored for sample in samples]
     if len(set(sides)) > 1:
@@ -116,6 +118,7 @@ def make_reference(samples: Sequence[Features], *, mask: Mask = NO_MASK) -> Refe
         numbers.identifier,
         mask,
         _heights_of(samples, mask),
+        first.in_mm,
     )
 
 

@@ -1,8 +1,8 @@
 """A reference as a few bytes: the only form in which a hand is ever stored or sent (sealed by others).
 
-Version 1, big-endian: version (1), flags (1: bit 0 mirrored, bit 1 guided by pegs), platen (1), samples (1), identifier
-of the fitted numbers (4), number of values (1), then each value as a signed 16-bit number of 1/256 of the spread
-between two pictures of one hand.
+Version 1, big-endian: version (1), flags (1: bit 0 mirrored, bit 1 guided by pegs, bit 2 measured in mm), platen (1),
+samples (1), identifier of the fitted numbers (4), number of values (1), then each value as a signed 16-bit number of
+1/256 of the spread between two pictures of one hand.
 
 Version 2 is written only for a reference with a mask, so that a program that knows no masks refuses it instead of
 comparing wrongly: after the same nine bytes come the fingers left out (1: bit 0 the thumb) and the last day (2: days
@@ -45,7 +45,7 @@ def encode_reference(reference: Reference) -> bytes:
     quantised = _quantised(reference.values)
     head = _HEADER.pack(
         MASKED_VERSION if reference.mask.left_out else VERSION if reference.heights is None else RAISED_VERSION,
-        int(reference.mirrored) | int(reference.posture is Posture.GUIDED) << 1,
+        int(reference.mirrored) | int(reference.posture is Posture.GUIDED) << 1 | int(reference.in_mm) << 2,
         _PLATENS.index(reference.platen),
         min(reference.sample_count, 255),
         reference.numbers_identifier,
@@ -73,11 +73,12 @@ def decode_reference(untrusted_bytes: bytes) -> Reference:
         mask, body = _mask_of(body[: _MASK.size]), body[_MASK.size :]
     if version == RAISED_VERSION:
         heights, body = _heights_of(body)
-    if flags > 3 or platen >= len(_PLATENS) or samples == 0 or count == 0 or len(body) != 2 * count:
+    if flags > 7 or platen >= len(_PLATENS) or samples == 0 or count == 0 or len(body) != 2 * count:
         raise ReferenceFormatError("fields that no reference has")
     values = _values(body)
     posture = Posture.GUIDED if flags & 2 else Posture.FREE
-    return Reference(values, samples, _PLATENS[platen], bool(flags & 1), posture, identifier, mask, heights)
+    mirrored, in_mm = bool(flags & 1), bool(flags & 4)
+    return Reference(values, samples, _PLATENS[platen], mirrored, posture, identifier, mask, heights, in_mm)
 
 
 def _quantised(values: NDArray[np.float64]) -> bytes:

@@ -49,17 +49,13 @@ class SideMirror:
         flat = flat + (up_the_mirror * cosine - outwards)[:, None] * np.array(self.outward)
         return np.column_stack([flat, up_the_mirror * sine - height])
 
-    def corners_mm(self, half_width_mm: float = 400.0) -> NDArray[np.float64]:
-        """(4, 3) mm: the corners of the mirror itself."""
+    def outline_mm(self, half_width_mm: float) -> NDArray[np.float64]:
+        """(n, 3) mm: the border of the mirror itself, so far to both sides of its foot; many, as a lens bends it."""
         slope = np.deg2rad(self.lean_deg)
         foot, outward = np.array(self.foot_mm), np.array(self.outward)
         reach, rise = self.tall_mm * float(np.cos(slope)), self.tall_mm * float(np.sin(slope))
-        ends = [foot - half_width_mm * self.along, foot + half_width_mm * self.along]
-        return np.array(
-            [
-                [*ends[0], 0.0],
-                [*ends[1], 0.0],
-                [*(ends[1] + reach * outward), rise],
-                [*(ends[0] + reach * outward), rise],
-            ]
+        low = foot + np.linspace(-half_width_mm, half_width_mm, 17)[:, None] * self.along
+        high = low[::-1] + reach * outward
+        return np.concatenate(
+            [np.column_stack([low, np.zeros(len(low))]), np.column_stack([high, np.full(len(high), rise)])]
         )

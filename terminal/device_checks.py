@@ -130,6 +130,10 @@ _PLATEN = {
         Verdict.RISK,
         _("Lecteur de main : l’étalonnage est illisible ; étalonner de nouveau"),
     ),
+    PlatenState.NOT_CALIBRATED: (
+        Verdict.RISK,
+        _("Lecteur de main : des mains ont été prises sur un lecteur étalonné, et celui-ci ne l’est pas ; l’étalonner"),
+    ),
     PlatenState.SHEET_NOT_SEEN: (
         Verdict.RISK,
         _("Lecteur de main : la feuille ne se voit pas ; plateau ôté, ou caméra tournée"),
@@ -143,6 +147,13 @@ _PLATEN = {
     PlatenState.MIRROR_DIRTY: (
         Verdict.RISK,
         _("Lecteur de main : le miroir est sale ou couvert ({where}) ; l’essuyer, sinon des mains seront refusées"),
+    ),
+    PlatenState.MIRROR_BLIND: (
+        Verdict.RISK,
+        _(
+            "Lecteur de main : toutes les mains y paraissent plates ; ôter ce qui couvre le miroir, ou étalonner de "
+            "nouveau"
+        ),
     ),
     PlatenState.NO_PICTURE: (Verdict.RISK, _("Lecteur de main : pas d’image ; cartes seulement")),
 }

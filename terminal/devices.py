@@ -52,11 +52,15 @@ class PlatenState(StrEnum):
     NO_PICTURE = "no-picture"
     CALIBRATION_UNREADABLE = "calibration-unreadable"
     """There is a calibration, and nobody can read it: hands enrolled in mm are refused."""
+    NOT_CALIBRATED = "not-calibrated"
+    """There is no calibration, and hands enrolled in mm came up: they are refused."""
     SHEET_NOT_SEEN = "sheet-not-seen"
     SHEET_MOVED = "sheet-moved"
     SHEET_COVERED = "sheet-covered"
     SHEET_DIRTY = "sheet-dirty"
     MIRROR_DIRTY = "mirror-dirty"
+    MIRROR_BLIND = "mirror-blind"
+    """Nothing looks wrong, but one hand after the other was flat: something dark may cover the mirror."""
     BUSY = "busy"
     """A hand is being watched: the camera is in use."""
 
@@ -166,7 +170,7 @@ class HandReader(Protocol):
         ...
 
     def awaits_enrollment(self, reference: StoredReference, memory: bytes | None) -> bool:
-        """Whether a new enrolment has been advised."""
+        """Whether a new enrolment has been advised, or nothing else helps."""
         ...
 
     def carried_over(self, held: StoredReference, memory: bytes, coming: bytes) -> LearntHand | None:

@@ -1,4 +1,4 @@
-"""Whose hand has left its reference: read from what is remembered beside each, kept nowhere else."""
+"""Whose hand has left its reference, or whose reference no hand can be held against here: read anew each time."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def to_enroll_anew(store: TerminalStore, hand_reader: HandReader, clock: Clock) 
         reference = store.reference(pupil.pupil, now)
         if isinstance(reference, StoredReference):
             memory = store.adaptation_history(reference)
-            if memory is not None and hand_reader.awaits_enrollment(reference, memory):
+            if hand_reader.awaits_enrollment(reference, memory):
                 found.append(pupil)
     return sorted(found, key=lambda pupil: (pupil.class_name, pupil.first_name))

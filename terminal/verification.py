@@ -18,7 +18,12 @@ from hand_geometry.acquisition import FailureToAcquire, acquire
 from hand_geometry.capture import capture_hand
 from hand_geometry.capture_device import CaptureDevice, Frame
 from hand_geometry.comparison import Threshold, compare
-from hand_geometry.errors import CameraUnavailableError, FittedNumbersError, ReferenceFormatError
+from hand_geometry.errors import (
+    CameraUnavailableError,
+    FittedNumbersError,
+    ReferenceFormatError,
+    UnlikeReadersError,
+)
 from hand_geometry.hand_frame import drawn_at
 from hand_geometry.held_hand import HeldHand, carried_over, compare_held, decode_held, enrolled_about
 from hand_geometry.mirror_set_up import check_mirror
@@ -48,6 +53,8 @@ _COVERED_GREY = 3.0
 """Black cloth under the reader's lamp is not quite black; a covered lens is."""
 _BRIGHT_GREY = 110
 _A_HAND_AT_LEAST = 0.02
+_FLAT_IN_A_ROW = 5
+"""So many flat things with no hand between them: the mirror itself no longer shows hands."""
 _WHOLE_PICTURE = 0.75
 """No hand covers more of the platen."""
 
@@ -82,6 +89,9 @@ class HandVerification:
     ) -> None:
         self._device, self._monotonic, self._calibration = device, monotonic, calibration
         self._calibration_lost = calibration_lost
+        self._flat_in_a_row = 0
+        self._met_mm = False
+        """Whether a reference in mm came up here, where nothing is measured in mm."""
         self._thread = CameraThread()
         self._stirred_s = monotonic()
         """When the camera's thread last came back from a call."""
@@ -117,6 +127,11 @@ class HandVerification:
             # Made by another version: the pupil takes the card until the station has enrolled the hand again.
             _log.warning("a stored reference cannot be compared: %s", type(error).__name__)
             return HandAnswer(HandStatus.NO_REFERENCE)
+        except UnlikeReadersError as error:
+            # Calibrate this reader, or enrol the hand again: a comparison across would be wrong and look right.
+            _log.warning("a stored reference cannot be compared: %s, and this reader measures otherwise", error)
+            self._met_mm = self._calibration is None
+            return HandAnswer(HandStatus.NO_REFERENCE)
         if compared.matched is None:
             return HandAnswer(HandStatus.NO_REFERENCE)
         if not compared.matched:
@@ -132,9 +147,11 @@ class HandVerification:
 
     def awaits_enrollment(self, reference: StoredReference, memory: bytes | None) -> bool:
         try:
-            return decode_held(reference.reference, memory).advised
+            held = decode_held(reference.reference, memory)
         except ReferenceFormatError:
             return True  # of another version: nothing else helps
+        # Or it was made before this reader was calibrated.
+        return held.advised or (self._calibration is not None and held.usual is not None and not held.usual.in_mm)
 
     def carried_over(self, held: StoredReference, memory: bytes, coming: bytes) -> LearntHand | None:
         try:
@@ -162,7 +179,11 @@ class HandVerification:
             return PlatenLook(PlatenState.NO_PICTURE)
         if self._calibration_lost:
             return replace(_glanced_at(frame.image), state=PlatenState.CALIBRATION_UNREADABLE)
-        return _looked_at(frame.image, self._calibration)
+        if self._met_mm:
+            return replace(_glanced_at(frame.image), state=PlatenState.NOT_CALIBRATED)
+        look = _looked_at(frame.image, self._calibration)
+        blind = look.state is PlatenState.EMPTY and self._flat_in_a_row >= _FLAT_IN_A_ROW
+        return replace(look, state=PlatenState.MIRROR_BLIND) if blind else look
 
     def close(self) -> None:
         self.stop()
@@ -183,10 +204,12 @@ class HandVerification:
             calibration=self._calibration,
         )
         if isinstance(seen, FailureToAcquire):
+            self._flat_in_a_row += seen.reason is QualityReason.FLAT_THING
             worst = next(iter(seen.places), None)
             place = None if worst is None or worst.on_hand is None else drawn_at(worst.on_hand)
             finding = None if worst is None else worst.finding
             return HandCapture(watch, witness.last_frame_s, failure=seen.reason, finding=finding, place=place)
+        self._flat_in_a_row = 0
         return HandCapture(watch, witness.last_frame_s, features=seen)
 
     def _compare_a_drawn_hand(self) -> None:

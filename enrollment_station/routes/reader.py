@@ -15,7 +15,7 @@ from enrollment_station.language import say
 from enrollment_station.platen_desk import FRAMES, HIGHEST_MM, LOWEST_MM
 from enrollment_station.rendering import language_of, note_in_audit, render, station_of
 from enrollment_station.uploads import NOT_A_FORM, PLACEMENT_BYTES_MAX, read_files
-from hand_geometry.mirror_set_up import FARTHEST_GAP_MM, MirrorEdge
+from hand_geometry.mirror_set_up import FARTHEST_GAP_MM, MirrorEdge, shows_a_mark
 from hand_geometry.platen import PlatenCalibration, SheetFault, SheetFinding
 from hand_geometry.platen_sheet import PAPERS, block_label, platen_sheet, sheet_pdf
 
@@ -71,6 +71,8 @@ async def calibrate(request: Request) -> JSONResponse:
         raise UploadRefused(422, sentences.BLOCK_WITH_MIRROR)
     images = await read_files(request, "image", FRAMES)
 
+    before = station_of(request).platen.calibration
+
     def measure() -> PlatenCalibration | SheetFault:
         note_in_audit(request, AuditedAction.READER_CALIBRATED)
         return station_of(request).platen.calibrate(images, paper, height_mm, mirror)
@@ -86,6 +88,8 @@ async def calibrate(request: Request) -> JSONResponse:
     said = say(language, sentences.CALIBRATED).format(markers=seen, residual=f"{found.residual_px:.2f}")
     if mirror is not None:
         said = f"{said} {say(language, sentences.NOW_THE_BLOCK)}"
+    elif before is not None and before.mirror is not None:
+        said = f"{said} {say(language, sentences.MIRROR_FORGOTTEN)}"
     return JSONResponse({"faults": [], "message": said})
 
 
@@ -113,6 +117,8 @@ async def block(request: Request) -> JSONResponse:
     sentence = sentences.BLOCK_MEASURED if found.mirror is None else sentences.MIRROR_MEASURED
     lean = "" if found.mirror is None else f"{found.mirror.lean_deg:.1f}"
     said = say(language, sentence).format(height=round(found.camera_height_mm or 0.0), lean=lean)
+    if found.mirror is not None and not shows_a_mark(found):
+        said = f"{said} {say(language, sentences.NO_MARK_IN_MIRROR)}"
     return JSONResponse({"faults": [], "message": said})
 
 

@@ -184,6 +184,26 @@ def test_what_does_not_fit_is_said_and_nothing_is_kept(tmp_path: Path, capsys: p
         kept = load_calibration(read_configuration(terminal.config).calibration)
         assert kept is not None
         assert not kept.measures_heights
-        for options in (("--mirror", "lower", "--height", "430"), ("--mirror", "lower", "--mirror-gap", "-3")):
+        # The sheet once more: the mirror is not forgotten, a height by ruler is refused, and it goes when that is told.
+        terminal.server.lift()
+        assert 1 == terminal.calibrate("--height", "430")
+        assert "Ce lecteur avait un miroir (bord upper, à 0 mm)" in capsys.readouterr().err
+        assert 0 == terminal.calibrate()
+        assert "Miroir gardé : bord upper, à 0 mm" in capsys.readouterr().out
+        again = load_calibration(read_configuration(terminal.config).calibration)
+        assert again is not None
+        assert kept.mirror == again.mirror
+        assert 0 == terminal.calibrate("--mirror", "none", "--height", "430")
+        plain = load_calibration(read_configuration(terminal.config).calibration)
+        assert plain is not None
+        assert plain.mirror is None
+        read_configuration(terminal.config).calibration.write_bytes(b"damaged")
+        assert 0 == terminal.calibrate()
+        assert "si ce lecteur a un miroir" in capsys.readouterr().out
+        for options in (
+            ("--mirror", "lower", "--height", "430"),
+            ("--mirror", "lower", "--mirror-gap", "-3"),
+            ("--mirror-gap", "3"),
+        ):
             with pytest.raises(SystemExit):
                 terminal.calibrate(*options)

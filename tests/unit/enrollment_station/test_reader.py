@@ -103,7 +103,8 @@ def test_the_block_gives_the_height_and_the_mirrors_lean(bench: Bench) -> None:
     assert (422, "L’étiquette du bloc" in answer.json()["message"]) == (answer.status_code, True)
     answer = send(bench, "/api/lecteur/bloc", encode_jpeg(block_seen(replace(WITH_MIRROR, mirror=None))))
     assert (422, "mirror_not_seen") == (answer.status_code, answer.json()["faults"][0]["finding"])
-    assert 200 == send(bench, "/api/lecteur/bloc", encode_jpeg(block_seen(WITH_MIRROR))).status_code
+    answer = send(bench, "/api/lecteur/bloc", encode_jpeg(block_seen(WITH_MIRROR)))
+    assert (200, True) == (answer.status_code, "Rien de clair ne se voit" in answer.json()["message"])
     bench.restart()
     found, told = bench.station.platen.calibration, WITH_MIRROR.mirror
     assert found is not None
@@ -119,6 +120,8 @@ def test_the_block_gives_the_height_and_the_mirrors_lean(bench: Bench) -> None:
     covered[1080:, 200:700] = 120
     faults = send(bench, "/api/lecteur/controle", encode_jpeg(covered)).json()["faults"]
     assert "mirror_dirty" in [fault["finding"] for fault in faults]
+    answer = send(bench, "/api/lecteur/etalonnage", encode_jpeg(empty))
+    assert "n’est plus pris en compte" in answer.json()["message"]
 
 
 def test_what_is_no_sheet_is_said(bench: Bench) -> None:

@@ -8,7 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from hand_geometry.mirror_set_up import check_mirror, edge_and_gap, mirror_beside, with_block
+from hand_geometry.mirror_set_up import (
+    check_mirror,
+    edge_and_gap,
+    mirror_beside,
+    shows_a_mark,
+    told_before,
+    with_block,
+)
 from hand_geometry.platen import PlatenCalibration, SheetFault, SheetFinding, calibrate
 from hand_geometry.platen_sheet import PAPERS
 from hand_geometry.side_mirror import SideMirror
@@ -78,3 +85,35 @@ def test_the_mirrors_face() -> None:
     assert [] == check_mirror(cloth, replace(calibration, mirror=None))
     grey = np.asarray(cv2.cvtColor(cloth, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
     assert isinstance(check_mirror(grey, calibration), list)
+
+
+def test_something_dark_hides_the_mark() -> None:
+    """Pins that a dark cover is found where the mirror shows a mark over the empty platen; without, it has none."""
+    lens = WITH_MIRROR
+    bare = with_block([block_seen(lens)], told(lens))
+    assert isinstance(bare, PlatenCalibration)
+    assert not shows_a_mark(bare)
+    assert not shows_a_mark(replace(bare, mirror=None))
+    marked = empty_platen_seen(lens).copy()
+    # A strip of 5 mm by 15 mm on the far side of the platen, beyond the fingertips.
+    strip = bare.seen_in_mirror(np.array([[120.0, 190.0, low] for low in (5.0, 20.0)]), (1600, 1200))
+    (x, top), (_, bottom) = np.rint([strip.min(axis=0), strip.max(axis=0)]).astype(int).tolist()
+    marked[top:bottom, x - 12 : x + 12] = 170
+    calibration = replace(
+        bare, empty=np.asarray(cv2.resize(marked, (800, 600), interpolation=cv2.INTER_AREA), np.uint8)
+    )
+    assert shows_a_mark(calibration)
+    assert [] == check_mirror(marked, calibration)
+    covered = marked.copy()
+    covered[top - 20 : bottom + 20] = np.minimum(covered[top - 20 : bottom + 20], 20)
+    (fault,) = check_mirror(covered, calibration)
+    assert SheetFinding.MIRROR_DIRTY is fault.finding
+    assert (fault.x, fault.y) == pytest.approx((x / 1600, (top + bottom) / 2400), abs=0.01)
+
+
+def test_what_was_told_is_known_again() -> None:
+    """Pins paper and mirror, so that nobody has to remember them when the sheet is measured anew."""
+    calibration = told(WITH_MIRROR)
+    assert WITH_MIRROR.mirror is not None
+    assert told_before(calibration) == ("a4", edge_and_gap(WITH_MIRROR.mirror, A4))
+    assert told_before(replace(calibration, mirror=None)) == ("a4", None)

@@ -11,7 +11,7 @@ import pytest
 
 from hand_geometry.acquisition import Features
 from hand_geometry.comparison import DEFAULT_THRESHOLD, NOT_COMPARABLE, ComparisonScore, Threshold, compare, decide
-from hand_geometry.errors import FittedNumbersError, ReferenceFormatError
+from hand_geometry.errors import FittedNumbersError, ReferenceFormatError, UnlikeReadersError
 from hand_geometry.fitted_numbers import numbers_for, read_provenance
 from hand_geometry.posture import Posture
 from hand_geometry.quality import QualityReason
@@ -51,6 +51,18 @@ def test_samples_of_two_platens_disagree(people: list[list[Features]]) -> None:
     """Pins that what was measured under other conditions is not averaged."""
     samples = [people[0][0], replace(people[0][1], platen=Platen.SILHOUETTE)]
     assert FailureToEnroll(QualityReason.SAMPLES_DISAGREE) == make_reference(samples)
+
+
+def test_mm_and_px_are_never_compared(people: list[list[Features]]) -> None:
+    """Pins that a reference says in its bytes how it was measured, and that a probe measured otherwise is an error."""
+    in_px = people[0][:4]
+    in_mm = [replace(sample, in_mm=True) for sample in in_px]
+    for samples, other in ((in_px, in_mm), (in_mm, in_px)):
+        reference = decode_reference(encode_reference(enrolled(samples[:3])))
+        assert decide(compare(reference, samples[3]))
+        with pytest.raises(UnlikeReadersError):
+            compare(reference, other[3])
+        assert FailureToEnroll(QualityReason.SAMPLES_DISAGREE) == make_reference([*samples[:2], other[2]])
 
 
 def test_bytes_are_few_and_lose_nothing(people: list[list[Features]]) -> None:

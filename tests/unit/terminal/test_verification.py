@@ -17,6 +17,7 @@ from canteen.hand_policy import HandPolicy
 from hand_geometry.capture_device import Frame
 from hand_geometry.errors import CameraUnavailableError
 from hand_geometry.quality import QualityReason
+from hand_geometry.reference_codec import decode_reference, encode_reference
 from hand_geometry.simulated_camera import FrameServer, SimulatedCamera
 from templates_store.store import StoredReference
 from terminal.devices import HandCapture, HandQuestion, PlatenState
@@ -53,6 +54,26 @@ def test_own_and_other_hand(reader: Reader) -> None:
         assert expected is verification.compare(question).status
         damaged = StoredReference(pupil_id(1), 1, CONSENT, b"of another version")
         assert HandStatus.NO_REFERENCE is verification.compare(replace(question, reference=damaged)).status
+
+
+def test_px_and_mm_are_told_not_compared(reader: Reader, caplog: pytest.LogCaptureFixture) -> None:
+    """A hand enrolled in mm at an uncalibrated reader: the card, a word in the log, and the doctor says what to do."""
+    verification, server, captures = reader
+    server.lay(picture(1, 7))
+    verification.watch(1, 3.0, captures.put, laid_anew=False)
+    features = captures.get(timeout=3).features
+    assert features is not None
+    in_mm = encode_reference(replace(decode_reference(reference_bytes(1)), in_mm=True))
+    reference = StoredReference(pupil_id(1), 1, CONSENT, in_mm)
+    question = HandQuestion(
+        reference, features, NOON, NOON.date(), HandPolicy.USUAL, first_try=True, clock_believed=True
+    )
+    server.lift()
+    assert PlatenState.EMPTY is verification.look_at_platen().state
+    assert HandStatus.NO_REFERENCE is verification.compare(question).status
+    assert "made in mm" in caplog.text
+    assert PlatenState.NOT_CALIBRATED is verification.look_at_platen().state
+    assert not verification.awaits_enrollment(reference, None)
 
 
 def test_stopped_watch_says_nothing(reader: Reader) -> None:
