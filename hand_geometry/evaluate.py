@@ -84,6 +84,13 @@ def _arguments() -> argparse.ArgumentParser:
     masks.add_argument("--support", action="append", default=[], metavar="PLATEN=FOLDER", help="sets of other people")
     masks.add_argument("--seeds", type=int, default=2, help="how many random halves")
 
+    perturb = commands.add_parser("perturb", help="what a little turning, shift, light, grain and blur change")
+    perturb.add_argument("folder", type=Path)
+    perturb.add_argument("--platen", choices=platens, default=Platen.DARK.value)
+    perturb.add_argument("--support", action="append", default=[], metavar="PLATEN=FOLDER", help="sets of other people")
+    perturb.add_argument("--enrolled", type=int, default=3, help="enrolment pictures a subject")
+    perturb.add_argument("--seeds", type=int, default=2, help="how many random halves")
+
     policy = commands.add_parser("policy", help="what each threshold means in rejects a week")
     policy.add_argument("--pupils", type=int, default=PUPILS)
     policy.add_argument("--language", choices=LANGUAGES, default=LANGUAGES[0])
@@ -197,6 +204,21 @@ def _masks(arguments: argparse.Namespace) -> int:
             for one in (equal_error_rate, partial(rejects_at, threshold=-3.0), partial(matches_at, threshold=-3.0))
         )
         _say(f"{left_out:17s} {100 * equal:.2f} %        {100 * rejected:.2f} %  {100 * accepted:.2f} %")
+    return EXIT_OK
+
+
+def _perturb(arguments: argparse.Namespace) -> int:
+    from hand_geometry.fit import acquire_set
+    from hand_geometry.set_perturbations import perturbed_trials
+
+    measured, support = acquire_set(arguments.folder, Platen(arguments.platen)), _sets(arguments.support)
+    _say("change                 not measured   at the threshold of 0.1 %: rejected, strangers accepted")
+    for one in perturbed_trials(measured, support, enrolled=arguments.enrolled, seeds=arguments.seeds):
+        rejected, accepted = (
+            subject_bootstrap(one.folds, statistic, rounds=100)
+            for statistic in (partial(rejects_at, threshold=-3.0), partial(matches_at, threshold=-3.0))
+        )
+        _say(f"{one.name:22s} {one.failures:4d} of {len(one.acquired):4d}   {rejected}   {100 * accepted.value:.2f} %")
     return EXIT_OK
 
 
@@ -320,6 +342,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "report": _report,
         "growth": _growth,
         "masks": _masks,
+        "perturb": _perturb,
         "synthetic": _synthetic,
         "attacks": _attacks,
         "policy": _policy,

@@ -110,11 +110,7 @@ def evaluate_set(
     Raises:
         TrialsError: Nothing in it can be compared.
     """
-    folds = _folds(measured, support, seeds)
-    held_out = folds is not None
-    if folds is None:
-        people = np.unique([image.subject for image in measured.images])
-        folds = [(numbers_for(measured.posture, measured.platen), people)]
+    folds, held_out = folds_of(measured, support, seeds)
     one = [trials_among(measured.images, measured.acquired, numbers, people, enrolled) for numbers, people in folds]
     three = [
         transactions_among(measured.images, measured.acquired, numbers, people, enrolled=enrolled)
@@ -167,14 +163,15 @@ def _left(measured: AcquiredSet) -> int:
     return max(1, min(3, int(np.median(list(counts.values()))) - TRIES))
 
 
-def _folds(
+def folds_of(
     measured: AcquiredSet, support: Sequence[AcquiredSet], seeds: int
-) -> list[tuple[FittedNumbers, NDArray[np.str_]]] | None:
-    """Held-out folds, or None where half of half of the people are too few to fit on."""
+) -> tuple[list[tuple[FittedNumbers, NDArray[np.str_]]], bool]:
+    """Held-out folds and True; all people on the shipped numbers and False where half of half are too few to fit on."""
     try:
-        return list(held_out_folds(measured, support, seeds=seeds))
+        return list(held_out_folds(measured, support, seeds=seeds)), True
     except (FittedNumbersError, KeyError):
-        return None
+        people = np.unique([image.subject for image in measured.images])
+        return [(numbers_for(measured.posture, measured.platen), people)], False
 
 
 def _enrolments(measured: AcquiredSet, enrolled: int) -> tuple[int, Counter[str]]:

@@ -23,11 +23,15 @@ TRIES = 3
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """The pictures of the people tested: ``projected`` (m, k) float64, a row of NaN where nothing was measured."""
+    """The pictures of the people tested: ``projected`` (m, k) float64, a row of NaN where nothing was measured.
+
+    ``probes`` are the same where they are laid on the reader.
+    """
 
     subjects: NDArray[np.str_]
     files: NDArray[np.str_]
     projected: NDArray[np.float64]
+    probes: NDArray[np.float64]
     numbers: FittedNumbers
 
     def scores(self, enrolment: Sequence[int]) -> NDArray[np.float64] | None:
@@ -38,7 +42,7 @@ class _Rows:
         samples = samples[np.isfinite(samples).all(axis=1)]
         if not len(samples):
             return None
-        raw = raw_score(self.numbers, samples.mean(axis=0), len(samples), self.projected)
+        raw = raw_score(self.numbers, samples.mean(axis=0), len(samples), self.probes)
         return np.array([calibrated(self.numbers, one) if np.isfinite(one) else np.inf for one in raw])
 
 
@@ -47,15 +51,21 @@ def _rows(
     acquired: Sequence[Features | FailureToAcquire],
     numbers: FittedNumbers,
     people: NDArray[np.str_],
+    probes: Sequence[Features | FailureToAcquire] | None = None,
 ) -> _Rows:
     chosen = [at for at, image in enumerate(images) if image.subject in people]
     nothing = np.full(numbers.dimensions, np.nan)
-    found = [acquired[at] for at in chosen]
-    projected = [numbers.project(one.values) if isinstance(one, Features) else nothing for one in found]
+
+    def projected(measured: Sequence[Features | FailureToAcquire]) -> NDArray[np.float64]:
+        found = [measured[at] for at in chosen]
+        rows = [numbers.project(one.values) if isinstance(one, Features) else nothing for one in found]
+        return np.stack(rows) if rows else np.empty((0, numbers.dimensions))
+
     return _Rows(
         np.array([images[at].subject for at in chosen]),
         np.array([images[at].path.name for at in chosen]),
-        np.stack(projected) if projected else np.empty((0, numbers.dimensions)),
+        projected(acquired),
+        projected(acquired if probes is None else probes),
         numbers,
     )
 
@@ -66,12 +76,15 @@ def trials_among(
     numbers: FittedNumbers,
     people: NDArray[np.str_],
     enrolled: int,
+    *,
+    probes: Sequence[Features | FailureToAcquire] | None = None,
 ) -> TrialScores:
     """One try: every picture of ``people`` once against its owner, and as an impostor against everybody else.
 
-    People with fewer than ``enrolled`` other pictures are impostors only.
+    People with fewer than ``enrolled`` other pictures are impostors only. ``probes`` stand in for ``acquired`` where
+    the pictures are laid, not where they enroll.
     """
-    rows = _rows(images, acquired, numbers, people)
+    rows = _rows(images, acquired, numbers, people, probes)
     genuine: list[float] = []
     genuine_at: list[int] = []
     impostor: list[NDArray[np.float64]] = []
@@ -87,15 +100,15 @@ def trials_among(
         impostor.append(scores[~own])
         impostor_at.append((at, np.flatnonzero(~own)))
     nothing = [np.empty(0, dtype=np.intp)]
-    owners = np.concatenate([*nothing, *(np.full(len(probes), at, dtype=np.intp) for at, probes in impostor_at)])
-    probes = np.concatenate([*nothing, *(probes for _, probes in impostor_at)])
+    owners = np.concatenate([*nothing, *(np.full(len(others), at, dtype=np.intp) for at, others in impostor_at)])
+    laid = np.concatenate([*nothing, *(others for _, others in impostor_at)])
     return TrialScores(
         np.array(genuine),
         rows.subjects[genuine_at],
         np.concatenate(impostor) if impostor else np.empty(0),
-        np.stack([rows.subjects[owners], rows.subjects[probes]], axis=1),
+        np.stack([rows.subjects[owners], rows.subjects[laid]], axis=1),
         genuine_files=rows.files[genuine_at],
-        impostor_files=np.stack([rows.files[owners], rows.files[probes]], axis=1),
+        impostor_files=np.stack([rows.files[owners], rows.files[laid]], axis=1),
     )
 
 

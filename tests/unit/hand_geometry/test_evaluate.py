@@ -12,6 +12,7 @@ from hand_geometry.fitted_numbers import load_numbers, read_provenance
 from hand_geometry.image_decoding import decode_image
 from hand_geometry.overlay import OUTLINE_BGR
 from hand_geometry.posture import Posture
+from hand_geometry.set_perturbations import PERTURBATIONS
 from hand_geometry.synthetic_hand import encode_jpeg, synthetic_hand
 
 
@@ -109,6 +110,21 @@ def test_numbers_are_fitted_and_measured(folder: Path, tmp_path: Path, capsys: p
     # Half of a half is too few people to calibrate on, which is said.
     assert EXIT_INPUT == main(["crossvalidate", str(folder), "--seeds", "1"])
     assert "too few" in capsys.readouterr().err
+
+
+def test_changed_pictures_are_laid_and_unchanged_ones_enroll(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins the rows: nothing changed, turned about, and everything black, of which each is a reject."""
+    changes = {name: PERTURBATIONS[name] for name in ("unchanged", "turned by 15 degrees")}
+    monkeypatch.setattr(
+        "hand_geometry.set_perturbations.PERTURBATIONS", {**changes, "black": lambda image, _: 0 * image}
+    )
+    assert EXIT_OK == main(["perturb", str(folder), "--enrolled", "2", "--seeds", "1"])
+    unchanged, turned, black = capsys.readouterr().out.splitlines()[1:]
+    assert "   0 of   39   0.00 %" in unchanged
+    assert "   0 of   39   " in turned
+    assert "  39 of   39   100.00 %" in black
 
 
 def test_show_draws_over_the_picture(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
