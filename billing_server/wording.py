@@ -103,6 +103,7 @@ CLOCKS = {
 CHECKS = {
     "cryptography": N_("chiffrement"),
     "store": N_("coffre des élèves"),
+    "keys": N_("clés des boîtiers et des cartes"),
     "calendar": N_("calendrier"),
     "lease": N_("bail"),
     "journal": N_("journal"),

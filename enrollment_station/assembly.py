@@ -86,7 +86,7 @@ def assemble(configuration: StationConfiguration, clock: Clock | None = None) ->
     """
     storage, device = configuration.storage, configuration.device
     encodes = configuration.cards.mode is CardMode.ENCODE
-    card_keys = load_encoding_keys(configuration.cards) if encodes else None
+    card_keys = load_encoding_keys(configuration.cards, storage.kept_secrets) if encodes else None
     try:
         signing_key = SigningKey.load_or_create(storage.signing_key)
         opening_key = OpeningKey.load_or_create(storage.sealing_key)

@@ -17,6 +17,8 @@ from firmware_bridge.card_keys import (
 )
 from firmware_bridge.card_layout import DEFAULT_AID, CardLayout
 from firmware_bridge.errors import CardKeysRefused
+from templates_store.errors import KeyUnavailable
+from templates_store.kept_secret import KeptSecrets, SecretKind
 
 _KNOWN = frozenset({"mode", "reader", "uai", "aid", "master_key", "reading_key"})
 _READING_KEY_NAME = "card-reading.key"
@@ -40,8 +42,8 @@ class CardSettings:
     Attributes:
         reader: part of the reader's name; None for the first one.
         layout: None unless the cards are encoded here.
-        master_key: the secret that all card keys come from; 32 bytes, mode 0600.
-        reading_key: what is carried to the terminals; 32 bytes, mode 0600.
+        master_key: the secret that all card keys come from; 32 bytes, kept under the store's key source.
+        reading_key: what is carried to the terminals; 32 plain bytes, mode 0600.
     """
 
     mode: CardMode = CardMode.TYPED
@@ -100,18 +102,24 @@ def _layout(table: dict[str, str]) -> CardLayout:
         raise ConfigurationRefused(f"cards: {error}") from error
 
 
-def load_encoding_keys(settings: CardSettings) -> EncodingKeys:
+def load_encoding_keys(settings: CardSettings, kept: KeptSecrets) -> EncodingKeys:
     """The keys to make cards with.
 
     Raises:
-        ConfigurationRefused: the file is missing, open to others, or no secret.
+        ConfigurationRefused: the file is missing, open to others, or no secret; or the key source does not open it.
     """
+    return EncodingKeys.from_master_secret(_master_secret(settings, kept))
+
+
+def _master_secret(settings: CardSettings, kept: KeptSecrets) -> bytes:
     if settings.master_key is None:
         raise ConfigurationRefused("cards.master_key: a file is needed")
     try:
-        return EncodingKeys.from_master_secret(read_private_file(settings.master_key, MASTER_SECRET_BYTES))
-    except (PrivateFileRefused, CardKeysRefused) as error:
+        secret = kept.read(settings.master_key, MASTER_SECRET_BYTES, SecretKind.CARD_MASTER)
+        EncodingKeys.from_master_secret(secret)
+    except (PrivateFileRefused, CardKeysRefused, KeyUnavailable) as error:
         raise ConfigurationRefused(f"cards.master_key: {error}") from error
+    return secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +135,13 @@ class CardKeyFiles:
     fresh: bool
 
 
-def make_card_keys(settings: CardSettings) -> CardKeyFiles:
+def make_card_keys(settings: CardSettings, kept: KeptSecrets, copy: Path | None = None) -> CardKeyFiles:
     """Makes the school's card secret unless there is one, and writes the terminals' part of it; replaces neither.
+
+    Args:
+        settings: says where.
+        kept: keeps the secret.
+        copy: where to leave a plain copy of the secret, for the safe; must not exist.
 
     Raises:
         ConfigurationRefused: no file is named, one cannot be used, or the terminals' file is of another secret.
@@ -138,12 +151,15 @@ def make_card_keys(settings: CardSettings) -> CardKeyFiles:
     try:
         fresh = not settings.master_key.exists()
         if fresh:
-            create_private_file(settings.master_key, new_master_secret())
-        reading = load_encoding_keys(settings).reading.to_bytes()
+            kept.keep(settings.master_key, new_master_secret(), SecretKind.CARD_MASTER)
+        secret = _master_secret(settings, kept)
+        reading = EncodingKeys.from_master_secret(secret).reading.to_bytes()
         if not settings.reading_key.exists():
             create_private_file(settings.reading_key, reading)
         elif read_private_file(settings.reading_key, READING_KEYS_BYTES) != reading:
             raise ConfigurationRefused(f"{settings.reading_key}: is of another secret; move it away first")
-    except (PrivateFileRefused, OSError) as error:
+        if copy is not None:
+            create_private_file(copy, secret)
+    except (PrivateFileRefused, KeyUnavailable, OSError) as error:
         raise ConfigurationRefused(str(error)) from error
     return CardKeyFiles(settings.master_key, settings.reading_key, fresh)

@@ -19,6 +19,7 @@ from sync.errors import MalformedMessage
 from sync.sealing import SealingKey
 from sync.signing import VerifyingKey
 from templates_store.errors import KeyUnavailable
+from templates_store.kept_secret import KeptSecrets
 from templates_store.key_choice import chosen_key_source
 from templates_store.key_source import KeySource
 
@@ -37,6 +38,11 @@ class Storage:
     sealing_key: Path
     operators: Path
     audit: Path
+
+    @property
+    def kept_secrets(self) -> KeptSecrets:
+        """What keeps the cards' secret, as the store's key is kept."""
+        return KeptSecrets(self.store_key, may_create=not self.store.exists())
 
 
 @dataclass(frozen=True, slots=True)

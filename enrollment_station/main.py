@@ -36,8 +36,10 @@ OPERATOR_LINK = marked("Lien personnel de {name}, à ouvrir une fois et à ne do
 CARD_SECRET_MADE = marked("Secret des cartes créé : {path}")
 CARD_SECRET_KEPT = marked("Secret des cartes inchangé : {path}")
 CARD_SECRET_SAFE = marked(
-    "Gardez-en une copie au coffre : sans lui, aucune carte ne pourra plus être lue par une nouvelle borne, ni changée."
+    "Gardez-en une copie au coffre (« canteen-station card-keys FICHIER » en écrit une, sur une clé USB) : sans lui, "
+    "aucune carte ne pourra plus être lue par une nouvelle borne, ni changée."
 )
+CARD_SECRET_COPY = marked("Copie du secret, en clair, pour le coffre : {path}")
 CARD_READING_KEY = marked(
     "Clé de lecture pour les bornes : {path}. Portez-la à chaque borne (0600, à son propre utilisateur), "
     "puis effacez-la d’ici."
@@ -45,7 +47,7 @@ CARD_READING_KEY = marked(
 
 _COMMANDS = (
     "provision makes a station of this machine; operator NAME makes a personal link; "
-    "card-keys makes the cards' secret and the terminals' reading key"
+    "card-keys [COPY] makes the cards' secret and the terminals' reading key, and leaves a copy for the safe"
 )
 _STOP_WITHIN_S = 3
 _THREAD_STOPS_WITHIN_S = 5.0
@@ -66,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "operator":
             return _make_operator(configuration, arguments.name)
         if arguments.command == "card-keys":
-            return _make_card_keys(configuration)
+            return _make_card_keys(configuration, arguments.name)
         return _serve(configuration)
     except (StationError, CanteenError) as error:
         return _give_up(str(error))
@@ -75,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="canteen-station", description="Consents, hands and cards of the pupils.")
     parser.add_argument("command", nargs="?", choices=["provision", "operator", "card-keys"], help=_COMMANDS)
-    parser.add_argument("name", nargs="?", default="", help="the operator's name, as the audit log shows it")
+    parser.add_argument("name", nargs="?", default="", help="the operator's name, as the audit log shows it; a file")
     parser.add_argument("--config", type=Path, required=True, help="TOML file")
     return parser
 
@@ -88,11 +90,14 @@ def _make_operator(configuration: StationConfiguration, name: str) -> int:
     return 0
 
 
-def _make_card_keys(configuration: StationConfiguration) -> int:
-    files, language = make_card_keys(configuration.cards), configuration.language
+def _make_card_keys(configuration: StationConfiguration, copy: str) -> int:
+    language = configuration.language
+    files = make_card_keys(configuration.cards, configuration.storage.kept_secrets, Path(copy) if copy else None)
     made = CARD_SECRET_MADE if files.fresh else CARD_SECRET_KEPT
     print(say(language, made).format(path=files.master_key))  # noqa: T201 - for the person who asked
     print(say(language, CARD_SECRET_SAFE))  # noqa: T201 - as above
+    if copy:
+        print(say(language, CARD_SECRET_COPY).format(path=copy))  # noqa: T201 - as above
     print(say(language, CARD_READING_KEY).format(path=files.reading_key))  # noqa: T201 - as above
     return 0
 

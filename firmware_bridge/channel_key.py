@@ -1,9 +1,10 @@
-"""The secure channel's key (SCBK): 16 random bytes in a file that only its owner reads."""
+"""The secure channel's key (SCBK): 16 random bytes, in a file that only its owner reads, or as `ChannelKeys` does."""
 
 from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import Protocol
 
 from canteen.private_file import PrivateFileRefused, create_private_file, read_private_file
 from firmware_bridge.errors import ChannelKeyRefused
@@ -11,6 +12,33 @@ from firmware_bridge.errors import ChannelKeyRefused
 KEY_BYTES = 16
 _DEFAULT_KEY = bytes(range(0x30, 0x40))
 """The standard's public installation key (SCBK-D): whoever knows the standard knows it."""
+
+
+class ChannelKeys(Protocol):
+    """Where a panel keeps the channel keys of its peripherals."""
+
+    def read(self, path: Path) -> bytes:
+        """The key that is kept under this name. Raises CanteenError: none, or none to be used."""
+        ...
+
+    def keep(self, path: Path, key: bytes) -> None:
+        """Keep it under this name, in the place of an earlier one. Raises CanteenError, OSError: that one stands."""
+        ...
+
+
+class PlainChannelKeys:
+    """In plain files of mode 0600."""
+
+    def read(self, path: Path) -> bytes:
+        return read_channel_key(path)
+
+    def keep(self, path: Path, key: bytes) -> None:
+        replace_channel_key(path, key)
+
+
+def new_channel_key() -> bytes:
+    """16 random bytes."""
+    return secrets.token_bytes(KEY_BYTES)
 
 
 def read_channel_key(path: Path) -> bytes:
@@ -33,7 +61,7 @@ def create_channel_key(path: Path) -> None:
     Raises:
         FileExistsError: there is a key already.
     """
-    create_private_file(path, secrets.token_bytes(KEY_BYTES))
+    create_private_file(path, new_channel_key())
 
 
 def replace_channel_key(path: Path, key: bytes) -> None:

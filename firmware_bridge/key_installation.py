@@ -19,9 +19,9 @@ from typing import Any
 import osdp_sys
 from osdp import Command, CompletionStatus, LibFlag, LogLevel, PDInfo
 
-from firmware_bridge.channel_key import check_channel_key, create_channel_key, read_channel_key
+from firmware_bridge.channel_key import ChannelKeys, check_channel_key, new_channel_key
 from firmware_bridge.control_panel import refuse_pseudo_terminal
-from firmware_bridge.errors import ChannelKeyRefused, LineUnavailable
+from firmware_bridge.errors import LineUnavailable
 from firmware_bridge.peripheral_session import new_panel
 from firmware_bridge.serial_channel import SerialLine
 
@@ -55,21 +55,23 @@ class KeyOutcome(enum.StrEnum):
         return self in (KeyOutcome.INSTALLED, KeyOutcome.REPLACED, KeyOutcome.ALREADY)
 
 
-def install_channel_key(serial_path: Path, baud: int, address: int, key_file: Path, *, production: bool) -> KeyOutcome:
-    """Make a key, give it to the peripheral, prove that it holds it, and keep it in `key_file`.
+def install_channel_key(
+    serial_path: Path, baud: int, address: int, key_file: Path, keys: ChannelKeys, *, production: bool
+) -> KeyOutcome:
+    """Make a key, give it to the peripheral, prove that it holds it, and keep it in `key_file`, as `keys` keeps them.
 
     Raises:
-        ChannelKeyRefused: the key file, or the one beside it, is not ours alone.
+        CanteenError: the key file, or the one beside it, is not ours alone, or does not open.
         SimulatedDeviceInProduction: a pseudo-terminal in production.
         OSError: the key could not be kept; nothing was sent.
     """
     refuse_pseudo_terminal(serial_path, production=production)
     osdp_sys.set_loglevel(LogLevel.Emergency)
-    present = read_channel_key(key_file) if key_file.exists() else None
-    pending = key_file.with_name(key_file.name + ".pending")
+    present = keys.read(key_file) if key_file.exists() else None
+    pending = pending_beside(key_file)
     if not pending.exists():
-        create_channel_key(pending)
-    wanted = read_channel_key(pending)
+        keys.keep(pending, new_channel_key())
+    wanted = keys.read(pending)
     line = SerialLine(serial_path, baud)
     try:
         line.open()
@@ -138,10 +140,6 @@ class _Installer:
         return True
 
 
-def key_is_pending(key_file: Path) -> bool:
-    """Whether an installation was begun and not finished: the board may hold the pending key."""
-    pending = key_file.with_name(key_file.name + ".pending")
-    try:
-        return bool(read_channel_key(pending))
-    except ChannelKeyRefused:
-        return False
+def pending_beside(key_file: Path) -> Path:
+    """Where the next key waits while it is given to the board; there: an installation was begun and not finished."""
+    return key_file.with_name(key_file.name + ".pending")

@@ -23,6 +23,11 @@ class KeySource(Protocol):
     A file, a systemd credential, a TPM and a split key differ in who else could get at them.
     """
 
+    @property
+    def in_the_clear(self) -> bool:
+        """Whether whoever has the disk has the secret."""
+        ...
+
     def secret(self, *, may_create: bool) -> bytes:
         """The secret, 32 bytes.
 
@@ -54,6 +59,10 @@ class FileKeySource:
     """
 
     path: Path
+
+    @property
+    def in_the_clear(self) -> bool:
+        return True
 
     def secret(self, *, may_create: bool) -> bytes:
         read = read_or_create_private_file if may_create else read_private_file

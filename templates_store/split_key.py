@@ -24,6 +24,11 @@ class SplitKeySource:
     first: KeySource
     device: KeySource
 
+    @property
+    def in_the_clear(self) -> bool:
+        """The second part is elsewhere, or it would be no split: a file is on another medium."""
+        return False
+
     def secret(self, *, may_create: bool) -> bytes:
         device = self.device.secret(may_create=may_create)
         # HKDF: neither part says anything of the result, and the order of the two matters.

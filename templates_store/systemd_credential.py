@@ -30,6 +30,10 @@ class SystemdKeySource:
     directory: Path | None = None
     """Where systemd has put it; None: as systemd says."""
 
+    @property
+    def in_the_clear(self) -> bool:
+        return False
+
     def secret(self, *, may_create: bool) -> bytes:
         """`may_create` makes nothing: a credential is the administrator's to make."""
         del may_create

@@ -56,6 +56,10 @@ class TpmKeySource:
     path: Path
     tpm: Tpm = Tpm()
 
+    @property
+    def in_the_clear(self) -> bool:
+        return False
+
     def secret(self, *, may_create: bool) -> bytes:
         if may_create and not self.path.exists():
             with _Session.open(self.tpm) as session:

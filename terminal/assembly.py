@@ -10,7 +10,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from canteen.clock import Clock, SystemClock
+from canteen.private_file import PrivateFileRefused
+from firmware_bridge.card_reading import CardReading, SchoolCards, UidCards
 from firmware_bridge.control_panel import ControlPanelBoard
+from firmware_bridge.errors import CardKeysRefused
 from hand_geometry.capture_device import CaptureDevice
 from sync.order_box import OrderBox
 from sync.pass_journal import PassJournal
@@ -20,7 +23,7 @@ from sync.signing import SigningKey, VerifyingKey
 from templates_store.encrypted_store import EncryptedStore
 from templates_store.reserve import RESERVE_NAME, Reserve
 from terminal.actions import Actions
-from terminal.card_settings import card_reading
+from terminal.card_settings import PcscReaderSource
 from terminal.checkup import Checkup
 from terminal.configuration import CameraSource, Configuration, RecordedCameraSource, SimulatedCameraSource
 from terminal.devices import CardReaderDevice, Devices
@@ -28,9 +31,11 @@ from terminal.display.doctor import DoctorPage
 from terminal.display.server import ScreenServer
 from terminal.display.staff import StaffDoor, StaffPages
 from terminal.enrollment_advice import to_enroll_anew
+from terminal.errors import ConfigurationRefused
 from terminal.health import HealthSources, examine
 from terminal.identification import Identification
 from terminal.inbox import Inbox
+from terminal.kept_keys import KeptKeys
 from terminal.neighbours import AT_START_S, Neighbours
 from terminal.orders import OrderDesk
 from terminal.pass_machine import Event
@@ -81,6 +86,7 @@ class LaneSettings:
     folders: tuple[Path, ...] = ()
     """Where the files lie, whose disk the checks look at."""
     reserve: Reserve | None = None
+    kept_keys: KeptKeys | None = None
     passes_kept: timedelta = PASSES_KEPT
 
 
@@ -131,7 +137,9 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings, *, set
         neighbours.listen(for_s=AT_START_S)
     retention = Retention(devices.journal, devices.store.certain_time, devices.clock.monotonic_s, settings.passes_kept)
     checkup = Checkup(
-        lambda: examine(HealthSources(devices, inbox, records, identification, settings.folders, reserve)),
+        lambda: examine(
+            HealthSources(devices, inbox, records, identification, settings.folders, reserve, settings.kept_keys)
+        ),
         identification,
         devices.clock,
         lambda fact: records.write([fact]),
@@ -186,9 +194,10 @@ def assemble(
     closing.callback(box.close)
     store = EncryptedStore(configuration.store, configuration.store_key)
     closing.callback(store.close)
+    keys = KeptKeys.of(configuration)
     board = ControlPanelBoard(
         configuration.board.serial,
-        [peripheral.place() for peripheral in configuration.board.peripherals],
+        keys.places(),
         inbox.on_board_event,
         production=configuration.production,
         baud=configuration.board.baud,
@@ -205,7 +214,7 @@ def assemble(
         calibration_lost=calibration is None and configuration.calibration.exists(),
     )
     closing.callback(hand_reader.close)
-    cards = _card_reader(configuration, inbox)
+    cards = _card_reader(configuration, keys, inbox)
     if cards is not None:
         closing.callback(cards.stop)
     devices = Devices(
@@ -227,6 +236,7 @@ def assemble(
         OpeningKey.load_or_create(configuration.sealing_key),
         tuple(sorted({path.parent for path in (configuration.journal, configuration.orders, configuration.store)})),
         Reserve(configuration.store.with_name(RESERVE_NAME)),
+        keys,
         configuration.passes_kept,
     )
     lane = assemble_lane(devices, inbox, settings, settle=settle)
@@ -245,7 +255,7 @@ def assemble(
     return lane
 
 
-def _card_reader(configuration: Configuration, inbox: Inbox) -> CardReaderDevice | None:
+def _card_reader(configuration: Configuration, keys: KeptKeys, inbox: Inbox) -> CardReaderDevice | None:
     """The reader beside the board, where there is one."""
     source = configuration.card_reader
     if source is None:
@@ -253,8 +263,22 @@ def _card_reader(configuration: Configuration, inbox: Inbox) -> CardReaderDevice
     from firmware_bridge.pcsc_reader import PcscCardReader  # loads PC/SC's library
 
     return PcscCardReader(
-        source.reader, card_reading(source), inbox.on_card_reader_event, production=configuration.production
+        source.reader, card_reading(source, keys), inbox.on_card_reader_event, production=configuration.production
     )
+
+
+def card_reading(source: PcscReaderSource, keys: KeptKeys) -> CardReading:
+    """How the cards are read.
+
+    Raises:
+        ConfigurationRefused: the key file is missing, open to others, or no key.
+    """
+    if source.layout is None or source.reading_key is None:
+        return UidCards()
+    try:
+        return SchoolCards(keys.reading_keys(source.reading_key), source.layout)
+    except (PrivateFileRefused, CardKeysRefused) as error:
+        raise ConfigurationRefused(f"[card_reader] reading_key: {error}") from error
 
 
 def open_camera(source: CameraSource, monotonic: Callable[[], float], *, production: bool) -> CaptureDevice:

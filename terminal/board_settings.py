@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from firmware_bridge.channel_key import read_channel_key
 from firmware_bridge.devices import Role
-from firmware_bridge.peripheral_session import PeripheralPlace
 from terminal.errors import ConfigurationRefused
 from terminal.toml_table import TomlTable
 
@@ -22,10 +20,6 @@ class PeripheralSource:
     address: int
     channel_key: Path
     roles: tuple[Role, ...]
-
-    def place(self) -> PeripheralPlace:
-        """Raises ChannelKeyRefused where the file holds no usable key."""
-        return PeripheralPlace(self.address, read_channel_key(self.channel_key), self.roles)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from canteen.private_file import PrivateFileRefused, read_private_file
-from firmware_bridge.card_keys import READING_KEYS_BYTES, ReadingKeys
 from firmware_bridge.card_layout import DEFAULT_AID, CardLayout
-from firmware_bridge.card_reading import CardReading, SchoolCards, UidCards
 from firmware_bridge.errors import CardKeysRefused
 from terminal.errors import ConfigurationRefused
 from terminal.toml_table import TomlTable
@@ -21,7 +18,8 @@ class PcscReaderSource:
     Attributes:
         reader: part of its name as `pcsc_scan` shows it; None for the first one.
         layout: where the school's number is on a card; None in UID mode, in which anyone can copy a card.
-        reading_key: the file that `canteen-station card-keys` made for the terminals; 32 bytes, mode 0600.
+        reading_key: the file that `canteen-station card-keys` made for the terminals; carried here as 32 plain
+            bytes of mode 0600, kept as `kept_keys` keeps them.
     """
 
     reader: str | None
@@ -50,21 +48,6 @@ def read_card_reader(table: TomlTable, folder: Path) -> PcscReaderSource | None:
             source = PcscReaderSource(reader, None, None)
     table.refuse_unknown()
     return source
-
-
-def card_reading(source: PcscReaderSource) -> CardReading:
-    """How the cards are read.
-
-    Raises:
-        ConfigurationRefused: the key file is missing, open to others, or no key.
-    """
-    if source.layout is None or source.reading_key is None:
-        return UidCards()
-    try:
-        keys = ReadingKeys.from_bytes(read_private_file(source.reading_key, READING_KEYS_BYTES))
-    except (PrivateFileRefused, CardKeysRefused) as error:
-        raise ConfigurationRefused(f"[card_reader] reading_key: {error}") from error
-    return SchoolCards(keys, source.layout)
 
 
 def _layout(table: TomlTable) -> CardLayout:

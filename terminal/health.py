@@ -15,6 +15,7 @@ from typing import Any
 
 from canteen.clock import ClockTrust
 from canteen.errors import CanteenError
+from templates_store.kept_secret import Keeping
 from templates_store.reserve import Reserve
 from terminal import device_checks
 from terminal.devices import Devices
@@ -22,6 +23,7 @@ from terminal.display.language import _
 from terminal.findings import Check, HealthReport, Verdict
 from terminal.identification import Identification
 from terminal.inbox import Inbox
+from terminal.kept_keys import KeptKeys
 from terminal.pass_records import PassRecords
 from terminal.self_test import known_answers
 
@@ -46,6 +48,7 @@ class HealthSources:
     folders: tuple[Path, ...]
     """Where journal, orders and store lie."""
     reserve: Reserve | None = None
+    kept_keys: KeptKeys | None = None
 
 
 def examine(sources: HealthSources) -> HealthReport:
@@ -155,6 +158,25 @@ def _disk(sources: HealthSources, _now: datetime) -> Check:
     return Check("disk", verdict, _("{free_mb} Mo libres sur le disque"), {"free_mb": free_mb})
 
 
+def _keys(sources: HealthSources, _now: datetime) -> Check:
+    """How the keys of boards and cards lie on the disk; whether the board takes its own, `board` says."""
+    keys = sources.kept_keys
+    files = [] if keys is None else keys.files()
+    measured: dict[str, Any] = {one.name: one.keeping.value for one in files}
+    pending = ", ".join(one.name for one in files if one.pending)
+    if pending:
+        sentence = _("Clé d’un boîtier en attente ({pending}) : refaire « canteen-terminal install-key »")
+        return Check("keys", Verdict.WATCH, sentence, {**measured, "pending": pending})
+    if keys is None or keys.in_the_clear:
+        sentence = _("Clés du boîtier et des cartes : en fichiers 0600, comme celle du coffre")
+        return Check("keys", Verdict.WELL, sentence, measured)
+    plain = ", ".join(one.name for one in files if one.keeping is Keeping.PLAIN)
+    if plain:
+        sentence = _("Clés encore en clair sur la carte mémoire ({plain}) : le disque accepte-t-il d’écrire ?")
+        return Check("keys", Verdict.WATCH, sentence, {**measured, "plain": plain})
+    return Check("keys", Verdict.WELL, _("Clés du boîtier et des cartes : scellées, comme celle du coffre"), measured)
+
+
 def _free_bytes(folder: Path) -> int:
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize
@@ -167,6 +189,7 @@ def _of_devices(look: Callable[[Devices, Inbox], Check]) -> _Look:
 _CHECKS: tuple[tuple[str, _Look], ...] = (
     ("cryptography", _cryptography),
     ("store", _store),
+    ("keys", _keys),
     ("calendar", _calendar),
     ("lease", _lease),
     ("journal", _journal),

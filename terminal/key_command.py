@@ -14,6 +14,7 @@ from sync.pass_journal import PassJournal
 from sync.signing import SigningKey
 from terminal.configuration import Configuration
 from terminal.display.language import _, said_in
+from terminal.kept_keys import KeptKeys
 
 _SAID = {
     KeyOutcome.INSTALLED: _("Adresse {address} : première clé installée et vérifiée"),
@@ -49,10 +50,10 @@ def install_keys(
     if ask(said_in(language, _WARNING)).strip().lower() not in ("oui", "yes"):
         say(said_in(language, _("Rien n’est changé.")))
         return False
-    outcomes = {}
+    keys, outcomes = KeptKeys.of(configuration), {}
     for one in chosen:
         outcome = install_channel_key(
-            board.serial, board.baud, one.address, one.channel_key, production=configuration.production
+            board.serial, board.baud, one.address, one.channel_key, keys, production=configuration.production
         )
         say(said_in(language, _SAID[outcome]).replace("{address}", str(one.address)))
         outcomes[one.address] = outcome

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from demo.processes import leashed
-from firmware_bridge.channel_key import create_channel_key, read_channel_key
+from firmware_bridge.channel_key import PlainChannelKeys, create_channel_key, read_channel_key
 from firmware_bridge.control_panel import ControlPanelBoard
 from firmware_bridge.devices import BoardLost, BoardRecovered, CommandOutcome, LossReason
 from firmware_bridge.errors import ChannelKeyRefused, SimulatedDeviceInProduction
-from firmware_bridge.key_installation import KeyOutcome, install_channel_key, key_is_pending
+from firmware_bridge.key_installation import KeyOutcome, install_channel_key, pending_beside
 from firmware_bridge.peripheral_session import PeripheralPlace
 from tests.contract.test_board_contract import SOON_S, Inbox, wait_for
 
@@ -50,7 +50,7 @@ def start(folder: Path) -> Iterator[Callable[..., None]]:
 
 
 def install(folder: Path) -> KeyOutcome:
-    return install_channel_key(folder / "line", 115_200, ADDRESS, folder / "ours", production=False)
+    return install_channel_key(folder / "line", 115_200, ADDRESS, folder / "ours", PlainChannelKeys(), production=False)
 
 
 def serves(folder: Path) -> bool:
@@ -71,7 +71,7 @@ def test_a_new_board_gets_its_key_once(folder: Path, start: Callable[..., None])
     assert install(folder) is KeyOutcome.INSTALLED
     assert stat.S_IMODE((folder / "ours").stat().st_mode) == 0o600
     assert read_channel_key(folder / "ours") == read_channel_key(folder / "theirs")
-    assert not key_is_pending(folder / "ours")
+    assert not pending_beside(folder / "ours").exists()
     assert serves(folder)
     start()
     assert serves(folder)
@@ -111,7 +111,7 @@ def test_a_cut_after_the_board_took_it(folder: Path, start: Callable[..., None])
     (folder / "ours").rename(folder / "ours.pending")
     (folder / "ours").write_bytes(old)
     (folder / "ours").chmod(0o600)
-    assert key_is_pending(folder / "ours")
+    assert pending_beside(folder / "ours").exists()
     assert install(folder) is KeyOutcome.ALREADY
     assert serves(folder)
 
@@ -143,5 +143,5 @@ def test_what_is_refused_before_anything_is_sent(folder: Path, start: Callable[.
     with pytest.raises(ChannelKeyRefused):
         install(folder)
     with pytest.raises(SimulatedDeviceInProduction):
-        install_channel_key(folder / "line", 115_200, ADDRESS, folder / "fresh", production=True)
+        install_channel_key(folder / "line", 115_200, ADDRESS, folder / "fresh", PlainChannelKeys(), production=True)
     assert not (folder / "theirs").exists()

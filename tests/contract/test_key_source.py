@@ -1,10 +1,15 @@
-"""One suite over every key source, with the epoch keeper that it brings: file, systemd credential, TPM, split key."""
+"""One suite over every key source, with the epoch keeper that it brings, and what else is kept under it: file, systemd
+credential, TPM, split key.
+"""
 
 from __future__ import annotations
 
+import base64
+import errno
 import importlib.util
 import secrets
 import shutil
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,9 +21,12 @@ import pytest
 from canteen.consent import Consent, GivenBy
 from canteen.credentials import PersonalCode
 from canteen.identifiers import PupilId
+from canteen.private_file import PrivateFileRefused, create_private_file
 from templates_store.encrypted_store import EncryptedStore
+from templates_store.epoch_keys import EpochKeeper
 from templates_store.errors import KeyUnavailable, StoreRolledBack
-from templates_store.key_source import FileKeySource, KeySource
+from templates_store.kept_secret import Keeping, KeptSecrets, SecretKind
+from templates_store.key_source import FileKeySource, KeySource, epochs_beside
 from templates_store.split_key import SplitKeySource
 from templates_store.store import Erasure, PupilRecord, StoredReference
 from templates_store.systemd_credential import SystemdKeySource
@@ -325,3 +333,129 @@ def test_one_part_of_a_split_key_is_worth_nothing(tmp_path: Path) -> None:
     swapped = SplitKeySource(one.device, one.first)
     drawn = {source.secret(may_create=True) for source in (one, other, swapped, file)}
     assert 4 == len(drawn)
+
+
+# Other secrets, kept as the store's
+
+
+def _on_the_card(place: Place) -> list[Path]:
+    """What lies on the flash card: everything but the machine's own part."""
+    return [path for path in place.folder.rglob("*") if path.is_file() and "credentials" not in path.parts]
+
+
+def _is_plain(place: Place) -> bool:
+    return isinstance(place.source, FileKeySource)
+
+
+def test_other_secrets_are_kept_as_the_stores_is(place: Place) -> None:
+    """Read again by their kind alone; replaced as a whole; 0600; in the clear only beside a plain key."""
+    kept, path = KeptSecrets(place.source, may_create=True), place.folder / "channel.key"
+    assert kept.keeping(path, 16) is Keeping.MISSING
+    first, second = secrets.token_bytes(16), secrets.token_bytes(16)
+    kept.keep(path, first, SecretKind.CHANNEL_KEY)
+    assert first == KeptSecrets(place.source).read(path, 16, SecretKind.CHANNEL_KEY)
+    kept.keep(path, second, SecretKind.CHANNEL_KEY)
+    assert second == kept.read(path, 16, SecretKind.CHANNEL_KEY)
+    assert 0o600 == stat.S_IMODE(path.stat().st_mode)
+    assert _is_plain(place) == (second in path.read_bytes())
+    assert (Keeping.PLAIN if _is_plain(place) else Keeping.WRAPPED) is kept.keeping(path, 16)
+    with pytest.raises(PrivateFileRefused):
+        kept.read(path, 32, SecretKind.CHANNEL_KEY)
+    if not _is_plain(place):
+        with pytest.raises(KeyUnavailable):
+            kept.read(path, 16, SecretKind.CARD_READING)
+    assert second.hex() not in repr(kept)
+
+
+def test_a_plain_secret_is_taken_in(place: Place) -> None:
+    """At the first reading: wrapped in its own place, and the bytes it lay in are overwritten."""
+    path, secret = place.folder / "channel.key", secrets.token_bytes(16)
+    create_private_file(path, secret)
+    kept = KeptSecrets(place.source, may_create=True)
+    with path.open("rb") as old:
+        assert secret == kept.read(path, 16, SecretKind.CHANNEL_KEY)
+        assert old.read() == (secret if _is_plain(place) else bytes(16))
+    assert secret == KeptSecrets(place.source).read(path, 16, SecretKind.CHANNEL_KEY)
+    held = b"".join(file.read_bytes() for file in _on_the_card(place))
+    assert _is_plain(place) == (secret in held)
+
+
+def test_a_disk_that_takes_no_writes_stops_no_lunch(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain secret is used as it is, and taken in another time."""
+    path, secret = place.folder / "channel.key", secrets.token_bytes(16)
+    create_private_file(path, secret)
+    kept = KeptSecrets(place.source, may_create=True)
+    place.source.secret(may_create=True)
+    with monkeypatch.context() as full:
+
+        def no_room(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "full")
+
+        full.setattr("templates_store.kept_secret.replace_private_file", no_room)
+        assert secret == kept.read(path, 16, SecretKind.CHANNEL_KEY)
+    assert kept.keeping(path, 16) is Keeping.PLAIN
+    assert secret == kept.read(path, 16, SecretKind.CHANNEL_KEY)
+    assert _is_plain(place) == (kept.keeping(path, 16) is Keeping.PLAIN)
+
+
+def test_a_spoiled_secret_is_a_named_error(place: Place) -> None:
+    """Any bit of it, any length, another's content: never another key, never another exception."""
+    kept, path = KeptSecrets(place.source, may_create=True), place.folder / "channel.key"
+    kept.keep(path, secrets.token_bytes(16), SecretKind.CHANNEL_KEY)
+    content = path.read_bytes()
+    if _is_plain(place):
+        spoiled = [content[:-1], b"", content + b"\x00"]
+    else:
+        # Not one of all bits with a TPM, which is asked each time.
+        step = 61 if isinstance(place.source, TpmKeySource) else 1
+        spoiled = [_with_bit_flipped(content, bit) for bit in range(0, 8 * len(content), step)]
+        spoiled += [content[:length] for length in range(len(content)) if length != 16]
+    for one in spoiled:
+        path.write_bytes(one)
+        with pytest.raises((KeyUnavailable, PrivateFileRefused)):
+            kept.read(path, 16, SecretKind.CHANNEL_KEY)
+
+
+def _with_bit_flipped(content: bytes, bit: int) -> bytes:
+    at = bit // 8
+    return content[:at] + bytes([content[at] ^ 1 << bit % 8]) + content[at + 1 :]
+
+
+def test_the_thief_of_the_card_has_no_board_and_no_card(place: Place) -> None:
+    """Neither the keys in any spelling, nor anything on the card that opens them: each 32 bytes of it are tried."""
+    if _is_plain(place):
+        pytest.skip("a plain key file keeps nothing from a thief, and says so (SECURITY.md)")
+    store = _filled(place)
+    kept = KeptSecrets(place.source)
+    channel, cards = secrets.token_bytes(16), secrets.token_bytes(32)
+    create_private_file(place.folder / "channel.key", channel)
+    kept.read(place.folder / "channel.key", 16, SecretKind.CHANNEL_KEY)
+    kept.keep(place.folder / "card-reading.key", cards, SecretKind.CARD_READING)
+    store.close()
+    stolen = [file.read_bytes() for file in _on_the_card(place)]
+    for secret in (channel, cards):
+        for spelling in (secret, secret.hex().encode(), base64.b64encode(secret), secret[:8], secret[8:16]):
+            assert not any(spelling in content for content in stolen)
+    small = [content for content in stolen if len(content) <= 8192]
+    tried = {content[at : at + 32] for content in small for at in range(max(0, len(content) - 31))}
+    wrapped = (place.folder / "channel.key").read_bytes()
+    assert len(tried) > 100
+    for guess in tried:
+        with pytest.raises(KeyUnavailable):
+            KeptSecrets(_Guessed(guess)).read(place.folder / "channel.key", 16, SecretKind.CHANNEL_KEY)
+    assert wrapped == (place.folder / "channel.key").read_bytes()
+
+
+@dataclass(frozen=True)
+class _Guessed:
+    """What a thief makes of something found on the card."""
+
+    guess: bytes
+    in_the_clear: bool = False
+
+    def secret(self, *, may_create: bool) -> bytes:
+        del may_create
+        return self.guess
+
+    def epochs(self, store: Path) -> EpochKeeper:
+        return epochs_beside(store)

@@ -13,6 +13,8 @@ from enrollment_station.card_settings import CardMode, CardSettings, load_encodi
 from enrollment_station.errors import ConfigurationRefused
 from enrollment_station.main import main
 from firmware_bridge.card_keys import EncodingKeys, ReadingKeys
+from templates_store.kept_secret import KeptSecrets
+from templates_store.key_source import FileKeySource
 from tests.unit.enrollment_station.bench import Bench
 
 _GOOD = {"mode": "encode", "uai": "0311234A", "master_key": "cards.key"}
@@ -91,8 +93,8 @@ def test_a_bad_secret_is_refused(tmp_path: Path, content: bytes, mode: int) -> N
     """Publicly known, cut off, or open to others; and one that is not there."""
     settings = read_card_settings(_GOOD, tmp_path)
     with pytest.raises(ConfigurationRefused, match=r"cards\.master_key"):
-        load_encoding_keys(settings)
+        load_encoding_keys(settings, KeptSecrets(FileKeySource(tmp_path / "store.key")))
     (tmp_path / "cards.key").write_bytes(content)
     (tmp_path / "cards.key").chmod(mode)
     with pytest.raises(ConfigurationRefused, match=r"cards\.master_key"):
-        load_encoding_keys(settings)
+        load_encoding_keys(settings, KeptSecrets(FileKeySource(tmp_path / "store.key")))

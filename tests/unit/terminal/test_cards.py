@@ -21,12 +21,13 @@ from firmware_bridge.devices import (
     CardRefused,
     ReaderLossReason,
 )
-from terminal.card_settings import card_reading
+from terminal.assembly import card_reading
 from terminal.configuration import read_configuration
 from terminal.display.faces import PRESENT_AGAIN
 from terminal.errors import ConfigurationRefused
 from terminal.findings import Verdict
 from terminal.health import HealthSources, examine
+from terminal.kept_keys import KeptKeys
 from terminal.pass_machine import State
 from tests.unit.terminal.lane import School, card
 from tests.unit.terminal.test_configuration import GOOD, write
@@ -155,9 +156,10 @@ def test_reader_beside_the_board(tmp_path: Path) -> None:
     keys = EncodingKeys.from_master_secret(new_master_secret()).reading
     create_private_file(tmp_path / "card-reading.key", keys.to_bytes())
     text = '[card_reader]\nkind = "pcsc"\nuai = "0311234A"\nreading_key = "card-reading.key"\n'
-    source = read_configuration(write(tmp_path, GOOD + text)).card_reader
+    configuration = read_configuration(write(tmp_path, GOOD + text))
+    source = configuration.card_reader
     assert source is not None
-    reading = card_reading(source)
+    reading = card_reading(source, KeptKeys.of(configuration))
     assert isinstance(reading, SchoolCards)
     assert (keys, DEFAULT_AID, None, False) == (
         reading.keys,
@@ -166,10 +168,11 @@ def test_reader_beside_the_board(tmp_path: Path) -> None:
         source.knows_chips_only,
     )
     text = '[card_reader]\nkind = "pcsc-uid"\nreader = "Virtual"\n'
-    source = read_configuration(write(tmp_path, GOOD + text)).card_reader
+    configuration = read_configuration(write(tmp_path, GOOD + text))
+    source = configuration.card_reader
     assert source is not None
     assert ("Virtual", True) == (source.reader, source.knows_chips_only)
-    assert isinstance(card_reading(source), UidCards)
+    assert isinstance(card_reading(source, KeptKeys.of(configuration)), UidCards)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +196,8 @@ def test_wrong_card_reader(tmp_path: Path, text: str, said: str) -> None:
 def test_key_file_that_is_no_key(tmp_path: Path) -> None:
     """Missing, too short, or open to others: the terminal does not start."""
     text = '[card_reader]\nkind = "pcsc"\nuai = "0311234A"\nreading_key = "card-reading.key"\n'
-    source = read_configuration(write(tmp_path, GOOD + text)).card_reader
+    configuration = read_configuration(write(tmp_path, GOOD + text))
+    source = configuration.card_reader
     assert source is not None
     path = tmp_path / "card-reading.key"
     for content, mode in ((None, 0o600), (b"short", 0o600), (bytes(range(32)), 0o644)):
@@ -202,4 +206,4 @@ def test_key_file_that_is_no_key(tmp_path: Path) -> None:
             path.write_bytes(content)
             path.chmod(mode)
         with pytest.raises(ConfigurationRefused, match="reading_key"):
-            card_reading(source)
+            card_reading(source, KeptKeys.of(configuration))
