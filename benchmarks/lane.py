@@ -22,8 +22,8 @@ _HAND_WITHIN_S = 10.0
 """The machine waits 8 s for a hand; after that, the screen shows why not."""
 _PAUSE_S = (0.06, 0.16)
 """Before what is timed: longer than libosdp's 50 ms between polls and random, so that every phase of it is met."""
-_AT_REST_AGAIN_S = 6.0
-"""The longest that a lane shows a half typed code or a denial."""
+_AT_REST_AGAIN_S = 25.0
+"""A hand awaited, an open passage, its closing and a denial, each to its end."""
 _INTERRUPTIONS_MOST = 3
 
 
@@ -78,8 +78,7 @@ class BenchLane:
                 self.interruptions += 1
                 if self.interruptions > _INTERRUPTIONS_MOST:
                     raise
-            time.sleep(_AT_REST_AGAIN_S)
-            self.screen.drop_seen()
+            self._rest()
 
     def _try_hand(self, pupil: BenchPupil) -> TimedPass:
         if pupil.hand is None:
@@ -118,10 +117,20 @@ class BenchLane:
         return seen
 
     def _go_through(self) -> None:
+        """What was timed is over, and the meal is eaten: an interruption here is counted, and nobody comes again."""
         if not self.world.push():
             raise BenchmarkFailed(_("le tourniquet n'a pas tourné"))
         self.platen.lift()
-        self.screen.wait_for_state("idle", _IDLE_WITHIN_S)
+        try:
+            self.screen.wait_for_state("idle", _IDLE_WITHIN_S)
+        except LaneInterrupted:
+            self.interruptions += 1
+            self._rest()
+
+    def _rest(self) -> None:
+        """Until the lane serves the next: a pass that opened too late for us closes by itself first."""
+        self.platen.lift()
+        self.screen.wait_for_rest(_AT_REST_AGAIN_S)
 
     def _accepted(self, accepted: bool) -> None:
         if not accepted:

@@ -17,6 +17,8 @@ from benchmarks.language import _
 _READ_TIMEOUT_S = 15.0
 """Three of the stream's heartbeats."""
 _RETRY_S = 0.005
+_REST_S = 1.0
+"""Longer than a key or a card takes to be heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Seen:
     """A view and when it was here (monotonic)."""
 
     at_s: float
-    view: dict[str, Any] = field(repr=False)
+    view: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def state(self) -> str:
@@ -42,6 +44,7 @@ class ScreenWatch:
         """
         self._is_alive = is_alive
         self._views: queue.SimpleQueue[Seen | None] = queue.SimpleQueue()
+        self._latest: Seen | None = Seen(0.0)
         response = _connected(port, is_alive, time.monotonic() + within_s)
         self._thread = threading.Thread(target=self._read, args=(response,), name="screen-watch", daemon=True)
         self._thread.start()
@@ -63,6 +66,7 @@ class ScreenWatch:
                 raise LaneInterrupted(
                     _("l'écran n'a pas montré « {what} » ; il montre : {latest}").format(what=what, latest=latest)
                 )
+            self._latest = seen
             if wanted(seen):
                 return seen
             latest = f"{seen.state} {seen.view.get('reason') or ''} {seen.view.get('staff_note') or ''}".strip()
@@ -71,10 +75,33 @@ class ScreenWatch:
         """As `wait_for`."""
         return self.wait_for(lambda seen: seen.state == state, within_s, state)
 
-    def drop_seen(self) -> None:
-        """Forget the views that have come so far."""
+    def wait_for_rest(self, within_s: float) -> None:
+        """Until it has shown that the lane is idle, and nothing else, for a while; what came before is dropped.
+
+        Raises:
+            LaneInterrupted: it does not come to rest, or the stream ended.
+        """
+        until_s = time.monotonic() + within_s
+        while True:
+            time.sleep(_REST_S)
+            shown = [self._latest, *self._taken()]
+            if all(seen is not None and seen.state == "idle" for seen in shown):
+                return
+            latest = shown[-1]
+            if latest is None or time.monotonic() > until_s:
+                raise LaneInterrupted(
+                    _("l'écran n'a pas montré « {what} » ; il montre : {latest}").format(
+                        what="idle", latest="-" if latest is None else latest.state
+                    )
+                )
+
+    def _taken(self) -> list[Seen | None]:
+        """The views that have come and were not looked at."""
+        taken = []
         while not self._views.empty():
-            self._views.get()
+            taken.append(self._views.get())
+            self._latest = taken[-1]
+        return taken
 
     def _read(self, response: http.client.HTTPResponse) -> None:
         try:
