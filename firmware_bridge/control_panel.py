@@ -22,6 +22,7 @@ from osdp import LogLevel
 from firmware_bridge.command_queue import TurnstileCommand
 from firmware_bridge.contacts import Contacts, TrayContacts
 from firmware_bridge.devices import (
+    COMMAND_DEADLINE_S,
     BoardLost,
     BoardPart,
     BoardRecovered,
@@ -51,8 +52,8 @@ _log = logging.getLogger("canteen.firmware_bridge.control_panel")
 
 _SHORTEST_PAUSE_S = 0.001
 REOPEN_S = 0.2
-COMMAND_DEADLINE_S = 1.0
-"""A pupil waits for the turnstile; later than this, nobody knows any more whom the command was for."""
+_LOOP_ANSWERS_WITHIN_S = 0.2
+"""The loop keeps a command's deadline; the margin only covers a loop that has died."""
 STOPPED_WITHIN_S = 3.0
 """One round takes milliseconds; only a driver that hangs takes longer, and it must not hold up the program's end."""
 
@@ -140,13 +141,13 @@ class ControlPanelBoard:
                 os.close(self._wake_write)
                 self._wake_write = -1
 
-    def unlock(self, timeout_s: float) -> CommandOutcome:
-        """Open for one passage; the board locks again by itself after `timeout_s`.
+    def unlock(self, timeout_s: float, within_s: float = COMMAND_DEADLINE_S) -> CommandOutcome:
+        """Open for one passage; the board locks again by itself after `timeout_s`. Not sent later than `within_s`.
 
         Raises:
             BoardMisused: a timeout outside 0.1 to 25 s, or called from the event handler.
         """
-        return self._command(unlock_command(timeout_s), unlocks=True)
+        return self._command(unlock_command(timeout_s), min(within_s, COMMAND_DEADLINE_S), unlocks=True)
 
     def lock(self) -> CommandOutcome:
         """Lock the turnstile now.
@@ -154,7 +155,7 @@ class ControlPanelBoard:
         Raises:
             BoardMisused: called from the event handler.
         """
-        return self._command(lock_command(), unlocks=False)
+        return self._command(lock_command(), COMMAND_DEADLINE_S, unlocks=False)
 
     def give_tray(self) -> None:
         """Push out one tray now or not at all; nothing where there is no dispenser."""
@@ -175,17 +176,16 @@ class ControlPanelBoard:
             raise BoardMisused(f"one peripheral is the {role.value}, not {len(those)}")
         return those[0]
 
-    def _command(self, message: OsdpMessage, *, unlocks: bool) -> CommandOutcome:
+    def _command(self, message: OsdpMessage, within_s: float, *, unlocks: bool) -> CommandOutcome:
         """Queue a turnstile command and wait for what becomes of it."""
         if threading.current_thread() is self._thread:
             raise BoardMisused("the event handler must not wait for the board")
         if self._thread is None or self._stopping.is_set() or self._gate.loss is not None:
             return CommandOutcome.BOARD_LOST
-        command = TurnstileCommand(message, unlocks, time.monotonic() + COMMAND_DEADLINE_S)
+        command = TurnstileCommand(message, unlocks, time.monotonic() + within_s)
         self._gate.commands.put(command)
         self._wake()
-        # The loop keeps the deadline; the margin only covers a loop that has died.
-        command.finished.wait(COMMAND_DEADLINE_S + 0.5)
+        command.finished.wait(within_s + _LOOP_ANSWERS_WITHIN_S)
         return command.outcome
 
     def _wake(self) -> None:

@@ -214,6 +214,10 @@ OnBoardEvent = Callable[[BoardEvent], None]
 """Called on the board's own thread: must only hand the event over (a queue), not raise, not wait for the board."""
 
 
+COMMAND_DEADLINE_S = 1.0
+"""A pupil waits for the turnstile; later than this, nobody knows any more whom the command was for."""
+
+
 class CommandOutcome(enum.Enum):
     """What became of a command to the turnstile."""
 
@@ -238,8 +242,10 @@ class Signal(enum.Enum):
 class Turnstile(Protocol):
     """Lets one person through at a time."""
 
-    def unlock(self, timeout_s: float) -> CommandOutcome:
-        """Open for one passage; the board locks again by itself after `timeout_s` (0.1 to 25). Waits at most 1 s."""
+    def unlock(self, timeout_s: float, within_s: float = COMMAND_DEADLINE_S) -> CommandOutcome:
+        """Open for one passage; the board locks again by itself after `timeout_s` (0.1 to 25). Waits `within_s`, at
+        most 1 s: later nothing is sent any more.
+        """
         ...
 
     def lock(self) -> CommandOutcome:

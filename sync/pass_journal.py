@@ -24,7 +24,7 @@ from sync.encoding import canonical, instant_text, octets_text
 from sync.errors import JournalBroken, JournalUnavailable
 from sync.facts import Fact, FactKind, JournalBegun, OrdersHeld, write_fact
 from sync.messages import GENESIS, JournalEntry, entry_header, entry_text, join_batch
-from sync.shared_database import open_shared_database
+from sync.shared_database import BUSY_S, open_shared_database
 from sync.signing import Purpose, SigningKey
 
 _SCHEMA = """
@@ -79,6 +79,7 @@ class JournalReader:
             JournalUnavailable: the file cannot be opened or is no journal.
         """
         self._lock = threading.Lock()
+        self._waits_s = BUSY_S
         try:
             self._connection = open_shared_database(path, _SCHEMA)
         except (sqlite3.Error, OSError) as error:
@@ -244,9 +245,14 @@ class JournalReader:
         return row
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._lock:
+    def _transaction(self, within_s: float = BUSY_S) -> Iterator[None]:
+        if not self._lock.acquire(timeout=within_s):
+            raise JournalUnavailable("journal cannot be written: it is being read")
+        try:
             try:
+                if within_s != self._waits_s:
+                    self._connection.execute(f"PRAGMA busy_timeout = {round(1000 * within_s)}")
+                    self._waits_s = within_s
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield
@@ -258,6 +264,8 @@ class JournalReader:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise JournalUnavailable(f"journal cannot be written: {error}") from error
+        finally:
+            self._lock.release()
 
 
 class PassJournal(JournalReader):
@@ -320,9 +328,14 @@ class PassJournal(JournalReader):
         """
         return self.append_all([fact], recorded_at, clock_trust)[0]
 
-    def append_all(self, facts: list[Fact], recorded_at: datetime, clock_trust: ClockTrust) -> list[JournalEntry]:
-        """Record several facts in one commit: all of them or none. Raises JournalUnavailable."""
-        with self._transaction():
+    def append_all(
+        self, facts: list[Fact], recorded_at: datetime, clock_trust: ClockTrust, within_s: float = BUSY_S
+    ) -> list[JournalEntry]:
+        """Record several facts in one commit: all of them or none. Raises JournalUnavailable.
+
+        `within_s` bounds the wait for whoever else has the file; a disk that hangs knows no bound.
+        """
+        with self._transaction(within_s):
             return [self._insert(*write_fact(fact), recorded_at, clock_trust) for fact in facts]
 
     def begin_anew_if_contradicted(

@@ -14,12 +14,13 @@ from canteen.credentials import CardNumber
 from canteen.errors import CanteenError
 from canteen.identifiers import new_pass_id
 from canteen.meal_pass import PassAbandoned, PassCompleted, PassDenied, PassGranted, PassMethod, PassUnresolved
-from firmware_bridge.devices import CardRefusal, CommandOutcome
+from firmware_bridge.devices import COMMAND_DEADLINE_S, CardRefusal, CommandOutcome
 from hand_geometry.quality import QualityReason
 from sync.errors import JournalUnavailable
 from sync.facts import EnrollmentAdvised
 from templates_store.errors import ConsentMissing, StoreUnavailable
 from templates_store.store import StoredReference
+from terminal.answer_clock import AnswerClock
 from terminal.devices import Devices, HandAnswer, HandCapture, HandQuestion
 from terminal.display.faces import EMERGENCY, PRESENT_AGAIN
 from terminal.identification import Finding, Identification
@@ -58,12 +59,13 @@ class Actions:
         identification: Identification,
         presenter: Presenter,
         vouch_desk: VouchDesk,
+        answers: AnswerClock,
         *,
         passage_timeout_s: float,
     ) -> None:
         self._devices, self._inbox = devices, inbox
         self._records, self._identification, self._presenter = records, identification, presenter
-        self._vouch_desk = vouch_desk
+        self._vouch_desk, self._answers = vouch_desk, answers
         self._passage_timeout_s = passage_timeout_s
         self._kept: list[Occurrence] = []
         self._watch = 0
@@ -226,6 +228,8 @@ class Actions:
         assert attempt.pass_id is not None  # noqa: S101 - a grant has been decided
         assert attempt.pupil is not None  # noqa: S101
         assert attempt.moment is not None  # noqa: S101
+        if self._too_late(attempt):
+            return Done(replace(attempt, reason=Reason.OUT_OF_SERVICE, late=True), Event.JOURNAL_FAILED)
         fact = PassGranted(
             attempt.pass_id,
             attempt.pupil,
@@ -245,7 +249,10 @@ class Actions:
     def _unlock(self, attempt: PassAttempt, _occurrence: Occurrence) -> Done:
         if not attempt.journalled:  # the table never leads here; a gate does not rest on one table
             return Done(replace(attempt, reason=Reason.JOURNAL_UNAVAILABLE), Event.JOURNAL_FAILED)
-        outcome = self._devices.board.unlock(self._passage_timeout_s)
+        if self._too_late(attempt):
+            return Done(replace(attempt, reason=Reason.OUT_OF_SERVICE, late=True), Event.UNLOCK_REFUSED)
+        within_s = COMMAND_DEADLINE_S if attempt.vouching is not None else self._answers.left_s
+        outcome = self._devices.board.unlock(self._passage_timeout_s, within_s)
         if outcome is CommandOutcome.DONE:
             self._vouch_desk.answer(attempt.vouching, VouchOutcome.OPENED)
             return Done(replace(attempt, took_ms=self._since_ms(attempt.acted_at_s)))
@@ -255,6 +262,13 @@ class Actions:
             return Done(replace(attempt, reason=Reason.OUT_OF_SERVICE), Event.UNLOCK_REFUSED)
         self._presenter.fault = "board:unlock-unconfirmed"
         return Done(attempt, Event.BOARD_LOST)
+
+    def _too_late(self, attempt: PassAttempt) -> bool:
+        """Whether the pupil was told, or is about to be, to ask staff. Whom staff let through, they wait for."""
+        late = attempt.vouching is None and self._answers.too_late
+        if late:
+            _log.warning("nothing opens: the answer's time is over")
+        return late
 
     def _since_ms(self, then_s: float) -> int:
         return max(0, round((self._devices.clock.monotonic_s() - then_s) * 1000))

@@ -23,6 +23,7 @@ from sync.signing import SigningKey, VerifyingKey
 from templates_store.encrypted_store import EncryptedStore
 from templates_store.reserve import RESERVE_NAME, Reserve
 from terminal.actions import Actions
+from terminal.answer_clock import AnswerClock
 from terminal.card_settings import PcscReaderSource
 from terminal.checkup import Checkup
 from terminal.configuration import CameraSource, Configuration, RecordedCameraSource, SimulatedCameraSource
@@ -52,6 +53,7 @@ _log = logging.getLogger("canteen.terminal.assembly")
 
 
 CHECKUP_ENDS_S = 3.0
+_LATE_WITHIN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Lane:
     identification: Identification
     vouch_desk: VouchDesk
     checkup: Checkup
+    answers: AnswerClock
 
     def start(self) -> None:
         """Board and card reader begin to report; the hand reader gets ready while the board shakes hands."""
@@ -73,6 +76,7 @@ class Lane:
         if self.devices.card_reader is not None:
             self.devices.card_reader.start()
         self.devices.hand_reader.warm_up()
+        self.answers.watch(self.presenter.ask_for_patience)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,8 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings, *, set
     served = Served()
     prepaid = Prepaid(devices.device, devices.store, devices.journal)
     reserve = settings.reserve
-    records = PassRecords(devices.journal, devices.box, devices.store, devices.clock, served, prepaid, reserve)
+    answers = AnswerClock(devices.clock.monotonic_s)
+    records = PassRecords(devices.journal, devices.box, devices.store, devices.clock, served, prepaid, answers, reserve)
     if reserve is not None:
         reserve.keep()
     identification = Identification(devices.store, served, prepaid, devices.hand_reader.is_compared)
@@ -104,6 +109,7 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings, *, set
         inbox,
         records,
         identification,
+        answers,
         language=settings.language,
         passage_timeout_s=settings.passage_timeout_s,
     )
@@ -115,6 +121,7 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings, *, set
         identification,
         presenter,
         vouch_desk,
+        answers,
         passage_timeout_s=settings.passage_timeout_s,
     )
     neighbours = Neighbours(devices.device, devices.box, devices.store, served, prepaid, devices.clock)
@@ -149,16 +156,23 @@ def assemble_lane(devices: Devices, inbox: Inbox, settings: LaneSettings, *, set
         inbox,
         actions,
         presenter,
-        desk.apply_waiting,
+        lambda: _write_and_apply(records, desk),
         neighbours.listen,
         checkup.run_when_due,
         lambda: _keep_disk(reserve, retention),
         ServiceManager(devices.clock.monotonic_s),
+        answers,
         passage_timeout_s=settings.passage_timeout_s,
     )
     presenter.checkup = checkup
     presenter.refresh()  # the first picture: being prepared
-    return Lane(devices, inbox, runner, desk, presenter, identification, vouch_desk, checkup)
+    return Lane(devices, inbox, runner, desk, presenter, identification, vouch_desk, checkup, answers)
+
+
+def _write_and_apply(records: PassRecords, desk: OrderDesk) -> bool:
+    """While nobody stands there: what the journal did not take in time, then orders."""
+    records.write_late(_LATE_WITHIN_S)
+    return desk.apply_waiting()
 
 
 def _keep_disk(reserve: Reserve | None, retention: Retention) -> None:
@@ -251,6 +265,7 @@ def assemble(
         )
     )
     doctor.open(lane.checkup)
+    closing.callback(lane.answers.stop)
     closing.callback(lane.checkup.wait, CHECKUP_ENDS_S)  # before what it looks at is closed
     return lane
 

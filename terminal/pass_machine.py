@@ -153,6 +153,7 @@ class PassAttempt:
         guidance: the value of the `QualityReason` of the last placement, or None where it was read but did not match.
         sign: what staff may see beside the grant.
         journalled: whether the grant of this attempt is in the journal, with no outcome yet.
+        late: whether the turn's time was over before the gate could open.
         acted_at_s: when the pupil last did something that counts (monotonic): last digit, card, or hand seen.
         took_ms: from then to the confirmed unlock.
     """
@@ -177,6 +178,7 @@ class PassAttempt:
     pass_id: PassId | None = None
     journalled: bool = False
     abandoned: bool = False
+    late: bool = False
     reason: Reason | None = None
     acted_at_s: float = 0.0
     took_ms: int | None = None

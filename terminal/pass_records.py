@@ -15,6 +15,7 @@ from sync.pass_journal import PassJournal
 from sync.standing import put_on_record
 from templates_store.reserve import Reserve
 from templates_store.store import TemplateStore
+from terminal.answer_clock import AnswerClock
 from terminal.prepaid import Prepaid
 from terminal.served import Served
 
@@ -32,8 +33,10 @@ class PassRecords:
         clock: Clock,
         served: Served,
         prepaid: Prepaid,
+        answers: AnswerClock,
         reserve: Reserve | None = None,
     ) -> None:
+        self._answers = answers
         self._journal, self._box, self._store, self._clock = journal, box, store, clock
         self._served, self._prepaid, self._reserve = served, prepaid, reserve
         self._late: list[Fact] = []
@@ -79,12 +82,12 @@ class PassRecords:
         self._late.append(fact)
         self.write_late()
 
-    def write_late(self) -> None:
-        """Try again what the journal did not take."""
+    def write_late(self, within_s: float | None = None) -> None:
+        """Try again what the journal did not take; `within_s`: as long as the turn has, unless said otherwise."""
         if not self._late:
             return
         try:
-            self._append(self._late)
+            self._append(self._late, within_s)
         except JournalUnavailable:
             _log.warning("the journal takes nothing; %d facts wait in memory", len(self._late))
             del self._late[:-_LATE_MOST]
@@ -104,15 +107,17 @@ class PassRecords:
         now = self._clock.utc_now()
         put_on_record(self._journal, self._box, now, self.clock_trust(now))
 
-    def _append(self, facts: list[Fact]) -> None:
+    def _append(self, facts: list[Fact], within_s: float | None = None) -> None:
+        within_s = self._answers.left_s if within_s is None else within_s
         now = self._clock.utc_now()
         trust = self.clock_trust(now)
         try:
-            entries = self._journal.append_all(facts, now, trust)
+            entries = self._journal.append_all(facts, now, trust, within_s)
         except JournalUnavailable:
             if self._reserve is None or not self._reserve.given_back():
                 raise
-            entries = self._journal.append_all(facts, now, trust)  # nothing of the first attempt is there: all or none
+            # Nothing of the first attempt is there: all or none.
+            entries = self._journal.append_all(facts, now, trust, within_s)
         for entry, fact in zip(entries, facts, strict=True):
             self._served.note(fact)
             self._prepaid.note(entry, fact)

@@ -12,9 +12,10 @@ from canteen.errors import CanteenError
 from canteen.identifiers import PassId
 from canteen.serving_periods import ServiceMoment, ServingCalendar
 from firmware_bridge.devices import Signal, TrayState
+from terminal.answer_clock import AnswerClock
 from terminal.checkup import Checkup
 from terminal.devices import Devices
-from terminal.display.faces import STARTING, Face, face_for, tries_left
+from terminal.display.faces import NO_ANSWER, STARTING, Face, face_for, tries_left
 from terminal.display.language import _, both, said_in
 from terminal.display.view import LineStatus, ScreenView, Tone, Words
 from terminal.identification import Identification
@@ -46,12 +47,14 @@ class Presenter:
         inbox: Inbox,
         records: PassRecords,
         identification: Identification,
+        answers: AnswerClock,
         *,
         language: str,
         passage_timeout_s: float,
     ) -> None:
         self._devices, self._inbox, self._records = devices, inbox, records
         self._identification = identification
+        self._answers = answers
         self._language = language
         self._shows_for_s = {**DEADLINES_S, State.PASSAGE_OPEN: passage_timeout_s}
         self._shown: tuple[State, PassAttempt] = (State.OUT_OF_SERVICE, PassAttempt())
@@ -64,11 +67,22 @@ class Presenter:
 
     def show(self, state: State, attempt: PassAttempt) -> None:
         """Screen and board say what `state` and `attempt` say."""
+        self._answers.answered()
         self._shown = (state, attempt)
         self._status = replace(self._status, **self._seen_now())
         face = face_for(state, attempt, status=self._status, fault=self.fault)
         self._signal(face, attempt)
         self._devices.screen.show(self._view(face, state, attempt))
+
+    def show_again(self) -> None:
+        """What was shown last, in the place of `ask_for_patience`."""
+        self.show(*self._shown)
+
+    def ask_for_patience(self) -> None:
+        """The lane's own thread is held up: whoever waits is sent to staff. Called on the answer clock's thread."""
+        self._signalled = None
+        self._devices.board.show(Signal.FAULT, said_in(self._language, NO_ANSWER.board_text)[:_BOARD_TEXT_LONGEST])
+        self._devices.screen.show(self._view(NO_ANSWER, State.OUT_OF_SERVICE, PassAttempt()))
 
     def refresh(self) -> None:
         """Read the foot line anew, and show it if it changed."""
@@ -97,7 +111,7 @@ class Presenter:
             prompt=both(face.prompt).filled(when=self._status.opens_at or ""),
             language=self._language,
             reason=None if attempt.reason is None else attempt.reason.value,
-            staff_note=self.fault if state is State.OUT_OF_SERVICE else face.staff_note,
+            staff_note=face.staff_note or self.fault if state is State.OUT_OF_SERVICE else face.staff_note,
             digits_typed=len(attempt.typed),
             tries_left=tries_left(attempt) if state in (State.AWAITING_HAND, State.GUIDING) else 0,
             shows_for_s=self._shows_for_s.get(state),

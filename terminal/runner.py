@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from terminal.actions import Actions
+from terminal.answer_clock import AnswerClock
 from terminal.devices import Devices, HandCapture
 from terminal.display.faces import EMERGENCY
 from terminal.inbox import Inbox, Occurrence
@@ -46,6 +47,7 @@ class Runner:
         check_when_due: Callable[[], None],
         keep_reserve: Callable[[], None],
         service_manager: ServiceManager,
+        answers: AnswerClock,
         *,
         passage_timeout_s: float,
     ) -> None:
@@ -54,7 +56,7 @@ class Runner:
         self._inbox, self._actions, self._presenter = inbox, actions, presenter
         self._apply_orders, self._hear_neighbours = apply_orders, hear_neighbours
         self._check_when_due, self._keep_reserve = check_when_due, keep_reserve
-        self._service_manager = service_manager
+        self._service_manager, self._answers = service_manager, answers
         self._deadlines_s = {**DEADLINES_S, State.PASSAGE_OPEN: passage_timeout_s + PASSAGE_GRACE_S}
         self.state = State.OUT_OF_SERVICE
         self.attempt = PassAttempt()
@@ -80,6 +82,15 @@ class Runner:
         due_s = min(self._housekeeping_at_s, now_s + HOUSEKEEPING_S if self._deadline_s is None else self._deadline_s)
         occurrence = self._inbox.next(max(0.0, due_s - now_s) if may_wait else 0.0)
         now_s = self._monotonic_s()
+        self._answers.begin()
+        try:
+            return self._take(occurrence, now_s)
+        finally:
+            if self._answers.ended():
+                self._presenter.show_again()
+
+    def _take(self, occurrence: Occurrence | None, now_s: float) -> bool:
+        """What there is to do now; whether there was anything."""
         # What happened before the deadline comes first; a flood of keys after it does not put it off.
         if self._deadline_s is not None and self._deadline_s <= (now_s if occurrence is None else occurrence.at_s):
             self.handle(Occurrence(Event.DEADLINE, self._deadline_s))

@@ -227,6 +227,9 @@ DENIALS: dict[Reason, Face] = {
 }
 """Every reason a pass may be denied for."""
 
+NO_ANSWER = replace(DENIALS[Reason.OUT_OF_SERVICE], tone=Tone.FAULT, staff_note="slow")
+"""Store, journal or turnstile hang: two seconds are over, and nothing opens any more."""
+
 EMERGENCY = "emergency"
 """The fault of a gate that an alarm has freed."""
 STARTING = "starting"
@@ -286,7 +289,8 @@ def _denial_face(attempt: PassAttempt) -> Face:
         return _ABANDONED
     if attempt.guidance == QualityReason.DEVICE_LOST:
         return _PAUSED_READER
-    return DENIALS[attempt.reason or Reason.OUT_OF_SERVICE]
+    face = DENIALS[attempt.reason or Reason.OUT_OF_SERVICE]
+    return replace(face, staff_note=NO_ANSWER.staff_note) if attempt.late else face
 
 
 def _card_face(refusal: CardRefusal) -> Face:

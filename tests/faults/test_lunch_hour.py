@@ -91,10 +91,12 @@ class LunchSchool(School):
         """Journal, store and box of this one life fail while the world says so."""
         append_all, next_waiting = self.journal.append_all, self.box.next_waiting
 
-        def append(facts: list[Fact], recorded_at: datetime, clock_trust: ClockTrust) -> list[JournalEntry]:
+        def append(
+            facts: list[Fact], recorded_at: datetime, clock_trust: ClockTrust, within_s: float = 2.0
+        ) -> list[JournalEntry]:
             if self.now_s < self.disk_full_until_s:
                 raise JournalUnavailable("disk full")
-            return append_all(facts, recorded_at, clock_trust)
+            return append_all(facts, recorded_at, clock_trust, within_s)
 
         def waiting() -> object:
             if self.now_s < self.box_ill_until_s:

@@ -68,10 +68,12 @@ class Lunch(RuleBasedStateMachine):
         """Give the journal's disk a switch."""
         append_all = self.school.journal.append_all
 
-        def append_unless_full(facts: list[Fact], recorded_at: datetime, clock_trust: ClockTrust) -> list[JournalEntry]:
+        def append_unless_full(
+            facts: list[Fact], recorded_at: datetime, clock_trust: ClockTrust, within_s: float = 2.0
+        ) -> list[JournalEntry]:
             if self.disk_full:
                 raise JournalUnavailable("disk full")
-            return append_all(facts, recorded_at, clock_trust)
+            return append_all(facts, recorded_at, clock_trust, within_s)
 
         self.school.journal.append_all = append_unless_full  # type: ignore[method-assign]  # of this one object
 

@@ -126,8 +126,9 @@ class MemoryBoard:
     def stop(self) -> None:
         self._online = False
 
-    def unlock(self, timeout_s: float) -> CommandOutcome:
+    def unlock(self, timeout_s: float, within_s: float = 1.0) -> CommandOutcome:
         assert timeout_s == PASSAGE_S
+        assert within_s > 0
         self.before_unlock()
         if self.answers is CommandOutcome.DONE:
             self.unlocked = True

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 from collections.abc import Callable
+from contextlib import closing
+from typing import Any
 
 import pytest
 
-from canteen.meal_pass import PassGranted, PassUnresolved
+from canteen.meal_pass import PassAbandoned, PassGranted, PassMethod, PassUnresolved
 from firmware_bridge.devices import (
     BoardEvent,
     BoardLost,
     BoardRecovered,
+    CommandOutcome,
     EmergencyEnded,
     EmergencyReleased,
     KeypadLost,
@@ -20,9 +25,14 @@ from firmware_bridge.devices import (
     TrayState,
 )
 from hand_geometry.quality import QualityReason
+from sync.pass_journal import PassJournal
+from templates_store.encrypted_store import EncryptedStore
 from terminal.actions import Done
+from terminal.answer_clock import ANSWER_S as TURN_S
+from terminal.answer_clock import OPENS_WITH_S, AnswerClock
 from terminal.pass_machine import Action, State
-from tests.unit.terminal.lane import School, card, code, hand_of
+from terminal.vouching import VouchOutcome, VouchReason
+from tests.unit.terminal.lane import School, card, code, hand_of, pupil_id
 
 ANSWER_S = 2.0
 REST_S = 16.0
@@ -156,3 +166,173 @@ def test_a_board_lost_in_the_moment_of_a_grant_leaves_no_pass_open(school: Schoo
     granted, settled = school.facts_of(PassGranted, PassUnresolved)
     assert isinstance(granted, PassGranted)
     assert PassUnresolved(granted.pass_id) == settled
+
+
+# One time for a whole turn: store, journal and turnstile slow together
+
+
+@pytest.fixture
+def slowly(school: School, monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float, float], None]:
+    """Makes each look into the store, each commit and the unlock take so many seconds."""
+    sound = {name: getattr(EncryptedStore, name) for name in ("find_by_card", "look_up")}
+    append_all = PassJournal.append_all
+
+    def slow(store_s: float, journal_s: float, unlock_s: float) -> None:
+        def after(method: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+            def late(*arguments: Any, **named: Any) -> Any:
+                school.clock.advance(seconds)
+                return method(*arguments, **named)
+
+            return late
+
+        for name, method in sound.items():
+            monkeypatch.setattr(EncryptedStore, name, after(method, store_s))
+        monkeypatch.setattr(PassJournal, "append_all", after(append_all, journal_s))
+        school.board.before_unlock = lambda: school.clock.advance(unlock_s)
+
+    return slow
+
+
+@pytest.mark.parametrize(
+    ("store_s", "journal_s", "unlock_s", "opens"),
+    [
+        (0.0, 0.0, 0.9, True),
+        (0.5, 0.5, 0.5, True),
+        (0.7, 0.7, 0.7, True),  # 1.4 s, then the board is given what is left
+        (0.9, 0.9, 0.9, False),  # recorded, and too late to open
+        (1.7, 0.0, 0.0, False),  # too late to record
+        (1.9, 1.9, 1.0, False),
+        (0.0, 1.9, 1.0, False),
+    ],
+)
+def test_slow_parts_together_are_answered_in_time(
+    school: School,
+    slowly: Callable[[float, float, float], None],
+    *,
+    store_s: float,
+    journal_s: float,
+    unlock_s: float,
+    opens: bool,
+) -> None:
+    """Nothing opens after the answer's time; what was recorded by then is settled, and the next try passes."""
+    slowly(store_s, journal_s, unlock_s)
+    school.board.present(card(2))
+    school.settle()
+    assert opens == school.is_in(State.PASSAGE_OPEN)
+    granted = school.facts_of(PassGranted)
+    if opens:
+        assert ([1], 1) == ([len(granted)], school.board.unlocks)
+        return
+    assert school.is_in(State.SHOWING_DENIAL)
+    assert (0, "adult", "slow") == (school.board.unlocks, school.screen.view.pictogram, school.screen.view.staff_note)
+    assert len(granted) == len(school.facts_of(PassAbandoned))
+    slowly(0.0, 0.0, 0.0)
+    school.settle(ANSWER_S + 1)
+    assert school.is_in(State.IDLE)
+    school.present(card(2))  # nothing was eaten: the next try passes
+    assert school.push()
+
+
+def test_whom_staff_let_through_they_wait_for(school: School, slowly: Callable[[float, float, float], None]) -> None:
+    """The vouched pass is the way out of a slow terminal: it opens late rather than never."""
+    slowly(0.0, 3.0, 0.9)
+    number = school.lane.vouch_desk.ask(pupil_id(2), "Prénom2", VouchReason.TERMINAL_ILL, "Mme Petit")
+    school.settle()
+    assert VouchOutcome.OPENED is school.lane.vouch_desk.outcome_of(number)
+    (granted,) = school.facts_of(PassGranted)
+    assert isinstance(granted, PassGranted)
+    assert PassMethod.VOUCHED is granted.method
+
+
+def test_the_board_is_given_what_is_left(school: School, slowly: Callable[[float, float, float], None]) -> None:
+    """And never more than its own bound."""
+    given: list[float] = []
+    unlock = school.board.unlock
+
+    def noting(timeout_s: float, within_s: float = 1.0) -> CommandOutcome:
+        given.append(within_s)
+        return unlock(timeout_s, within_s)
+
+    school.board.unlock = noting  # type: ignore[method-assign]  # of this one board
+    slowly(0.6, 0.8, 0.0)
+    school.present(card(2))
+    assert [pytest.approx(TURN_S - 1.4)] == given
+
+
+def test_a_journal_that_somebody_holds_is_answered_in_time(school: School) -> None:
+    """In true time: another process has the file, a whole turn waits for it and no longer; nothing opens."""
+    with closing(sqlite3.connect(school.folder / "journal.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        school.present(card(2))
+        assert school.is_in(State.SHOWING_DENIAL)
+        assert (0, "adult") == (school.board.unlocks, school.screen.view.pictogram)
+        other.execute("ROLLBACK")
+    school.settle(4)
+    school.present(card(2))
+    assert school.push()
+
+
+def test_a_disk_that_hangs_is_spoken_for(school: School, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing ends a write that hangs: whoever stands there is told meanwhile, once; then what it came to is shown."""
+    seen: list[str | None] = []
+    append_all = PassJournal.append_all
+
+    def hang(*arguments: Any) -> Any:
+        for _ in range(12):
+            school.clock.advance(0.25)
+            looking = threading.Thread(target=school.lane.answers.look, args=(school.lane.presenter.ask_for_patience,))
+            looking.start()
+            looking.join(5)
+            seen.append(school.screen.view.staff_note)
+        return append_all(*arguments)
+
+    monkeypatch.setattr(PassJournal, "append_all", hang)
+    school.present(card(2))
+    assert [None] * 6 + ["slow"] * 18 == seen  # the grant, and then that nothing opened
+    assert "adult" in {view.pictogram for view in school.screen.views}
+    assert school.is_in(State.SHOWING_DENIAL)
+    assert "showing-denial" == school.screen.view.state
+    assert 0 == school.board.unlocks
+    assert (1, 1) == (len(school.facts_of(PassGranted)), len(school.facts_of(PassAbandoned)))
+
+
+def test_what_was_shown_comes_back(school: School, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spoken for while the lane was busy with its own house: then the screen is as before."""
+    before = school.screen.view
+    desk = school.lane.desk
+
+    def hang() -> bool:
+        school.clock.advance(3)
+        school.lane.answers.look(school.lane.presenter.ask_for_patience)
+        assert "slow" == school.screen.view.staff_note
+        return False
+
+    monkeypatch.setattr(desk, "apply_waiting", hang)
+    school.settle(0.75)
+    assert (before.state, before.message) == (school.screen.view.state, school.screen.view.message)
+
+
+def test_the_clock_of_an_answer() -> None:
+    """Full where no turn is under way; spoken once a turn; never after an answer."""
+    now = [100.0]
+    said: list[int] = []
+    answers = AnswerClock(lambda: now[0])
+    assert TURN_S == answers.left_s
+    answers.look(lambda: said.append(1))
+    answers.begin()
+    now[0] += TURN_S - OPENS_WITH_S + 0.01
+    assert answers.too_late
+    answers.look(lambda: said.append(2))
+    now[0] += 1
+    assert 0.0 == answers.left_s
+    answers.look(lambda: said.append(3))
+    answers.look(lambda: said.append(4))
+    assert [3] == said
+    assert answers.ended()
+    assert not answers.ended()
+    answers.begin()
+    now[0] += 5
+    answers.answered()
+    answers.look(lambda: said.append(5))
+    assert [3] == said
+    assert not answers.ended()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware_bridge.control_panel import COMMAND_DEADLINE_S
+from firmware_bridge.devices import COMMAND_DEADLINE_S
 from terminal.pass_diagram import draw
 from terminal.pass_machine import DEADLINES_S, IGNORED, TABLE, Action, Event, State, next_row
 from terminal.verification import HANGS_S
