@@ -40,6 +40,8 @@ PERIOD_S = 0.005
 POLL_PAUSE_S = 0.0215
 """libosdp polls this long after an answer: `OSDP_PD_POLL_TIMEOUT_MS`, which setup.sh compiles it with, and its clock's
 millisecond. A build with another pause works as well: the loop is then woken a little early, or late."""
+_STEPS = 3
+"""Of libosdp's between an answer and the next command: it takes the answer in, takes the command up, sends it."""
 _KEY_REFUSALS = 2
 """Noise can spoil one handshake; two in a row with an answer each time mean another key."""
 _CAPABILITIES = range(1, 17)
@@ -180,8 +182,10 @@ class PeripheralSession:
         self._pass_on_reports()
         self._note_loss(now_s)
         self.commands.expire(now_s)
-        if self.link is Link.ONLINE and self._line.free_for(self.place.address, now_s):
-            self._submit_next()
+        # libosdp would keep a command that comes while an answer is awaited until the next poll is due.
+        free = self._line.free_for(self.place.address, now_s) and not self._channel.owes_answer(now_s)
+        if self.link is Link.ONLINE and free:
+            self._submit_next(now_s)
 
     def _refresh(self, now_s: float, *, alone: bool) -> None:
         since_s, self._ticked_at_s = self._ticked_at_s, now_s
@@ -189,9 +193,16 @@ class PeripheralSession:
             self._channel.excused_s += now_s - since_s  # waiting for one's turn is no silence of the peripheral
             return
         self._channel.patience_s = ANSWER_WITHIN_S if alone or self.loss is None else PROBE_ANSWER_WITHIN_S
-        self._panel.refresh()
+        self._advance(now_s)
         if self._line.is_open:
             self._follow_link(now_s, alone=alone)
+
+    def _advance(self, now_s: float) -> None:
+        """Let libosdp go on until it waits: it takes one step a call, and waits for the next call in between."""
+        for _step in range(_STEPS):
+            self._panel.refresh()
+            if self._channel.owes_answer(now_s):
+                return
 
     def _new_session(self, now_s: float, *, pause_s: float = 0.0) -> None:
         """Replace libosdp's context: the only way to make it try again at once from every one of its states."""
@@ -285,8 +296,8 @@ class PeripheralSession:
                 stale = self.link is not Link.ONLINE and not isinstance(report, StatusReport)
                 self._owner.reports(self, report, stale=stale)
 
-    def _submit_next(self) -> None:
-        """Hand libosdp one command."""
+    def _submit_next(self, now_s: float) -> None:
+        """Hand libosdp one command, and have it sent now."""
         command = self.commands.take()
         if command is None:
             return
@@ -294,7 +305,7 @@ class PeripheralSession:
             self._owner.sends(self, command)
         message = command.message if isinstance(command, TurnstileCommand) else command
         if self._panel.submit_command(0, message):
-            self._panel.refresh()  # sends now instead of in the next round
+            self._advance(now_s)
         else:
             self.commands.put_back()
 
