@@ -294,7 +294,7 @@ class PassJournal(JournalReader):
         """Delete entries from the beginning that the ledger has and that were recorded before `instant`; how many.
 
         The first one recorded in between the two instants stays, with all that follow. One that bears a later time was
-        written under a clock that ran ahead, and goes with its neighbours. The last entry always stays.
+        written under a clock that ran ahead: it goes when one that follows it is old, and so tells its age.
 
         Raises:
             JournalUnavailable: nothing was deleted.
@@ -311,7 +311,11 @@ class PassJournal(JournalReader):
                 "SELECT sequence FROM entry WHERE recorded_at >= ? AND recorded_at < ? ORDER BY sequence LIMIT 1",
                 (instant_text(instant), instant_text(believed_until)),
             ).fetchone()
-            last = min(newest - 1, acknowledged, oldest + most - 1, newest if young is None else young[0] - 1)
+            old = self._connection.execute(
+                "SELECT sequence FROM entry WHERE recorded_at < ? AND sequence < ? ORDER BY sequence DESC LIMIT 1",
+                (instant_text(instant), newest if young is None else young[0]),
+            ).fetchone()
+            last = 0 if old is None else min(old[0], acknowledged, oldest + most - 1)
             if last < oldest:
                 return 0
             self._connection.execute(

@@ -103,6 +103,21 @@ def test_entries_under_a_wrong_clock(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_a_new_journal_under_a_clock_that_ran_ahead_is_young(tmp_path: Path) -> None:
+    """Its first entries bear next year's date, with nothing before them: they go when what follows them is old."""
+    journal = _open(tmp_path)
+    for day in (400, 401, 402, 3, 4):
+        journal.append(OrderApplied(day), START + day * DAY, ClockTrust.UNCONFIRMED)
+    _acknowledge(journal, 3)
+    _retention(journal, START + 2 * DAY).keep()
+    _acknowledge(journal, 5)
+    _retention(journal, START + 4 * DAY).keep()
+    assert 5 == _chain_holds(journal)
+    _retention(journal, START + PASSES_KEPT + 4 * DAY).keep()
+    assert [5] == [entry.sequence for entry in journal.entries_after(0)]
+    journal.close()
+
+
 def test_the_last_entry_stays_after_any_summer(journal: PassJournal) -> None:
     """A journal never begins anew by itself."""
     _acknowledge(journal, 200)
