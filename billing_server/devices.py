@@ -22,6 +22,7 @@ from billing_server.orders import (
     purge_order,
     waits_in_vain,
 )
+from billing_server.reconciliation import latest_service_end
 from billing_server.roster import PupilRegistry
 from billing_server.school import School
 from canteen.clock import Clock
@@ -114,6 +115,9 @@ class DeviceDesk:
     def take_hello(self, session: Session, device: Device, hello: Hello) -> bool:
         """A device (a locked row) says what it has; whether it is to be asked which orders it really holds.
 
+        A terminal whose newest entry is older than the end of the latest service is asked too: its answer stands in the
+        journal after all that it recorded in that service, which the day's certificate waits for.
+
         The signatures in `hello` have been verified. What nobody signed in it changes nothing here.
         """
         now = self.clock.utc_now()
@@ -123,13 +127,21 @@ class DeviceDesk:
         if hello.newest_order is not None and hello.newest_order.number > device.last_order:
             self._catch_up_with(session, device, hello.newest_order.number)
             return False
-        if not has_forgotten(session, device.device, hello.orders_up_to):
+        if not has_forgotten(session, device.device, hello.orders_up_to) and not self._is_awaited(
+            session, device, hello.last_entry, now
+        ):
             return False
         asked_at = self._asked_at.get(device.device)
         if asked_at is not None and abs(now - asked_at) < ASKED_AGAIN:
             return False
         self._asked_at[device.device] = now
         return True
+
+    def _is_awaited(self, session: Session, device: Device, last: EntryProof | None, now: datetime) -> bool:
+        if last is None or device.role != DeviceRole.TERMINAL:
+            return False
+        ended_at = latest_service_end(self.school.calendar(session), now)
+        return ended_at is not None and last.recorded_at < ended_at
 
     def take_standing(
         self, session: Session, name: DeviceId, fact: OrderApplied | OrderRefused | OrdersHeld | JournalBegun

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
 from billing_server.models import (
@@ -78,7 +78,7 @@ class DeviceDay:
 
     Attributes:
         missing: entries it says it has, that are not here, and that may be of this day.
-        heard_after: it has been in touch since the last service of the day ended.
+        heard_after: an entry of its own came that it recorded after the last service of the day had ended.
     """
 
     device: str
@@ -298,6 +298,21 @@ def _local_day(calendar: ServingCalendar, instant: datetime) -> date:
         return instant.date()
 
 
+def latest_service_end(calendar: ServingCalendar, now: datetime) -> datetime | None:
+    """When the last service of the latest school day that is over ended; None if there was none within a week."""
+    today = calendar.local_day(now)
+    for back in range(_WEEK_DAYS):
+        day = today - timedelta(days=back)
+        served = day not in calendar.closed_days and any(day.weekday() in one.weekdays for one in calendar.periods)
+        if served and (ended_at := _end_of(calendar, day)) <= now:
+            return ended_at
+    return None
+
+
+_WEEK_DAYS = 8
+"""This day of the week and the same one of last week."""
+
+
 def _end_of(calendar: ServingCalendar, day: date) -> datetime:
     """When the last service of the day ends, or the day itself where there is none."""
     ends = [period.ends_minute for period in calendar.periods if day.weekday() in period.weekdays]
@@ -311,7 +326,11 @@ def _was_there(device: Device, ended_at: datetime) -> bool:
 
 
 def _heard(session: Session, device: Device, ended_at: datetime) -> bool:
-    entries_at = session.scalars(
-        select(func.max(Journal.last_received_at)).where(Journal.device == device.device)
-    ).first()
-    return any(at is not None and at >= ended_at for at in (device.last_contact, entries_at))
+    """Whether the ledger has an entry of the device from after `ended_at`, and with it, gapless, all before.
+
+    A hello or a batch would not do: whoever has the device's certificate may say an older one again.
+    """
+    last = (Entry.device == Journal.device, Entry.generation == Journal.generation, Entry.sequence == Journal.up_to)
+    later = select(Journal.generation).join(Entry, and_(*last)).where(Journal.device == device.device)
+    believed = (Entry.recorded_at >= ended_at, Entry.clock_trust != ClockTrust.UNTRUSTED.value)
+    return session.scalars(later.where(*believed).limit(1)).first() is not None

@@ -95,7 +95,7 @@ class SyncAgent:
             self._generation = generation
             self._uplink.restart()
             self._news.came()
-            self._downlink.say_hello(self._transport)
+            self._downlink.restart(self._transport)
         self._news.step()
         if self._lane_news is not None:
             self._lane_news.step()

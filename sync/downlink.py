@@ -21,6 +21,11 @@ _log = logging.getLogger("canteen.sync.downlink")
 
 _ASK_AGAIN_S = 2.0
 
+_AGAIN_FIRST_S = 5.0
+_AGAIN_MOST_S = 600.0
+"""A hello that is lost on a line that stays up (a busy server, say) is made good by the next: soon, then ever later,
+then every ten minutes for as long as the line lives."""
+
 
 class Downlink:
     """Handles what comes in. Anything wrong is refused with a line in the log, and the next message is as welcome."""
@@ -37,6 +42,7 @@ class Downlink:
         self._renewal = renewal
         self._journal, self._box, self._device, self._server, self._clock = journal, box, device, server, clock
         self._asked_at_s = float("-inf")
+        self._again_s = _AGAIN_FIRST_S
         self._gap = self._greeted = False
 
     def handle(self, untrusted_topic: str, untrusted_payload: bytes) -> bool:
@@ -70,7 +76,12 @@ class Downlink:
                 refused += 1
         return CarriedCount(taken, refused)
 
-    def say_hello(self, transport: Transport) -> None:
+    def restart(self, transport: Transport) -> None:
+        """A new connection, or a new journal: say hello now, and soon again."""
+        self._again_s = _AGAIN_FIRST_S
+        self._say_hello(transport)
+
+    def _say_hello(self, transport: Transport) -> None:
         """Tell the server what is here, so that it sends the rest."""
         self._asked_at_s = self._clock.monotonic_s()
         self._gap = self._greeted = False
@@ -82,9 +93,13 @@ class Downlink:
             self._gap = True
 
     def step(self, transport: Transport) -> None:
-        """Answer a greeting, and ask again for orders that are missing before one that is here."""
-        if (self._gap or self._greeted) and self._clock.monotonic_s() - self._asked_at_s > _ASK_AGAIN_S:
-            self.say_hello(transport)
+        """Answer a greeting, ask again for orders that are missing before one that is here, and else say it again."""
+        waited_s = self._clock.monotonic_s() - self._asked_at_s
+        if waited_s > self._again_s:
+            self._again_s = min(2 * self._again_s, _AGAIN_MOST_S)
+            self._say_hello(transport)
+        elif (self._gap or self._greeted) and waited_s > _ASK_AGAIN_S:
+            self._say_hello(transport)
 
     def _take_acknowledgement(self, untrusted_payload: bytes) -> None:
         acknowledgement = read_acknowledgement(untrusted_payload)

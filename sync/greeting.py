@@ -49,6 +49,10 @@ class EntryProof:
         return Fields(self.header).integer("sequence", 1)
 
     @property
+    def recorded_at(self) -> datetime:
+        return Fields(self.header).instant("recorded_at")
+
+    @property
     def digest(self) -> str:
         """As the next entry would name it."""
         return digest(canonical(self.header))
@@ -133,7 +137,7 @@ def read_hello(untrusted_payload: bytes) -> Hello:
     if fields.present("last_entry"):
         proof = Fields(fields.mapping("last_entry"))
         entry = EntryProof(proof.mapping("header"), proof.octets("signature", _SIGNATURE_LONGEST))
-        _ = (entry.device, entry.generation, entry.sequence)  # they are there
+        _ = (entry.device, entry.generation, entry.sequence, entry.recorded_at)  # they are there
     if fields.present("newest_order"):
         order = _read_order_proof(Fields(fields.mapping("newest_order")))
     return Hello(fields.integer("orders_up_to"), entry, order)

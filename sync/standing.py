@@ -6,7 +6,7 @@ Called by terminal and station in their own loops, while no pass is open.
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from canteen.clock import ClockTrust
 from sync.facts import FactKind, OrdersHeld
@@ -14,6 +14,10 @@ from sync.order_box import OrderBox
 from sync.pass_journal import PassJournal
 
 _log = logging.getLogger("canteen.sync.standing")
+
+_SAID_FOR = timedelta(hours=12)
+"""So long the same answer stands: whoever can make the server ask again and again adds two entries a day. The server
+itself asks once after a day's services, for the day's certificate."""
 
 _ABOUT_ORDERS = (FactKind.ORDERS_HELD, FactKind.ORDER_APPLIED, FactKind.ORDER_REFUSED)
 
@@ -36,7 +40,7 @@ def put_on_record(journal: PassJournal, box: OrderBox, now: datetime, clock_trus
     if not box.is_asked:
         return
     last = journal.latest_of(_ABOUT_ORDERS)
-    if last is None or last.kind != FactKind.ORDERS_HELD or last.body.get("up_to") != held:
-        # Said once it is said: whoever can make the server ask again and again cannot fill the journal.
+    said = last is not None and last.kind == FactKind.ORDERS_HELD and last.body.get("up_to") == held
+    if last is None or not said or abs(now - last.recorded_at) >= _SAID_FOR:
         journal.append(OrdersHeld(held), now, clock_trust)
     box.note_answered()

@@ -19,7 +19,9 @@ from canteen.entitlements import EntitlementKind
 from canteen.identifiers import PupilId, new_pass_id
 from canteen.meal_pass import PassAbandoned, PassCompleted, PassGranted, PassMethod, PassUnresolved
 from canteen.serving_periods import ServiceMoment
-from sync.messages import topic_up
+from sync.facts import OrdersHeld
+from sync.greeting import read_greeting
+from sync.messages import topic_down, topic_up
 from tests.unit.billing_server.ledger_bench import TODAY, LedgerBench, SignedDevice, denied, granted, hours
 
 pytest_plugins = ("tests.unit.billing_server.databases",)
@@ -37,8 +39,13 @@ def reconciled(bench: LedgerBench) -> DayReconciliation:
 
 
 def say_hello(bench: LedgerBench, device: SignedDevice, entries: int | None = None) -> None:
-    said = len(device.journal) if entries is None else entries
-    bench.services.ingest.take_hello(topic_up(device.name, "hello"), device.hello(0, said))
+    bench.services.ingest.take_hello(topic_up(device.name, "hello"), device.hello(0, entries))
+
+
+def greetings(bench: LedgerBench, device: SignedDevice) -> list[bool]:
+    """Those to `device` so far: whether they ask."""
+    topic = topic_down(device.name, "greeting")
+    return [read_greeting(payload).asks for to, payload in bench.published.sent if to == topic]
 
 
 def alarms(bench: LedgerBench) -> list[str]:
@@ -57,7 +64,7 @@ def settle(bench: LedgerBench, device: SignedDevice, pass_id: str, decision: Dec
 
 
 def test_a_plain_day_is_seen_received_billed(bench: LedgerBench) -> None:
-    """And final once each terminal has been heard after the service."""
+    """And final once each terminal has put on record, after the service, that it is there."""
     one, two = bench.device("terminal-1"), bench.device("terminal-2")
     for device in (one, two):
         for _ in range(3):
@@ -70,9 +77,45 @@ def test_a_plain_day_is_seen_received_billed(bench: LedgerBench) -> None:
     ]
     assert (True, False) == (found.holds, found.final)
     bench.clock.advance(3 * 3600)
-    say_hello(bench, one)
-    say_hello(bench, two)
+    for device in (one, two):
+        say_hello(bench, device)
+        assert [True] == greetings(bench, device)
+        bench.send(device, device.note(OrdersHeld(device.orders_done)))
     assert (True, True) == (reconciled(bench).holds, reconciled(bench).final)
+
+
+def test_what_was_said_before_the_end_of_the_service_proves_nothing_after_it(bench: LedgerBench) -> None:
+    """Whoever has a terminal's certificate can say its hello and its batches again, and hold back what followed."""
+    terminal = bench.device("terminal-1")
+    terminal.note(granted(bench.pupil()))
+    hello = terminal.hello(0)
+    bench.send(terminal)
+    bench.clock.advance(3 * 3600)
+    bench.services.ingest.take_hello(topic_up(terminal.name, "hello"), hello)
+    bench.send(terminal)
+    assert not reconciled(bench).final
+    terminal.note(denied(), at=bench.clock.utc_now() - hours(3))
+    bench.send(terminal)
+    assert not reconciled(bench).final
+    bench.send(terminal, terminal.note(denied()))
+    assert reconciled(bench).final
+
+
+def test_a_terminal_is_asked_after_the_service_once_and_not_before(bench: LedgerBench) -> None:
+    """Nor where it has put anything on record since, nor a second time within a minute."""
+    terminal = bench.device("terminal-1")
+    bench.send(terminal, terminal.note(denied()))
+    say_hello(bench, terminal)
+    assert [] == greetings(bench, terminal)
+    bench.clock.advance(3 * 3600)
+    old = terminal.hello(0)
+    for _ in range(2):
+        bench.services.ingest.take_hello(topic_up(terminal.name, "hello"), old)
+    assert [True] == greetings(bench, terminal)
+    bench.clock.advance(120)
+    bench.send(terminal, terminal.note(denied()))
+    bench.services.ingest.take_hello(topic_up(terminal.name, "hello"), terminal.hello(0))
+    assert [True] == greetings(bench, terminal)
 
 
 def test_what_a_terminal_has_and_we_have_not_is_missing(bench: LedgerBench) -> None:
