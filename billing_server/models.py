@@ -218,6 +218,17 @@ class DeviceCheckup(Base):
     """One line a board."""
 
 
+class BoardKey(Base):
+    """The last time the maintenance window for a board's key was open, and what became of it; never the key."""
+
+    __tablename__ = "board_keys"
+
+    device: Mapped[str] = mapped_column(_Device, ForeignKey("devices.device"), primary_key=True)
+    address: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    outcome: Mapped[str]
+    at: Mapped[datetime]
+
+
 class FeedPosition(Base):
     """The last position given in a feed. Its row lock makes positions appear in order: a reader never skips one."""
 

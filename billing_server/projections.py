@@ -21,6 +21,7 @@ from billing_server.consents import ConsentDesk
 from billing_server.devices import DeviceDesk
 from billing_server.enrollment_advice import advised_revision, enrolled_revision
 from billing_server.models import (
+    BoardKey,
     Denial,
     Device,
     DeviceCheckup,
@@ -243,6 +244,8 @@ class Projector:
                 self.cards.take_retired(session, entry.device, fact)
             case DeviceChecked():
                 self._note_checkup(session, read, fact)
+            case BoardKeyed():
+                self._note_key(session, read, fact)
             case EnrollmentAdvised():
                 self._advise(session, fact)
 
@@ -255,6 +258,12 @@ class Projector:
             session.merge(
                 DeviceCheckup(device=read.device, checked_at=at, at_risk=at_risk, watch=watch, firmware=firmware)
             )
+
+    def _note_key(self, session: Session, read: ReadEntry, fact: BoardKeyed) -> None:
+        at = datetime.fromisoformat(read.recorded_at)
+        known = session.get(BoardKey, (read.device, fact.address))
+        if known is None or known.at <= at:
+            session.merge(BoardKey(device=read.device, address=fact.address, outcome=fact.outcome, at=at))
 
     def _advise(self, session: Session, fact: EnrollmentAdvised) -> None:
         """Stations are told, unless they have taken the hand anew since, or two terminals found the same."""

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from billing_server.early_passes import early_counts
 from billing_server.models import (
     Alarm,
+    BoardKey,
     Card,
     Denial,
     Device,
@@ -209,6 +210,8 @@ class DeviceState:
     """By its newest entry."""
     checkup: DeviceCheckup | None
     """What it last found of itself."""
+    board_keys: list[BoardKey]
+    """Of each of its boards, the last time its key was seen to."""
 
 
 def device_states(session: Session) -> list[DeviceState]:
@@ -229,6 +232,9 @@ def device_states(session: Session) -> list[DeviceState]:
     by_kind = select(OrderRow.device, OrderRow.kind, func.count()).where(OrderRow.answered_at.is_(None))
     for name, kind, number in session.execute(by_kind.group_by(OrderRow.device, OrderRow.kind).order_by(OrderRow.kind)):
         pending.setdefault(name, {})[kind] = number
+    keys: dict[str, list[BoardKey]] = {}
+    for key in session.scalars(select(BoardKey).order_by(BoardKey.address)):
+        keys.setdefault(key.device, []).append(key)
     gaps = {alarm.device: alarm.detail for alarm in open_alarms(session) if alarm.kind == "gap"}
     states = []
     for device in session.scalars(select(Device).order_by(Device.role.desc(), Device.device)):
@@ -256,6 +262,7 @@ def device_states(session: Session) -> list[DeviceState]:
                 backlog=max(0, (device.said_entries or 0) - received),
                 clock_trust=None if last is None else last.clock_trust,
                 checkup=session.get(DeviceCheckup, device.device),
+                board_keys=keys.get(device.device, []),
             )
         )
     return states

@@ -118,6 +118,16 @@ CHECKS = {
 }
 """The names of a device's checks; one that a newer program has is shown as it is."""
 
+BOARD_KEYS = {
+    "installed": N_("première clé installée"),
+    "replaced": N_("clé remplacée"),
+    "already": N_("clé déjà en place"),
+    "no_device": N_("ligne absente ou occupée"),
+    "silent": N_("personne n’a répondu"),
+    "refused": N_("clé refusée"),
+}
+"""What became of a board's key; one that a newer program has is shown as it is."""
+
 CAUSES = {
     PurgeCause.DEPARTURE: N_("Départ de l’établissement"),
     PurgeCause.DEREGISTRATION: N_("Désinscription de la demi-pension"),

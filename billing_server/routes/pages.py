@@ -20,7 +20,7 @@ from billing_server.assembly import Services
 from billing_server.audit import Action
 from billing_server.configuration import LANGUAGES
 from billing_server.gate import COOKIE
-from billing_server.models import Refusal
+from billing_server.models import BoardKey, Refusal
 from billing_server.routes.asking import TheOperator, TheServices
 from billing_server.text import LANGUAGE_COOKIE, N_, Text, language_of
 from canteen.meal_pass import PassMethod
@@ -194,6 +194,7 @@ def devices(request: Request, services: TheServices, pris: int | None = None, re
                 "contact": _contact(state, text, now),
                 "left": _time_left(services, state, text),
                 "checkup": _checkup(state, text),
+                "board_keys": [_board_key(key, text) for key in state.board_keys],
             }
             for state in reading.device_states(session)
         ]
@@ -241,6 +242,12 @@ def _checkup(state: reading.DeviceState, text: Text) -> dict[str, Any] | None:
         "watch": named(found.watch),
         "firmware": found.firmware.splitlines(),
     }
+
+
+def _board_key(key: BoardKey, text: Text) -> str:
+    """When the key of one of its boards was last seen to, in words."""
+    what = text(wording.BOARD_KEYS[key.outcome]) if key.outcome in wording.BOARD_KEYS else key.outcome
+    return text("carte {address} : {what}, {when}", address=key.address, what=what, when=text.moment(key.at))
 
 
 def fingerprint(key: bytes) -> str:

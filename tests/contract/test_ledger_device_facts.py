@@ -7,9 +7,9 @@ from sqlalchemy import select
 from billing_server.models import Alarm, Entry
 from billing_server.reading import device_states
 from canteen.credentials import CardNumber
-from sync.facts import CardIssued, CardRetired, DeviceChecked
+from sync.facts import BoardKeyed, CardIssued, CardRetired, DeviceChecked
 from sync.orders import CardBlocked, DeviceRole
-from tests.unit.billing_server.ledger_bench import LedgerBench
+from tests.unit.billing_server.ledger_bench import LedgerBench, hours
 
 pytest_plugins = ("tests.unit.billing_server.databases",)
 
@@ -24,6 +24,23 @@ def test_what_a_device_finds_of_itself_is_shown(bench: LedgerBench) -> None:
         (state,) = device_states(session)
         assert state.checkup is not None
         assert ("", "newer-check", "") == (state.checkup.at_risk, state.checkup.watch, state.checkup.firmware)
+
+
+def test_when_a_boards_key_was_seen_to_is_shown(bench: LedgerBench) -> None:
+    """Of each board the newest word, whatever order they come in; a station has no such boards."""
+    terminal, station = bench.device("terminal-1"), bench.device("station-1", DeviceRole.STATION)
+    noon = bench.clock.utc_now()
+    terminal.note(BoardKeyed(102, "refused"), at=noon + hours(1))
+    terminal.note(BoardKeyed(101, "installed"), BoardKeyed(102, "installed"), at=noon)
+    terminal.note(BoardKeyed(101, "a word of tomorrow's"), at=noon + hours(2))
+    bench.send(terminal)
+    bench.send(station, station.note(BoardKeyed(101, "installed")))
+    with bench.services.database.reading() as session:
+        keys = {state.device.device: state.board_keys for state in device_states(session)}
+        assert [] == keys["station-1"]
+        assert [(101, "a word of tomorrow's", noon + hours(2)), (102, "refused", noon + hours(1))] == [
+            (key.address, key.outcome, key.at) for key in keys["terminal-1"]
+        ]
 
 
 def test_a_retired_card_is_blocked_everywhere(bench: LedgerBench) -> None:
