@@ -155,6 +155,13 @@ _PLATEN = {
             "nouveau"
         ),
     ),
+    PlatenState.BLURRED: (
+        Verdict.WATCH,
+        _(
+            "Lecteur de main : l’image a perdu en netteté depuis l’étalonnage ({focus_percent} %) ; "
+            "essuyer l’objectif, ou refaire la mise au point"
+        ),
+    ),
     PlatenState.NO_PICTURE: (Verdict.RISK, _("Lecteur de main : pas d’image ; cartes seulement")),
 }
 
@@ -175,6 +182,8 @@ def camera(devices: Devices, _inbox: Inbox) -> Check:
             "state": look.state.value,
             "grey": look.grey,
             "sharpness": look.sharpness,
+            "focus": look.focus,
+            "focus_percent": None if look.focus is None else round(100 * look.focus),
             "size_px": look.size_px,
             "calibrated": look.calibrated,
             "heights": look.heights,

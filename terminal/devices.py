@@ -61,6 +61,8 @@ class PlatenState(StrEnum):
     MIRROR_DIRTY = "mirror-dirty"
     MIRROR_BLIND = "mirror-blind"
     """Nothing looks wrong, but one hand after the other was flat: something dark may cover the mirror."""
+    BLURRED = "blurred"
+    """Much less sharp than at calibration."""
     BUSY = "busy"
     """A hand is being watched: the camera is in use."""
 
@@ -72,6 +74,7 @@ class PlatenLook:
     Attributes:
         grey: mean grey level, 0 to 255.
         sharpness: mean step between neighbouring pixels in grey levels: falls when the lens is smeared or out of focus.
+        focus: sharpness of the bare sheet as a share of what it was at calibration; None where that is not known.
         size_px: "1600x1200".
         calibrated: whether the printed sheet is known, and was looked at.
         heights: whether a side mirror is known, in which hands' heights are measured.
@@ -85,6 +88,7 @@ class PlatenLook:
     calibrated: bool = False
     heights: bool = False
     place: tuple[float, float] | None = None
+    focus: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

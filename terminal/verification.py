@@ -24,6 +24,7 @@ from hand_geometry.errors import (
     ReferenceFormatError,
     UnlikeReadersError,
 )
+from hand_geometry.focus import LEAST_FOCUS, focus_share
 from hand_geometry.hand_frame import drawn_at
 from hand_geometry.held_hand import HeldHand, carried_over, compare_held, decode_held, enrolled_about
 from hand_geometry.mirror_set_up import check_mirror
@@ -280,6 +281,8 @@ _SHEET_STATES = {
     SheetFinding.MIRROR_DIRTY: PlatenState.MIRROR_DIRTY,
 }
 """The worst first."""
+_LOOKS_LIKE_BLUR = {SheetFinding.DIRTY, SheetFinding.MIRROR_DIRTY}
+"""Wiping the sheet would not help."""
 
 
 def _looked_at(image: NDArray[np.uint8], calibration: PlatenCalibration | None) -> PlatenLook:
@@ -291,11 +294,14 @@ def _looked_at(image: NDArray[np.uint8], calibration: PlatenCalibration | None) 
     look = replace(_glanced_at(platen), calibrated=True, heights=calibration.measures_heights)
     if look.state is PlatenState.TOO_DARK:
         return look
+    look = replace(look, focus=round(focus_share(working, calibration.empty), 2))
     found = check_sheet(image, calibration)
     if look.state is PlatenState.EMPTY:
         # A hand is seen in the mirror too, and is no dirt.
         found += check_mirror(image, calibration)
     faults = {fault.finding: fault for fault in found}
+    if look.focus is not None and look.focus < LEAST_FOCUS and not faults.keys() - _LOOKS_LIKE_BLUR:
+        return replace(look, state=PlatenState.BLURRED)
     for finding, state in _SHEET_STATES.items():
         if finding in faults:
             return replace(look, state=state, place=(faults[finding].x, faults[finding].y))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from hand_geometry.comparison import compare, decide
+from hand_geometry.focus import LEAST_FOCUS
 from hand_geometry.kept_calibration import load_calibration
 from hand_geometry.platen import PlatenCalibration
 from hand_geometry.reference import Reference, make_reference
@@ -29,7 +30,7 @@ from hand_geometry.synthetic_hand import encode_jpeg
 from terminal.configuration import read_configuration
 from terminal.devices import HandCapture, PlatenState
 from terminal.main import main
-from terminal.verification import HandVerification
+from terminal.verification import HandVerification, _looked_at
 from tests.unit.terminal.programs import TerminalProgram, surrounded
 
 
@@ -184,3 +185,20 @@ def said(program: TerminalProgram) -> tuple[str, bool]:
     report = httpx.get(f"http://127.0.0.1:{program.port}/doctor", timeout=10).json()
     measured = next(check["measured"] for check in report["checks"] if check["name"] == "camera")
     return measured["state"], measured["calibrated"]
+
+
+def test_a_lens_that_loses_its_focus_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Smeared or turned since the calibration: said with how much is left; a darker lamp and noise are no blur."""
+    calibration = calibrated(tmp_path, HIGH_AND_WIDE, capsys)
+    sharp = empty_platen_seen(HIGH_AND_WIDE)
+    noise = np.random.default_rng(1).normal(0.0, 4.0, sharp.shape)
+    dim = np.clip(0.8 * sharp + noise, 0, 255).astype(np.uint8)
+    for picture in (sharp, dim, hand_seen(HIGH_AND_WIDE, 1, 0)):
+        look = _looked_at(picture, calibration)
+        assert look.state in (PlatenState.EMPTY, PlatenState.SOMETHING_LIES)
+        assert look.focus is not None
+        assert 0.9 < look.focus < 1.1
+    blurred = _looked_at(np.asarray(cv2.GaussianBlur(sharp, (0, 0), 3.0), dtype=np.uint8), calibration)
+    assert blurred.state is PlatenState.BLURRED
+    assert blurred.focus is not None
+    assert 0.4 < blurred.focus < LEAST_FOCUS
