@@ -14,6 +14,10 @@ class ConfigurationRefused(StationError):
     """A setting or a file it names is missing or wrong; the message says which."""
 
 
+class CannotListen(StationError):
+    """The page's port cannot be opened; the message is for whoever starts the station."""
+
+
 class PupilNotFound(StationError):
     """No such pupil is on the roster here."""
 

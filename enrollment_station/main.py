@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import logging
-import signal
-import socket
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlencode
 
-import uvicorn
-
 from canteen.errors import CanteenError
-from enrollment_station.app import make_app
-from enrollment_station.assembly import Station, assemble
 from enrollment_station.card_settings import make_card_keys
 from enrollment_station.configuration import StationConfiguration, load_configuration
 from enrollment_station.door import ENTRANCE
@@ -25,12 +17,6 @@ from enrollment_station.errors import StationError
 from enrollment_station.language import marked, say
 from enrollment_station.operators import OperatorBook
 
-PORT_TAKEN = marked(
-    "Le port {port} de {host} est déjà pris : la station tourne-t-elle déjà ? "
-    "Arrêtez l’autre programme, ou changez web.port dans la configuration."
-)
-ADDRESS_REFUSED = marked("L’adresse {host}:{port} ne peut pas être ouverte ({why}) : voyez web.host et web.port.")
-LISTENING = marked("Station d’enrôlement : http://{host}:{port}")
 OPERATOR_LINK = marked("Lien personnel de {name}, à ouvrir une fois et à ne donner à personne d’autre :")
 
 CARD_SECRET_MADE = marked("Secret des cartes créé : {path}")
@@ -49,8 +35,6 @@ _COMMANDS = (
     "provision makes a station of this machine; operator NAME makes a personal link; "
     "card-keys [COPY] makes the cards' secret and the terminals' reading key, and leaves a copy for the safe"
 )
-_STOP_WITHIN_S = 3
-_THREAD_STOPS_WITHIN_S = 5.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,9 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _make_operator(configuration, arguments.name)
         if arguments.command == "card-keys":
             return _make_card_keys(configuration, arguments.name)
-        return _serve(configuration)
+        from enrollment_station.serving import serve  # the page's libraries: the commands need none
+
+        serve(configuration)
     except (StationError, CanteenError) as error:
         return _give_up(str(error))
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -100,66 +87,6 @@ def _make_card_keys(configuration: StationConfiguration, copy: str) -> int:
         print(say(language, CARD_SECRET_COPY).format(path=copy))  # noqa: T201 - as above
     print(say(language, CARD_READING_KEY).format(path=files.reading_key))  # noqa: T201 - as above
     return 0
-
-
-def _serve(configuration: StationConfiguration) -> int:
-    try:
-        listener = socket.create_server((configuration.host, configuration.port))
-    except OSError as error:
-        sentence = PORT_TAKEN if error.errno == errno.EADDRINUSE else ADDRESS_REFUSED
-        return _give_up(
-            say(configuration.language, sentence).format(
-                host=configuration.host, port=configuration.port, why=error.strerror
-            )
-        )
-    with listener:
-        station = assemble(configuration)
-        try:
-            _run(station, listener)
-        finally:
-            station.close()
-    return 0
-
-
-class _Server(uvicorn.Server):
-    """Stops waiting for a card before it waits for its answers to be finished."""
-
-    def __init__(self, station: Station, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self._station = station
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._station.end_card_work(at_once=False)
-        await super().shutdown(sockets)
-
-
-def _run(station: Station, listener: socket.socket) -> None:
-    server = _Server(
-        station,
-        uvicorn.Config(
-            make_app(station),
-            log_config=None,
-            # Addresses hold pseudonyms, and searches names: who looked at what is in the audit log.
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_STOP_WITHIN_S,
-        ),
-    )
-    stop = threading.Event()
-    applier = threading.Thread(target=station.applier.run, args=(stop,), name="orders")
-    # uvicorn stops at a signal and then raises it once more, which would end the process before its files are closed.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    applier.start()
-    host, port = listener.getsockname()[:2]
-    logging.getLogger("canteen.station").info(
-        say(station.configuration.language, LISTENING).format(host=host, port=port)
-    )
-    try:
-        server.run(sockets=[listener])
-    finally:
-        stop.set()
-        applier.join(_THREAD_STOPS_WITHIN_S)
 
 
 def _give_up(sentence: str) -> int:

@@ -13,6 +13,7 @@ def _configuration(answer: ProvisionAnswer, state: Path) -> str:
     own, exchange = state / "station", state / "exchange"
     return f"""\
 device = "{answer.device}"
+production = true
 language = "fr"
 
 [storage]

@@ -282,7 +282,8 @@ def test_one_click_ends_a_live_session_and_nobody_lets_it_in_again(school: Schoo
 def start_station(school: School) -> StationClient:
     etc, _ = school.device("desk")
     text = (etc / "station.toml").read_text(encoding="utf-8").replace("port = 8002", f"port = {STATION}")
-    (etc / "station.toml").write_text("production = false\n" + text, encoding="utf-8")
+    assert "production = true" in text
+    (etc / "station.toml").write_text(text.replace("production = true", "production = false"), encoding="utf-8")
     link = school.run("canteen-station", "operator", "Mme Roux", "--config", str(etc / "station.toml")).stdout
     client = StationClient(STATION, link.strip().split("jeton=")[1])
     school.start("station", script_command("canteen-station", "--config", str(etc / "station.toml")))
