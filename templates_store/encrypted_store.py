@@ -20,7 +20,7 @@ from templates_store.errors import ConsentMissing, StoreUnavailable, UnknownPupi
 from templates_store.key_source import KeySource
 from templates_store.lease import Lease, LeaseStanding
 from templates_store.lease_keeping import LeaseKeeper, running_time_s
-from templates_store.models import CardRow, ConsentRow, PupilRow, ReferenceRow
+from templates_store.models import CARDS, CONSENTS, PUPILS, REFERENCES
 from templates_store.pupil_keys import pupil_key
 from templates_store.purge import (
     absentees,
@@ -122,7 +122,7 @@ class EncryptedStore:
 
     def pupils(self) -> Iterator[PupilRecord]:
         with self._file.reading() as connection:
-            rows = connection.execute(PUPIL_RECORDS.order_by(PupilRow.class_name, PupilRow.last_name)).all()
+            rows = connection.execute(PUPIL_RECORDS.order_by(PUPILS.c.class_name, PUPILS.c.last_name)).all()
         return map(read_pupil, rows)
 
     def standings(self) -> list[Standing]:
@@ -138,7 +138,7 @@ class EncryptedStore:
     def code_of(self, pupil: PupilId) -> PersonalCode | None:
         with self._file.reading() as connection:
             sealed = connection.execute(
-                select(PupilRow.sealed_code).where(PupilRow.pupil == pupil)
+                select(PUPILS.c.sealed_code).where(PUPILS.c.pupil == pupil)
             ).scalar_one_or_none()
             if sealed is None:
                 return None
@@ -154,26 +154,26 @@ class EncryptedStore:
         """A card that was blocked stays so: a lost card that turns up again may have been copied meanwhile."""
         with self._file.writing() as connection:
             self._require(connection, pupil)
-            put = upsert(CardRow).values(card_lookup=self._card_lookup(card), pupil=pupil, blocked=False)
+            put = upsert(CARDS).values(card_lookup=self._card_lookup(card), pupil=pupil, blocked=False)
             connection.execute(
-                put.on_conflict_do_update(index_elements=[CardRow.card_lookup], set_={"pupil": put.excluded.pupil})
+                put.on_conflict_do_update(index_elements=[CARDS.c.card_lookup], set_={"pupil": put.excluded.pupil})
             )
 
     def block_card(self, card: CardNumber) -> None:
         with self._file.writing() as connection:
-            put = upsert(CardRow).values(card_lookup=self._card_lookup(card), pupil=None, blocked=True)
-            connection.execute(put.on_conflict_do_update(index_elements=[CardRow.card_lookup], set_={"blocked": True}))
+            put = upsert(CARDS).values(card_lookup=self._card_lookup(card), pupil=None, blocked=True)
+            connection.execute(put.on_conflict_do_update(index_elements=[CARDS.c.card_lookup], set_={"blocked": True}))
 
     def find_by_card(self, card: CardNumber) -> CardRecord | None:
         with self._file.reading() as connection:
             row = connection.execute(
-                select(CardRow.pupil, CardRow.blocked).where(CardRow.card_lookup == self._card_lookup(card))
+                select(CARDS.c.pupil, CARDS.c.blocked).where(CARDS.c.card_lookup == self._card_lookup(card))
             ).one_or_none()
         return None if row is None or row.pupil is None else CardRecord(PupilId(row.pupil), row.blocked)
 
     def has_card(self, pupil: PupilId) -> bool:
         with self._file.reading() as connection:
-            query = select(CardRow.card_lookup).where(CardRow.pupil == pupil, CardRow.blocked.is_(False))
+            query = select(CARDS.c.card_lookup).where(CARDS.c.pupil == pupil, CARDS.c.blocked.is_(False))
             return connection.execute(query.limit(1)).first() is not None
 
     # Consent and references
@@ -189,14 +189,14 @@ class EncryptedStore:
         }
         with self._file.writing() as connection:
             self._require(connection, pupil)
-            put = upsert(ConsentRow).values(pupil=pupil, **columns)
-            connection.execute(put.on_conflict_do_update(index_elements=[ConsentRow.pupil], set_=columns))
+            put = upsert(CONSENTS).values(pupil=pupil, **columns)
+            connection.execute(put.on_conflict_do_update(index_elements=[CONSENTS.c.pupil], set_=columns))
 
     def consent_of(self, pupil: PupilId) -> tuple[ConsentState, Consent | None]:
         with self._file.reading() as connection:
             row = connection.execute(
-                select(ConsentRow.state, ConsentRow.notice_version, ConsentRow.given_by, ConsentRow.given_at).where(
-                    ConsentRow.pupil == pupil
+                select(CONSENTS.c.state, CONSENTS.c.notice_version, CONSENTS.c.given_by, CONSENTS.c.given_at).where(
+                    CONSENTS.c.pupil == pupil
                 )
             ).one_or_none()
         if row is None:
@@ -218,9 +218,9 @@ class EncryptedStore:
         with self._file.writing() as connection:
             rows = [row for grant in grants if (row := self._reference_row(*grant)) is not None]
             if rows:
-                put = upsert(ReferenceRow)
+                put = upsert(REFERENCES)
                 columns = {name: put.excluded[name] for name in rows[0] if name != "pupil"}
-                connection.execute(put.on_conflict_do_update(index_elements=[ReferenceRow.pupil], set_=columns), rows)
+                connection.execute(put.on_conflict_do_update(index_elements=[REFERENCES.c.pupil], set_=columns), rows)
         return len(rows)
 
     def _reference_row(
@@ -279,8 +279,8 @@ class EncryptedStore:
             key = self._file.epoch.unwrap(pupil, wrapped_key)
             bound = reference_bound(pupil, revision, notice_version, given_by, given_at, before + 1)
             connection.execute(
-                update(ReferenceRow)
-                .where(ReferenceRow.pupil == pupil)
+                update(REFERENCES)
+                .where(REFERENCES.c.pupil == pupil)
                 .values(
                     adaptation=before + 1,
                     sealed_reference=seal(key, adapted.reference, bound),
@@ -414,11 +414,11 @@ class EncryptedStore:
         put_roster(connection, self._file.epoch, by_pupil, lookups)
 
     def _require(self, connection: Connection, pupil: PupilId) -> None:
-        if connection.execute(select(PupilRow.pupil).where(PupilRow.pupil == pupil)).first() is None:
+        if connection.execute(select(PUPILS.c.pupil).where(PUPILS.c.pupil == pupil)).first() is None:
             raise UnknownPupil(pupil)
 
     def _held_revision(self, connection: Connection, pupil: PupilId) -> int:
-        query = select(ReferenceRow.revision).where(ReferenceRow.pupil == pupil)
+        query = select(REFERENCES.c.revision).where(REFERENCES.c.pupil == pupil)
         return connection.execute(query).scalar_one_or_none() or 0
 
     def _revision_floor(self, connection: Connection, pupil: PupilId) -> int:

@@ -8,17 +8,17 @@ from sqlalchemy import Connection, select, update
 
 from templates_store.errors import StoreUnavailable
 from templates_store.lease import Lease, LeaseEnd
-from templates_store.models import StoreState
+from templates_store.models import STORE_STATE
 from templates_store.records import instant_text, optional_instant
 
 _COLUMNS = select(
-    StoreState.lease_until,
-    StoreState.high_water_mark,
-    StoreState.signed_time,
-    StoreState.certain,
-    StoreState.suspended,
-    StoreState.suspended_ran_s,
-    StoreState.destroyed_because,
+    STORE_STATE.c.lease_until,
+    STORE_STATE.c.high_water_mark,
+    STORE_STATE.c.signed_time,
+    STORE_STATE.c.certain,
+    STORE_STATE.c.suspended,
+    STORE_STATE.c.suspended_ran_s,
+    STORE_STATE.c.destroyed_because,
 )
 
 
@@ -43,7 +43,7 @@ def read_lease(connection: Connection) -> Lease:
 def write_lease(connection: Connection, lease: Lease) -> None:
     """Keep `lease`, within the caller's transaction."""
     connection.execute(
-        update(StoreState).values(
+        update(STORE_STATE).values(
             lease_until=_optional_text(lease.until),
             high_water_mark=_optional_text(lease.high_water_mark),
             signed_time=_optional_text(lease.signed_time),

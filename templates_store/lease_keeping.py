@@ -18,7 +18,7 @@ from sqlalchemy import Connection, delete, select
 from templates_store.documents import put_document, read_document
 from templates_store.lease import Lease, LeaseStanding
 from templates_store.lease_columns import read_lease, write_lease
-from templates_store.models import DocumentRow, ReferenceRow
+from templates_store.models import DOCUMENTS, REFERENCES
 from templates_store.purge import destroy_all_references
 from templates_store.records import instant_text, read_instant
 from templates_store.store import EndedLease
@@ -110,7 +110,7 @@ class LeaseKeeper:
 
     def note_ended_lease_told(self) -> None:
         with self._file.writing() as connection:
-            connection.execute(delete(DocumentRow).where(DocumentRow.name == _ENDED_LEASE))
+            connection.execute(delete(DOCUMENTS).where(DOCUMENTS.c.name == _ENDED_LEASE))
 
     # Inside
 
@@ -156,7 +156,7 @@ class LeaseKeeper:
 
     def _holds_references(self) -> bool:
         with self._file.reading() as connection:
-            return connection.execute(select(ReferenceRow.pupil).limit(1)).first() is not None
+            return connection.execute(select(REFERENCES.c.pupil).limit(1)).first() is not None
 
     def _end(self, lease: Lease, now: datetime) -> None:
         ended = lease.over()

@@ -6,13 +6,15 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from canteen.identifiers import PupilId
 from templates_store.errors import StoreUnavailable
-from templates_store.models import PupilKeyRow
+from templates_store.models import PUPIL_KEYS
 from templates_store.sealing import EpochKeys, new_key
 
 
 def pupil_key(connection: Connection, epoch: EpochKeys, pupil: PupilId) -> bytes:
     """The pupil's key; raises StoreUnavailable if a pupil on the roster has none."""
-    wrapped = connection.execute(select(PupilKeyRow.wrapped_key).where(PupilKeyRow.pupil == pupil)).scalar_one_or_none()
+    wrapped = connection.execute(
+        select(PUPIL_KEYS.c.wrapped_key).where(PUPIL_KEYS.c.pupil == pupil)
+    ).scalar_one_or_none()
     if wrapped is None:
         raise StoreUnavailable(f"the key of {pupil} is missing")
     return epoch.unwrap(pupil, wrapped)
@@ -21,7 +23,7 @@ def pupil_key(connection: Connection, epoch: EpochKeys, pupil: PupilId) -> bytes
 def create_pupil_key(connection: Connection, epoch: EpochKeys, pupil: PupilId) -> bytes:
     """A fresh random key for the pupil."""
     key = new_key()
-    connection.execute(insert(PupilKeyRow).values(pupil=pupil, wrapped_key=epoch.wrap(pupil, key)))
+    connection.execute(insert(PUPIL_KEYS).values(pupil=pupil, wrapped_key=epoch.wrap(pupil, key)))
     return key
 
 
@@ -32,7 +34,7 @@ def rewrap_pupil_keys(connection: Connection, present: EpochKeys, fresh: EpochKe
     from leaving this one.
     """
     rewrapped = []
-    for pupil, wrapped in connection.execute(select(PupilKeyRow.pupil, PupilKeyRow.wrapped_key)):
+    for pupil, wrapped in connection.execute(select(PUPIL_KEYS.c.pupil, PUPIL_KEYS.c.wrapped_key)):
         try:
             key = present.unwrap(pupil, wrapped)
         except StoreUnavailable:
@@ -40,8 +42,8 @@ def rewrap_pupil_keys(connection: Connection, present: EpochKeys, fresh: EpochKe
         rewrapped.append({"whose": pupil, "rewrapped": fresh.wrap(pupil, key)})
     if rewrapped:
         connection.execute(
-            update(PupilKeyRow)
-            .where(PupilKeyRow.pupil == bindparam("whose"))
+            update(PUPIL_KEYS)
+            .where(PUPIL_KEYS.c.pupil == bindparam("whose"))
             .values(wrapped_key=bindparam("rewrapped")),
             rewrapped,
         )

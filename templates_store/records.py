@@ -15,11 +15,11 @@ from canteen.entitlements import Entitlement, EntitlementKind
 from canteen.errors import CanteenError
 from canteen.identifiers import PupilId
 from templates_store.errors import StoreUnavailable
-from templates_store.models import PupilRow
+from templates_store.models import PUPILS
 from templates_store.store import PupilRecord
 
 PUPIL_RECORDS = select(
-    PupilRow.pupil, PupilRow.first_name, PupilRow.last_name, PupilRow.class_name, PupilRow.entitlements
+    PUPILS.c.pupil, PUPILS.c.first_name, PUPILS.c.last_name, PUPILS.c.class_name, PUPILS.c.entitlements
 )
 """Pupils as `read_pupil` takes them."""
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, insert, select, update
 from canteen.credentials import PersonalCode
 from canteen.identifiers import PupilId
 from templates_store.errors import CodeTaken
-from templates_store.models import PupilKeyRow, PupilRow
+from templates_store.models import PUPIL_KEYS, PUPILS
 from templates_store.pupil_keys import pupil_key
 from templates_store.records import entitlements_text
 from templates_store.sealing import EpochKeys, code_bound, new_key, seal
@@ -36,7 +36,7 @@ def put_roster(
     Raises:
         CodeTaken: two pupils with one code; the caller's transaction is to be given up.
     """
-    held = {row.pupil: row.code_lookup for row in connection.execute(select(PupilRow.pupil, PupilRow.code_lookup))}
+    held = {row.pupil: row.code_lookup for row in connection.execute(select(PUPILS.c.pupil, PUPILS.c.code_lookup))}
     taken = {lookup for pupil, lookup in held.items() if pupil not in by_pupil}
     if len(set(lookups.values())) < len(lookups) or taken & set(lookups.values()):
         raise CodeTaken("two pupils with one code")
@@ -64,7 +64,7 @@ def _change(connection: Connection, epoch: EpochKeys, changed: Sequence[_PupilTo
     for one in changed:
         key = pupil_key(connection, epoch, one.pupil)
         sealed_code = seal(key, one.code, code_bound(one.pupil))
-        row = update(PupilRow).where(PupilRow.pupil == one.pupil)
+        row = update(PUPILS).where(PUPILS.c.pupil == one.pupil)
         connection.execute(row.values(sealed_code=sealed_code, **one.columns))
 
 
@@ -75,7 +75,7 @@ def _add(connection: Connection, epoch: EpochKeys, added: Sequence[_PupilToPut])
     sealed = {one.pupil: seal(keys[one.pupil], one.code, code_bound(one.pupil)) for one in added}
     # The key's row points at the pupil's: first the pupils.
     connection.execute(
-        insert(PupilRow), [{"pupil": one.pupil, "sealed_code": sealed[one.pupil], **one.columns} for one in added]
+        insert(PUPILS), [{"pupil": one.pupil, "sealed_code": sealed[one.pupil], **one.columns} for one in added]
     )
     wrapped = [{"pupil": pupil, "wrapped_key": epoch.wrap(pupil, key)} for pupil, key in keys.items()]
-    connection.execute(insert(PupilKeyRow), wrapped)
+    connection.execute(insert(PUPIL_KEYS), wrapped)

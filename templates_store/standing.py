@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, select
 
 from canteen.consent import ConsentState
-from templates_store.models import CardRow, ConsentRow, PupilRow, ReferenceRow
+from templates_store.models import CARDS, CONSENTS, PUPILS, REFERENCES
 from templates_store.records import read_pupil
 from templates_store.store import PupilRecord
 
@@ -23,22 +23,22 @@ class Standing:
     has_card: bool
 
 
-_CARD_HOLDERS = select(CardRow.pupil).where(CardRow.blocked.is_(False), CardRow.pupil.is_not(None))
+_CARD_HOLDERS = select(CARDS.c.pupil).where(CARDS.c.blocked.is_(False), CARDS.c.pupil.is_not(None))
 
 _STANDINGS = (
     select(
-        PupilRow.pupil,
-        PupilRow.first_name,
-        PupilRow.last_name,
-        PupilRow.class_name,
-        PupilRow.entitlements,
-        func.coalesce(ConsentRow.state, ConsentState.NONE.value).label("state"),
-        func.coalesce(ReferenceRow.revision, 0).label("revision"),
-        PupilRow.pupil.in_(_CARD_HOLDERS).label("has_card"),
+        PUPILS.c.pupil,
+        PUPILS.c.first_name,
+        PUPILS.c.last_name,
+        PUPILS.c.class_name,
+        PUPILS.c.entitlements,
+        func.coalesce(CONSENTS.c.state, ConsentState.NONE.value).label("state"),
+        func.coalesce(REFERENCES.c.revision, 0).label("revision"),
+        PUPILS.c.pupil.in_(_CARD_HOLDERS).label("has_card"),
     )
-    .outerjoin(ConsentRow, ConsentRow.pupil == PupilRow.pupil)
-    .outerjoin(ReferenceRow, ReferenceRow.pupil == PupilRow.pupil)
-    .order_by(PupilRow.class_name, PupilRow.last_name, PupilRow.first_name)
+    .outerjoin(CONSENTS, CONSENTS.c.pupil == PUPILS.c.pupil)
+    .outerjoin(REFERENCES, REFERENCES.c.pupil == PUPILS.c.pupil)
+    .order_by(PUPILS.c.class_name, PUPILS.c.last_name, PUPILS.c.first_name)
 )
 
 

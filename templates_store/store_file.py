@@ -37,7 +37,7 @@ from templates_store.database import (
 from templates_store.errors import StoreRolledBack, StoreUnavailable
 from templates_store.key_source import KeySource
 from templates_store.migrations import from_format_1, from_format_2
-from templates_store.models import SCHEMA_VERSION, Base, StoreState
+from templates_store.models import METADATA, SCHEMA_VERSION, STORE_STATE
 from templates_store.pupil_keys import rewrap_pupil_keys
 from templates_store.sealing import EpochKeys, derive_epoch, derive_keys
 
@@ -120,7 +120,7 @@ class StoreFile:
                 changed_before = self._driver.total_changes
                 yield connection
                 if self._driver.total_changes != changed_before:
-                    connection.execute(update(StoreState).values(changes=StoreState.changes + 1))
+                    connection.execute(update(STORE_STATE).values(changes=STORE_STATE.c.changes + 1))
             if self._driver.total_changes != changed_before:
                 self._note_place()
 
@@ -138,7 +138,7 @@ class StoreFile:
                 with self.writing() as connection:
                     result = change(connection)
                     rewrap_pupil_keys(connection, present, fresh)
-                    connection.execute(update(StoreState).values(epoch=number))
+                    connection.execute(update(STORE_STATE).values(epoch=number))
             finally:
                 # A commit that failed may have reached the disk all the same: the file is asked, not the exception.
                 self._follow(present, fresh)
@@ -241,12 +241,14 @@ class StoreFile:
 
     def _prepare(self) -> None:
         with self._begun() as connection:
-            version = connection.execute(select(StoreState.schema_version)).scalar_one_or_none()
+            version = connection.execute(select(STORE_STATE.c.schema_version)).scalar_one_or_none()
             if version == from_format_2.VERSION:
                 from_format_2.migrate(connection)
                 _log.info("the store was brought from format %d to format %d", version, SCHEMA_VERSION)
             state = connection.execute(
-                select(StoreState.schema_version, StoreState.epoch, StoreState.changes, StoreState.rolled_back)
+                select(
+                    STORE_STATE.c.schema_version, STORE_STATE.c.epoch, STORE_STATE.c.changes, STORE_STATE.c.rolled_back
+                )
             ).one_or_none()
         if state is None:
             raise StoreUnavailable("the store has lost its state")
@@ -271,9 +273,9 @@ class StoreFile:
             connection.execution_options(writes=True)
             with connection.begin():
                 if connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one() == 0:
-                    Base.metadata.create_all(connection)
+                    METADATA.create_all(connection)
                     connection.execute(
-                        insert(StoreState).values(
+                        insert(STORE_STATE).values(
                             only_row=1,
                             schema_version=SCHEMA_VERSION,
                             epoch=self.epoch.number,
@@ -294,7 +296,7 @@ class StoreFile:
             self.is_older_copy = True
             changes = max(place.changes, 0 if mark is None else mark.changes)
             with self.writing() as connection:
-                connection.execute(update(StoreState).values(rolled_back=True, changes=changes))
+                connection.execute(update(STORE_STATE).values(rolled_back=True, changes=changes))
         elif mark != place:
             self._note_place()
         if self._mark.salt() != (salt := _salt(self._path)):
@@ -304,7 +306,7 @@ class StoreFile:
         """A fresh signed word has come; it was not in the older copy."""
         if self.is_older_copy:
             with self.writing() as connection:
-                connection.execute(update(StoreState).values(rolled_back=False))
+                connection.execute(update(STORE_STATE).values(rolled_back=False))
             self.is_older_copy = False
 
     def _note_place(self) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, insert, text
 
 from templates_store.database import Driver, errors_named
 from templates_store.errors import StoreUnavailable
-from templates_store.models import SCHEMA_VERSION, Base, PupilKeyRow, PupilRow, ReferenceRow
+from templates_store.models import METADATA, PUPIL_KEYS, PUPILS, REFERENCES, SCHEMA_VERSION
 from templates_store.sealing import EpochKeys, StoreKeys, code_bound, reference_bound, seal, unseal
 
 _TABLES = ("pupil_key", "reference", "consent", "card", "tombstone", "document", "pupil", "store_state")
@@ -65,7 +65,7 @@ def migrate(connection: Connection, keys: StoreKeys, fresh: EpochKeys) -> None:
     for table in _TABLES:
         connection.execute(text(f"ALTER TABLE {table} RENAME TO old_{table}"))
     connection.execute(text("DROP INDEX IF EXISTS ix_card_pupil"))
-    Base.metadata.create_all(connection)
+    METADATA.create_all(connection)
     for row in pupils:
         _carry_over(connection, row, old_epoch_key, state.epoch, fresh)
     for table, columns in _COPIED.items():
@@ -90,7 +90,7 @@ def _carry_over(connection: Connection, row: Any, old_epoch_key: bytes, old_epoc
     key = unseal(old_epoch_key, row.wrapped_key, _bound("pupil-key", row.pupil, old_epoch))
     code = unseal(key, row.sealed_code, _bound("code", row.pupil, 0))
     connection.execute(
-        insert(PupilRow).values(
+        insert(PUPILS).values(
             pupil=row.pupil,
             first_name=row.first_name,
             last_name=row.last_name,
@@ -100,13 +100,13 @@ def _carry_over(connection: Connection, row: Any, old_epoch_key: bytes, old_epoc
             sealed_code=seal(key, code, code_bound(row.pupil)),
         )
     )
-    connection.execute(insert(PupilKeyRow).values(pupil=row.pupil, wrapped_key=fresh.wrap(row.pupil, key)))
+    connection.execute(insert(PUPIL_KEYS).values(pupil=row.pupil, wrapped_key=fresh.wrap(row.pupil, key)))
     if row.revision is None:
         return
     consent = (row.notice_version, row.given_by, row.given_at)
     reference = unseal(key, row.sealed_reference, _bound("reference", row.pupil, row.revision, *consent))
     connection.execute(
-        insert(ReferenceRow).values(
+        insert(REFERENCES).values(
             pupil=row.pupil,
             revision=row.revision,
             notice_version=row.notice_version,

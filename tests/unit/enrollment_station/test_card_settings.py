@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from canteen.private_file import create_private_file
 from enrollment_station.card_settings import CardMode, CardSettings, load_encoding_keys, read_card_settings
+from enrollment_station.configuration import load_configuration
 from enrollment_station.errors import ConfigurationRefused
 from enrollment_station.main import main
 from firmware_bridge.card_keys import EncodingKeys, ReadingKeys
@@ -78,6 +80,37 @@ def test_card_keys_are_made_once(tmp_path: Path, capsys: pytest.CaptureFixture[s
     create_private_file(reading, bytes(range(32)))
     assert 2 == main(["card-keys", "--config", str(bench.configuration)])
     assert bytes(range(32)) == reading.read_bytes()
+
+
+def test_the_secret_of_the_cards_is_kept_as_the_stores_key_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a credential: wrapped from the beginning, a copy for the safe where one is asked for; put back, taken in."""
+    machine = tmp_path / "machine"
+    machine.mkdir()
+    (machine / "canteen-store-key").write_bytes(bytes(range(32)))
+    (machine / "canteen-store-key").chmod(0o400)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(machine))
+    (tmp_path / "station").mkdir()
+    bench = Bench(tmp_path / "station")
+    bench.close()
+    text = f'{bench.configuration.read_text()}[cards]\nmaster_key = "cards.key"\n'
+    bench.configuration.write_text(re.sub('store_key = ".*"', 'store_key = "systemd:canteen-store-key"', text))
+    master, copy = tmp_path / "station" / "cards.key", tmp_path / "copy.key"
+    capsys.readouterr()
+    assert 0 == main(["card-keys", str(copy), "--config", str(bench.configuration)])
+    assert str(copy) in capsys.readouterr().out
+    secret = copy.read_bytes()
+    assert 0o600 == stat.S_IMODE(copy.stat().st_mode)
+    for file in (tmp_path / "station").rglob("*"):
+        assert file.is_dir() or secret not in file.read_bytes()
+    assert 2 == main(["card-keys", str(copy), "--config", str(bench.configuration)])  # never over another file
+    master.unlink()
+    create_private_file(master, secret)
+    settings = load_configuration(bench.configuration)
+    keys = load_encoding_keys(settings.cards, settings.storage.kept_secrets)
+    assert EncodingKeys.from_master_secret(secret) == keys
+    assert secret not in master.read_bytes()
 
 
 def test_card_keys_want_a_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
