@@ -27,6 +27,7 @@ from hand_geometry.errors import ReferenceFormatError
 from hand_geometry.findings import find_findings
 from hand_geometry.hand_frame import drawn_at
 from hand_geometry.held_hand import HeldHand, decode_held
+from hand_geometry.mask import NO_MASK, Mask
 from hand_geometry.quality import Finding, QualityReason
 from hand_geometry.reference import SAMPLES_TO_ENROLL, FailureToEnroll, Reference, make_reference
 from templates_store.encrypted_store import EncryptedStore
@@ -105,10 +106,10 @@ class EnrollmentDesk:
             raise ConsentRequired(state)
         return consent
 
-    def try_placement(self, pupil: PupilId, untrusted_image: bytes) -> NotAcquired | None:
+    def try_placement(self, pupil: PupilId, untrusted_image: bytes, mask: Mask = NO_MASK) -> NotAcquired | None:
         """Why this placement cannot be used, or None if it can. Keeps nothing. Raises as `require_consent`."""
         self.require_consent(pupil)
-        measured = self._measure(untrusted_image)
+        measured = self._measure(untrusted_image, mask)
         return measured if isinstance(measured, NotAcquired) else None
 
     def enroll(
@@ -129,7 +130,7 @@ class EnrollmentDesk:
                 return NotEnrolled(SAME_IMAGE, position)
         samples = []
         for position, image in enumerate(untrusted_images, start=1):
-            features = self._measure(image)
+            features = self._measure(image, terms.mask)
             if isinstance(features, NotAcquired):
                 return NotEnrolled(features.reason, position)
             samples.append(features)
@@ -163,19 +164,20 @@ class EnrollmentDesk:
         over = held.until < self.recorder.now().date()
         return None if over and held.usual is not None else held
 
-    def _measure(self, untrusted_image: bytes) -> Features | NotAcquired:
+    def _measure(self, untrusted_image: bytes, mask: Mask) -> Features | NotAcquired:
         with self.measuring:
             image = decode_image(untrusted_image)
             if image is None:
                 return NotAcquired(QualityReason.UNREADABLE_IMAGE.value)
             if self.platen.is_elsewhere(image):
                 return NotAcquired(OTHER_READER)
-            measured = acquire(image, self.ground, calibration=self.platen.calibration)
+            measured = acquire(image, self.ground, calibration=self.platen.calibration, mask=mask)
             if isinstance(measured, Features):
                 return measured
             if measured.reason is QualityReason.FLAT_THING:
                 return NotAcquired(measured.reason.value)
-            worst = next(iter(find_findings(image, self.ground, calibration=self.platen.calibration)), None)
+            found = find_findings(image, self.ground, calibration=self.platen.calibration, mask=mask)
+            worst = next(iter(found), None)
             place = None if worst is None or worst.on_hand is None else drawn_at(worst.on_hand)
             return NotAcquired(measured.reason.value, None if worst is None else worst.finding, place)
 

@@ -40,6 +40,7 @@ PLACEMENTS: dict[str, str] = {
 
 FINDINGS: dict[Finding | None, str] = {
     Finding.FINGERS_TOUCHING: marked("Ces deux doigts se touchent : écarte-les, puis repose ta main."),
+    Finding.FINGER_MISSING: marked("Il manque un doigt : pose les cinq bien à plat."),
     Finding.HAND_TOO_FAR_IN: marked("Le bout des doigts sort de l’image : recule un peu ta main."),
     Finding.HAND_TOO_FAR_OUT: marked("La paume sort de l’image : avance un peu ta main."),
     Finding.SLEEVE: marked("La manche ou un bracelet couvre le poignet : relève-la, puis repose ta main."),

@@ -54,6 +54,11 @@ def read_terms(untrusted: Mapping[str, str], today: date) -> EnrollmentTerms:
     Raises:
         StandInRefused: fingers that cannot be left out, or a day that cannot be.
     """
+    return EnrollmentTerms(read_mask(untrusted), read_last_day(untrusted.get("jusqu_au"), today))
+
+
+def read_mask(untrusted: Mapping[str, str]) -> Mask:
+    """The fingers of `read_terms` alone. Raises StandInRefused."""
     names = [name for name in untrusted.get("doigts", "").split(",") if name]
     try:
         mask = Mask.without(Finger[name.upper()] for name in names)
@@ -61,7 +66,7 @@ def read_terms(untrusted: Mapping[str, str], today: date) -> EnrollmentTerms:
         raise StandInRefused(NOT_THESE_FINGERS) from error
     if mask.left_out and mask not in SUPPORTED_MASKS:
         raise StandInRefused(NOT_THESE_FINGERS)
-    return EnrollmentTerms(mask, read_last_day(untrusted.get("jusqu_au"), today))
+    return mask
 
 
 def read_last_day(untrusted: object, today: date) -> date | None:

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from hand_geometry.contour import Contour, moved, trace_contour
 from hand_geometry.height_profile import height_features, is_flat, measure_heights
 from hand_geometry.image_decoding import decode_image
-from hand_geometry.landmarks import Landmarks, Palm, find_landmarks, find_palm
+from hand_geometry.landmarks import Finger, Landmarks, Palm, find_palm
+from hand_geometry.mask import NO_MASK, Mask
+from hand_geometry.masked_landmarks import find_masked_landmarks
 from hand_geometry.measurements import FEATURE_NAMES, HandShape, features_of, measure
 from hand_geometry.nails import with_whole_fingertips
 from hand_geometry.platen import PlatenCalibration
@@ -41,6 +43,7 @@ class Features:
         posture: Whether pegs guided the fingers.
         heights: (12,) float64, logarithms of mm along the hand (``height_profile``); None without a side mirror.
         in_mm: Whether a calibrated reader measured it; what was measured in px is never compared with it.
+        left_out: Fingers that were not looked at; what hangs on them is 0 in ``values`` and must not be compared.
     """
 
     values: NDArray[np.float64] = field(repr=False)
@@ -50,6 +53,7 @@ class Features:
     posture: Posture = Posture.FREE
     heights: NDArray[np.float64] | None = field(default=None, repr=False)
     in_mm: bool = False
+    left_out: frozenset[Finger] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ def acquire(
     *,
     mirrored: bool | None = None,
     calibration: PlatenCalibration | None = None,
+    mask: Mask = NO_MASK,
 ) -> Features | FailureToAcquire:
     """Measures the hand in one picture.
 
@@ -80,6 +85,7 @@ def acquire(
         mirrored: Which hand is expected, as in ``Features.mirrored``; None takes either.
         calibration: What the camera learnt from the platen's sheet; measurements are then in mm, given in px of the
             nominal camera, so that references hold on every calibrated reader.
+        mask: Which fingers need not be there.
     """
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         return FailureToAcquire(QualityReason.UNREADABLE_IMAGE)
@@ -91,11 +97,11 @@ def acquire(
     if calibration is not None:
         reader = _Reader(calibration, picture)
         picture = picture_on(calibration, picture)
-    shape = _features_in(picture, platen, mirrored, 0, reader)
+    shape = _features_in(picture, platen, mirrored, 0, reader, mask)
     for lump_px in SECOND_LOOKS_PX:
         if shape not in WORTH_A_SECOND_LOOK:
             break
-        again = _features_in(picture, platen, mirrored, lump_px, reader)
+        again = _features_in(picture, platen, mirrored, lump_px, reader, mask)
         shape = shape if isinstance(again, QualityReason) else again
     if isinstance(shape, QualityReason):
         return FailureToAcquire(shape)
@@ -122,9 +128,10 @@ def _features_in(
     mirrored: bool | None,
     lump_px: int,
     reader: _Reader | None,
+    mask: Mask,
 ) -> Features | QualityReason:
     """The stages from picture to features, one after the other."""
-    seen = shape_in(picture, platen, mirrored, lump_px, reader)
+    seen = shape_in(picture, platen, mirrored, lump_px, reader, mask)
     return seen if isinstance(seen, QualityReason) else seen.features
 
 
@@ -144,19 +151,20 @@ def shape_in(
     mirrored: bool | None = None,
     lump_px: int = 0,
     reader: _Reader | None = None,
+    mask: Mask = NO_MASK,
 ) -> Seen | QualityReason:
     """As ``acquire``, in one look, with what was seen on the way."""
     silhouette = find_silhouette(picture, platen, lump_px=lump_px)
     if not isinstance(silhouette, Silhouette):
         return silhouette
     contour, palm = trace_contour(silhouette), find_palm(silhouette)
-    landmarks = find_landmarks(palm, contour)
+    landmarks = find_masked_landmarks(palm, contour, mask.left_out)
     if not isinstance(landmarks, Landmarks):
         return landmarks
     if platen is Platen.LIGHT:
         silhouette = with_whole_fingertips(picture.bgr, silhouette, contour, landmarks)
         contour, palm = trace_contour(silhouette), find_palm(silhouette)
-        landmarks = find_landmarks(palm, contour)
+        landmarks = find_masked_landmarks(palm, contour, mask.left_out)
         if not isinstance(landmarks, Landmarks):
             return landmarks
     if mirrored is not None and landmarks.mirrored is not mirrored:
@@ -170,7 +178,7 @@ def shape_in(
         if heights is not None and is_flat(heights):
             return QualityReason.FLAT_THING
         straight, disc = _on_the_platen(contour, palm, reader.calibration, picture.shape[::-1])
-        found = find_landmarks(disc, straight)
+        found = find_masked_landmarks(disc, straight, mask.left_out)
         if not isinstance(found, Landmarks):
             return found
         marks = found
@@ -178,12 +186,21 @@ def shape_in(
     if not isinstance(hand, HandShape):
         return hand
     values = features_of(hand)
-    refused = implausible(values)
+    refused = implausible(values, mask.left_out)
     if refused is not None:
         return refused
+    if mask.left_out:
+        values = np.where(mask.compared(), values, 0.0)
     height_values = None if heights is None else height_features(heights)
     features = Features(
-        values, FEATURE_NAMES, platen, landmarks.mirrored, posture, height_values, in_mm=reader is not None
+        values,
+        FEATURE_NAMES,
+        platen,
+        landmarks.mirrored,
+        posture,
+        height_values,
+        in_mm=reader is not None,
+        left_out=mask.left_out,
     )
     return Seen(silhouette, contour, hand, features)
 

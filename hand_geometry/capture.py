@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hand_geometry.acquisition import FailureToAcquire, Features, acquire
 from hand_geometry.capture_device import CaptureDevice
 from hand_geometry.findings import find_findings
+from hand_geometry.mask import NO_MASK, Mask
 from hand_geometry.platen import PlatenCalibration
 from hand_geometry.quality import Finding, PlacedFinding, QualityReason
 from hand_geometry.silhouette import Platen
@@ -108,6 +109,7 @@ def capture_hand(
     platen: Platen = Platen.DARK,
     mirrored: bool | None = None,
     calibration: PlatenCalibration | None = None,
+    mask: Mask = NO_MASK,
     pause: Callable[[float], None] = time.sleep,
 ) -> Features | FailureToAcquire:
     """Waits until a hand lies still, measures several frames and keeps the best, or says why not.
@@ -120,14 +122,15 @@ def capture_hand(
         platen: What the hand lies on.
         mirrored: Which hand is expected; None takes either.
         calibration: As in ``acquire``.
+        mask: Which fingers need not be there.
         pause: Sleeps; tests give one that moves their clock.
     """
 
     def measured(image: NDArray[np.uint8]) -> Features | FailureToAcquire:
-        return acquire(image, platen, mirrored=mirrored, calibration=calibration)
+        return acquire(image, platen, mirrored=mirrored, calibration=calibration, mask=mask)
 
     def wrong(image: NDArray[np.uint8]) -> tuple[PlacedFinding, ...]:
-        return find_findings(image, platen, mirrored=mirrored, calibration=calibration)
+        return find_findings(image, platen, mirrored=mirrored, calibration=calibration, mask=mask)
 
     started_s = last_picture_s = monotonic()
     watch = _Watch(measured, wrong, monotonic)

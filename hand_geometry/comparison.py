@@ -41,7 +41,8 @@ class Threshold:
 # A stranger who knows the pupil's code and tries with his own hand is let through once in a thousand times.
 DEFAULT_THRESHOLD = Threshold.at_false_match_rate(0.001)
 
-# Another platen, the other hand, or a mask that has ended: nothing was compared, and nothing is further away.
+# Another platen, the other hand, fingers not looked at that count, or a mask that has ended: nothing was compared, and
+# nothing is further away.
 NOT_COMPARABLE = ComparisonScore(math.inf)
 
 
@@ -61,6 +62,8 @@ def compare(reference: Reference, probe: Features, *, today: date | None = None)
     if probe.in_mm is not reference.in_mm:
         raise UnlikeReadersError("the reference was made in mm" if reference.in_mm else "the reference was made in px")
     if probe.platen is not reference.platen or probe.mirrored is not reference.mirrored:
+        return NOT_COMPARABLE
+    if not probe.left_out <= reference.mask.left_out:
         return NOT_COMPARABLE
     if reference.mask.last_day is not None and (today is None or not reference.mask.in_force(today)):
         return NOT_COMPARABLE

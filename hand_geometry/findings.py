@@ -15,13 +15,15 @@ from hand_geometry.hand_frame import HandFrame, find_frame
 from hand_geometry.landmarks import (
     CLOSED_REACH,
     LEAST_PROMINENCE,
+    STUMP_REACH,
     TIP_REACH,
     Landmarks,
     Palm,
-    find_landmarks,
     find_palm,
     peaks,
 )
+from hand_geometry.mask import NO_MASK, Mask
+from hand_geometry.masked_landmarks import find_masked_landmarks
 from hand_geometry.platen import PlatenCalibration, without_markers
 from hand_geometry.quality import Finding, PlacedFinding, QualityReason
 from hand_geometry.silhouette import Platen, Silhouette, crevices, find_silhouette
@@ -55,6 +57,7 @@ def find_findings(
     *,
     mirrored: bool | None = None,
     calibration: PlatenCalibration | None = None,
+    mask: Mask = NO_MASK,
 ) -> tuple[PlacedFinding, ...]:
     """Everything that can be said of a picture as in ``acquire``, the worst first; empty where nothing is wrong."""
     seen = WorkingPicture(image)
@@ -65,14 +68,17 @@ def find_findings(
     if isinstance(silhouette, QualityReason):
         return _dirt(picture, platen)
     contour, palm = trace_contour(silhouette), find_palm(silhouette)
-    landmarks = find_landmarks(palm, contour)
+    landmarks = find_masked_landmarks(palm, contour, mask.left_out)
     found: list[tuple[Finding, NDArray[np.float64]]] = []
     found += _too_far(contour, palm, silhouette)
     if isinstance(landmarks, Landmarks):
         if mirrored is not None and landmarks.mirrored is not mirrored:
             found.append((Finding.WRONG_HAND, palm.centre_px))
+        tips = contour.points[list(landmarks.tips)]
+        reaches = np.hypot(*(tips - palm.centre_px).T)
+        found += [(Finding.FINGER_MISSING, tip) for tip in tips[reaches < STUMP_REACH * palm.radius_px]]
     elif not found:
-        found += _fingers(silhouette, contour, palm)
+        found += _fingers(silhouette, contour, palm, mask)
     found += _sleeve(silhouette, contour, palm)
     if platen is Platen.DARK:
         found += _ring(picture, silhouette, palm)
@@ -124,7 +130,9 @@ def _too_far(contour: Contour, palm: Palm, silhouette: Silhouette) -> list[tuple
     return found
 
 
-def _fingers(silhouette: Silhouette, contour: Contour, palm: Palm) -> list[tuple[Finding, NDArray[np.float64]]]:
+def _fingers(
+    silhouette: Silhouette, contour: Contour, palm: Palm, mask: Mask
+) -> list[tuple[Finding, NDArray[np.float64]]]:
     """Where two fingers touch, or where one should be."""
     offset = contour.points - palm.centre_px
     distance = np.sqrt((offset**2).sum(axis=1))
@@ -148,7 +156,7 @@ def _fingers(silhouette: Silhouette, contour: Contour, palm: Palm) -> list[tuple
     beyond = np.hypot(columns - palm.centre_px[0], rows - palm.centre_px[1]) > TIP_REACH * palm.radius_px
     if int(beyond.sum()) > palm.radius_px:
         return [(Finding.FINGERS_TOUCHING, np.array([columns[beyond].mean(), rows[beyond].mean()]))]
-    if len(tips) != 4:
+    if len(tips) != 4 or mask.left_out:
         return [(Finding.FINGERS_TOUCHING, palm.centre_px)] if len(tips) >= 5 else []
     return [(Finding.FINGER_MISSING, _gap(np.array(tips), contour, palm))]
 

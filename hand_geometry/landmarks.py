@@ -21,6 +21,8 @@ FINGER_ARC = 0.75
 WIDEST_FINGER = 0.95
 TIP_REACH = 1.15
 WIDEST_CUT_FINGER = 0.65
+# What is left of a finger, or of one bent under, reaches less far from the palm's centre than any fingertip.
+STUMP_REACH = 1.8
 # Closed fingers reach this far from the palm's centre as one block; a fist or a piece of paper does not.
 CLOSED_REACH = 1.9
 # The three valleys between the four fingers lie on a shallow arc. One further out than this has two fingers touching
@@ -65,6 +67,8 @@ class Landmarks:
         step: +1 where the contour's order runs from thumb to little finger, -1 where it runs the other way.
         palm_px: (2,) float64, centre of the palm.
         palm_radius_px: Radius of the largest disc in the hand.
+        measured_as: Which finger is measured in each one's place: its own, or a neighbour where one is left out. Arrays
+            keep their shape so, and what is measured in that place counts for nothing.
     """
 
     tips: tuple[int, int, int, int, int]
@@ -72,6 +76,7 @@ class Landmarks:
     step: int
     palm_px: NDArray[np.float64]
     palm_radius_px: float
+    measured_as: tuple[Finger, ...] = tuple(Finger)
 
     @property
     def mirrored(self) -> bool:
@@ -79,8 +84,32 @@ class Landmarks:
         return self.step > 0
 
 
+@dataclass(frozen=True, eq=False)
+class FingerTips:
+    """What stands out of the outline like a finger.
+
+    Attributes:
+        found: Positions in the contour, the most prominent first.
+        distance_px: (N,) float64, of each point of the contour from the palm's centre.
+        too_few: Why there are not five.
+    """
+
+    found: list[int]
+    distance_px: NDArray[np.float64]
+    too_few: QualityReason
+
+
 def find_landmarks(disc: Palm, contour: Contour) -> Landmarks | QualityReason:
-    """Finds tips as finger-like maxima of the distance from the palm, valleys as the minima between them."""
+    """Finds five tips, and valleys as the minima of the distance from the palm between them."""
+    tips = find_tips(disc, contour)
+    if len(tips.found) < len(Finger):
+        return tips.too_few
+    ordered = _cut_at_wrist(tips.found[: len(Finger)], len(contour.points))
+    return _in_anatomical_order(ordered, contour.points, tips.distance_px, disc.centre_px, disc.radius_px)
+
+
+def find_tips(disc: Palm, contour: Contour) -> FingerTips:
+    """Finger-like maxima of the distance from the palm."""
     palm, radius = disc.centre_px, disc.radius_px
     points = contour.points
     offset = points - palm
@@ -100,12 +129,20 @@ def find_landmarks(disc: Palm, contour: Contour) -> Landmarks | QualityReason:
             cut = cut or _border_run(contour.on_border, index, arc // 3) * STEP_PX < WIDEST_CUT_FINGER * radius
             continue
         tips.append((prominence, index))
-    if len(tips) < 5:
-        if cut:
-            return QualityReason.HAND_CUT_OFF
-        return _why_too_few(len(tips), float(distance[~contour.on_border].max(initial=0.0)) / radius)
-    ordered = sorted(index for _, index in sorted(tips, reverse=True)[:5])
-    return _in_anatomical_order(ordered, points, distance, palm, radius)
+    found = [index for _, index in sorted(tips, reverse=True)]
+    reason = QualityReason.HAND_CUT_OFF if cut else QualityReason.FINGERS_CLOSED
+    # Fewer than two finger-like tips on something round are no hand; otherwise fingers touch and look like one.
+    if not cut and len(found) < 2 and distance[~contour.on_border].max(initial=0.0) < CLOSED_REACH * radius:
+        reason = QualityReason.NO_HAND
+    return FingerTips(found, distance, reason)
+
+
+def _cut_at_wrist(tips: list[int], count: int) -> list[int]:
+    """The tips in the contour's order, beginning behind the longest way between two: that is round the wrist."""
+    ordered = sorted(tips)
+    gaps = [(ordered[(at + 1) % len(ordered)] - ordered[at]) % count for at in range(len(ordered))]
+    first = (int(np.argmax(gaps)) + 1) % len(ordered)
+    return ordered[first:] + ordered[:first]
 
 
 def find_palm(silhouette: Silhouette) -> Palm:
@@ -174,26 +211,15 @@ def _border_run(on_border: NDArray[np.bool_], index: int, reach: int) -> int:
     return run
 
 
-def _why_too_few(found: int, reach: float) -> QualityReason:
-    """Fewer than two finger-like tips on something round are no hand; otherwise fingers touch and look like one."""
-    if found < 2 and reach < CLOSED_REACH:
-        return QualityReason.NO_HAND
-    return QualityReason.FINGERS_CLOSED
-
-
 def _in_anatomical_order(
-    ordered: list[int],
+    tips: list[int],
     points: NDArray[np.float64],
     distance: NDArray[np.float64],
     palm: NDArray[np.float64],
     radius: float,
 ) -> Landmarks | QualityReason:
-    """Cuts the ring of tips at the wrist and decides at which end the thumb is."""
-    count = len(points)
-    gaps = [(ordered[(at + 1) % 5] - ordered[at]) % count for at in range(5)]
-    first = (int(np.argmax(gaps)) + 1) % 5
-    tips = [ordered[(first + at) % 5] for at in range(5)]
-    valleys = [_lowest(distance, tips[at], tips[at + 1]) for at in range(4)]
+    """Decides at which end of the five the thumb is."""
+    valleys = [lowest(distance, tips[at], tips[at + 1]) for at in range(4)]
     axis = points[tips[1:4]].sum(axis=0) / 3.0 - palm
     axis /= max(math.hypot(axis[0], axis[1]), 1e-9)
     along = (points[valleys + tips] @ axis).tolist()
@@ -214,7 +240,7 @@ def _in_anatomical_order(
     )
 
 
-def _lowest(distance: NDArray[np.float64], start: int, end: int) -> int:
+def lowest(distance: NDArray[np.float64], start: int, end: int) -> int:
     """Position of the smallest distance between two tips on the closed line."""
     if start <= end:
         return start + int(distance[start : end + 1].argmin())

@@ -48,6 +48,9 @@ VALLEY_REACH, VALLEY_REACH_PX = 0.25, 8
 # What lies this much higher than the bottom no longer counts for it.
 VALLEY_DEPTH_PX = 2.0
 
+# Fingers with one valley: on which side none is, 0 towards the thumb and 1 towards the little finger.
+OPEN_SIDE = {Finger.THUMB: 0, Finger.INDEX: 0, Finger.LITTLE: 1}
+
 _AXIS_STATIONS = np.linspace(AXIS_FROM, AXIS_TO, 24)
 # The straight line nearest to values at these stations: offset and slope.
 _STRAIGHT = np.linalg.pinv(np.stack([np.ones(24), _AXIS_STATIONS], axis=1)).T
@@ -217,7 +220,7 @@ def measure(contour: Contour, marks: Landmarks) -> HandShape | QualityReason:
         beyond = (origins * axes).sum(axis=1) - (caps @ axes[:, :, None])[:, :, 0].min(axis=1)
         return np.asarray(origins - axes * beyond[:, None], dtype=np.float64)
 
-    origins, axes = tips, _first_axes(sides, tips, limits, reaches)
+    origins, axes = tips, _first_axes(sides, marks, tips, limits, reaches)
     for _ in range(AXIS_ITERATIONS):
         normals = crosswise(axes)
         origins = to_the_tips(origins, axes)
@@ -251,14 +254,14 @@ def _limits(points: NDArray[np.float64], marks: Landmarks) -> NDArray[np.float64
     # The thumb's valley does not limit the index: it lies far below its base.
     v = marks.valleys
     pairs = np.array([[v[0], v[0]], [v[1], v[1]], [v[1], v[2]], [v[2], v[3]], [v[3], v[3]]])
-    return np.asarray(points[pairs], dtype=np.float64)
+    return np.asarray(points[pairs[list(marks.measured_as)]], dtype=np.float64)
 
 
 def _sides(contour: Contour, marks: Landmarks, reaches: NDArray[np.float64]) -> _Sides | None:
     """Every finger's two sides; None where hardly anything of one is seen."""
     count = len(contour.points)
     positions: list[NDArray[np.intp]] = []
-    for finger in Finger:
+    for finger in marks.measured_as:
         tip = marks.tips[finger]
         before = marks.valleys[finger - 1] if finger >= Finger.MIDDLE else None
         after = marks.valleys[finger] if finger <= Finger.RING else None
@@ -280,12 +283,19 @@ def _sides(contour: Contour, marks: Landmarks, reaches: NDArray[np.float64]) -> 
 
 
 def _first_axes(
-    sides: _Sides, tips: NDArray[np.float64], limits: NDArray[np.float64], reaches: NDArray[np.float64]
+    sides: _Sides,
+    marks: Landmarks,
+    tips: NDArray[np.float64],
+    limits: NDArray[np.float64],
+    reaches: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Unit vectors from each tip to about the middle of the finger's base."""
     bases = limits.mean(axis=1)
     # Where one valley is far away or none, the point of that side as far from the tip as the valley on the other side.
-    for finger, side in ((Finger.THUMB, 0), (Finger.INDEX, 2), (Finger.LITTLE, 9)):
+    for finger, measured in enumerate(marks.measured_as):
+        if measured not in OPEN_SIDE:
+            continue
+        side = 2 * finger + OPEN_SIDE[measured]
         own = slice(sides.starts[side], sides.ends[side] + 1)
         x, y = sides.x[own], sides.y[own]
         distance = np.sqrt((x - tips[finger, 0]) ** 2 + (y - tips[finger, 1]) ** 2)

@@ -8,6 +8,7 @@ the mean of adults on two sets of pictures; children's hands have the same propo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,11 @@ WIDTH_TO_MIDDLE = ((-0.4, 0.6), (-0.3, 0.25), (0.0, 0.0), (-0.3, 0.25), (-0.5, 0
 SIDES = {Finger.MIDDLE: (-0.22, 0.24), Finger.RING: (-0.38, 0.12)}
 # Distance of neighbouring valleys over the middle finger's length.
 VALLEYS = {"valley_im_mr": (-1.75, -0.6), "valley_mr_rl": (-1.75, -0.5), "valley_im_rl": (-1.0, 0.0)}
+VALLEY_FINGERS = {
+    "valley_im_mr": (Finger.INDEX, Finger.MIDDLE, Finger.RING),
+    "valley_mr_rl": (Finger.MIDDLE, Finger.RING, Finger.LITTLE),
+    "valley_im_rl": (Finger.INDEX, Finger.MIDDLE, Finger.RING, Finger.LITTLE),
+}
 
 
 def _mean_of(names: list[str]) -> NDArray[np.float64]:
@@ -69,26 +75,37 @@ def _side(finger: Finger, side: int) -> NDArray[np.float64]:
     return _mean_of([f"{finger.name.lower()}_length_{side}"])
 
 
-# A finger that ends at a web, or whose valleys do not lie level, touches its neighbour.
-_CLOSED = _limits(
-    [
-        *((_length(finger) - _width(finger), (LEAST_SLENDER[finger], np.inf)) for finger in Finger),
-        *((_side(finger, 0) - _side(finger, 1), limits) for finger, limits in SIDES.items()),
-    ]
-)
-_UNLIKE = _limits(
-    [
-        *((_length(finger) - _length(Finger.MIDDLE), LENGTH_TO_MIDDLE[finger]) for finger in Finger),
-        *((_width(finger) - _width(Finger.MIDDLE), WIDTH_TO_MIDDLE[finger]) for finger in Finger),
-        *((_mean_of([name]) - _length(Finger.MIDDLE), limits) for name, limits in VALLEYS.items()),
-    ]
-)
+def _compared_with(base: Finger, limits: tuple[tuple[float, float], ...], finger: Finger) -> tuple[float, float]:
+    """The limits of a finger over another than the middle one, from those of both over the middle one."""
+    (low, high), (least, most) = limits[finger], limits[base]
+    return low - most, high - least
 
 
-def implausible(values: NDArray[np.float64]) -> QualityReason | None:
-    """Why the features of ``measurements.features_of`` are no hand's, or None."""
+@cache
+def _limits_without(left_out: frozenset[Finger]) -> tuple[_Limits, _Limits]:
+    """What tells touching fingers, and what tells no hand, of the fingers that are not left out."""
+    shown = [finger for finger in Finger if finger not in left_out]
+    base = next(finger for finger in (Finger.MIDDLE, Finger.RING, Finger.INDEX) if finger in shown)
+    level = [finger for finger in SIDES if not left_out & {finger - 1, finger, finger + 1}]
+    far_apart = [name for name, fingers in VALLEY_FINGERS.items() if not left_out & {Finger.MIDDLE, *fingers}]
+    # A finger that ends at a web, or whose valleys do not lie level, touches its neighbour.
+    closed = [
+        *((_length(finger) - _width(finger), (LEAST_SLENDER[finger], np.inf)) for finger in shown),
+        *((_side(finger, 0) - _side(finger, 1), SIDES[finger]) for finger in level),
+    ]
+    unlike = [
+        *((_length(one) - _length(base), _compared_with(base, LENGTH_TO_MIDDLE, one)) for one in shown),
+        *((_width(one) - _width(base), _compared_with(base, WIDTH_TO_MIDDLE, one)) for one in shown),
+        *((_mean_of([name]) - _length(Finger.MIDDLE), VALLEYS[name]) for name in far_apart),
+    ]
+    return _limits(closed), _limits(unlike)
+
+
+def implausible(values: NDArray[np.float64], left_out: frozenset[Finger] = frozenset()) -> QualityReason | None:
+    """Why the features of ``measurements.features_of`` are no hand's, or None; fingers left out are not looked at."""
+    closed, unlike = _limits_without(left_out)
     if not np.isfinite(values).all():
         return QualityReason.IMPLAUSIBLE_MEASUREMENT
-    if _CLOSED.broken_by(values):
+    if closed.broken_by(values):
         return QualityReason.FINGERS_CLOSED
-    return QualityReason.IMPLAUSIBLE_MEASUREMENT if _UNLIKE.broken_by(values) else None
+    return QualityReason.IMPLAUSIBLE_MEASUREMENT if unlike.broken_by(values) else None

@@ -94,6 +94,9 @@ def make_reference(samples: Sequence[Features], *, mask: Mask = NO_MASK) -> Refe
     first = samples[0]
     if any(sample.platen is not first.platen or sample.in_mm is not first.in_mm for sample in samples):
         return FailureToEnroll(QualityReason.SAMPLES_DISAGREE)
+    unseen = [at for at, sample in enumerate(samples) if not sample.left_out <= mask.left_out]
+    if unseen:
+        return FailureToEnroll(QualityReason.FINGER_MISSING, unseen[0])
     sides = [sample.mirrored for sample in samples]
     if len(set(sides)) > 1:
         rare = sides.index(min(set(sides), key=sides.count))

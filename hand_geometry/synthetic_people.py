@@ -45,6 +45,9 @@ GAP_MM = 2.0
 # 0.053. Children spread a little more, because they mature at different ages.
 CHILD_SPREAD = 0.055
 GOLD_BGR = (60.0, 170.0, 210.0)
+BANDAGE_BGR = (200.0, 215.0, 225.0)
+# Of a finger's length, what a stump stands out by, beside its round end.
+STUMP_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Look:
     Attributes:
         spread: How far fingers lie from their usual angles, as a factor of the usual spread.
         ring: On which finger (0 thumb … 4 little) a ring sits, or None.
+        missing: Fingers of which only a stump is left.
+        bandaged: A finger under a bandage half as wide again, tip and all, or None.
         sleeve_bgr: The colour of a sleeve over the wrist, or None.
         sleeve_mm: How far it reaches from the wrist towards the fingers.
         skin: From 0 (pale) to 1 (dark), or None for the person's own.
@@ -66,6 +71,8 @@ class Look:
 
     spread: float = 1.0
     ring: int | None = None
+    missing: tuple[int, ...] = ()
+    bandaged: int | None = None
     sleeve_bgr: tuple[float, float, float] | None = None
     sleeve_mm: float = -12.0
     skin: float | None = None
@@ -190,6 +197,11 @@ def _laid(person: Person, sample: int, look: Look) -> _Laid:
     angles = _parted(angles, bases, lengths, half_widths)
     pieces, creases = [smooth_outline(_palm(valleys, bases, half_widths))], []
     for finger in range(5):
+        if finger in look.missing:
+            wide = np.full(STEPS, half_widths[finger, 0])
+            length = wide[0] + STUMP_SHARE * lengths[finger]
+            pieces.append(finger_outline(bases[finger], angles[finger], length, wide, 0.0)[0])
+            continue
         outline, lines = finger_outline(
             bases[finger], angles[finger], lengths[finger], half_widths[finger], bends[finger]
         )
@@ -305,6 +317,14 @@ def _looked_at(
         middle, wide = bases[at] + axis * 0.28 * lengths[at], half_widths[at, 3] + 0.6
         corners = [middle + a * axis * 1.6 + b * normal * wide for a, b in ((-1, -1), (-1, 1), (1, 1), (1, -1))]
         cv2.fillPoly(drawn, [np.rint(to_px(np.array(corners))).astype(np.int32)], GOLD_BGR, cv2.LINE_AA)
+    if look.bandaged is not None:
+        at = look.bandaged
+        wide = np.full(STEPS, 1.5 * float(half_widths[at].mean()))
+        start = bases[at] + 0.3 * lengths[at] * np.array([np.cos(angles[at]), np.sin(angles[at])])
+        bandage, _ = finger_outline(start, angles[at], 0.76 * lengths[at], wide, 0.0)
+        # It begins where it is wound from, not in the palm.
+        bandage[[0, len(bandage) - 1]] = bandage[[1, len(bandage) - 2]]
+        cv2.fillPoly(drawn, [np.rint(to_px(bandage)).astype(np.int32)], BANDAGE_BGR, cv2.LINE_AA)
     if look.sleeve_bgr is not None:
         end = look.sleeve_mm
         corners = [[end, -40.0], [end + 3.0, 0.0], [end, 40.0], [-90.0, 44.0], [-90.0, -44.0]]

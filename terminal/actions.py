@@ -32,6 +32,7 @@ from terminal.vouching import VALID_FOR_S, VouchDesk, Vouching, VouchOutcome
 
 if TYPE_CHECKING:
     from hand_geometry.acquisition import Features  # loads OpenCV: behind assembly only
+    from hand_geometry.mask import Mask
 
 _log = logging.getLogger("canteen.terminal.actions")
 
@@ -156,8 +157,23 @@ class Actions:
         self._watch += 1
         # One second more than the state lasts: the machine's deadline is the one that counts.
         timeout_s = DEADLINES_S[State.AWAITING_HAND] + 1.0
-        self._devices.hand_reader.watch(self._watch, timeout_s, self._hand_seen, laid_anew=attempt.tries > 0)
+        self._devices.hand_reader.watch(
+            self._watch, timeout_s, self._hand_seen, laid_anew=attempt.tries > 0, mask=self._mask_for(attempt)
+        )
         return replace(attempt, watch=self._watch)
+
+    def _mask_for(self, attempt: PassAttempt) -> Mask | None:
+        """Which fingers need not be there; None where the store does not say: the comparison will."""
+        assert attempt.pupil is not None  # noqa: S101 - a hand is asked for only when the pupil is known
+        assert attempt.decided_at is not None  # noqa: S101
+        try:
+            reference = self._devices.store.reference(attempt.pupil, attempt.decided_at)
+        except StoreUnavailable:
+            return None
+        if not isinstance(reference, StoredReference):
+            return None
+        today = self._identification.calendar.calendar.local_day(attempt.decided_at)
+        return self._devices.hand_reader.mask_of(reference, today)
 
     def _hand_seen(self, capture: HandCapture) -> None:
         """Called on the hand reader's thread: only hands over."""

@@ -21,6 +21,7 @@ from terminal.display.view import ScreenView
 
 if TYPE_CHECKING:
     from hand_geometry.acquisition import Features  # loads OpenCV: behind assembly only
+    from hand_geometry.mask import Mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,13 @@ class HandReader(Protocol):
     """Looks for one hand at a time."""
 
     def watch(
-        self, watch: int, timeout_s: float, on_capture: Callable[[HandCapture], None], *, laid_anew: bool
+        self,
+        watch: int,
+        timeout_s: float,
+        on_capture: Callable[[HandCapture], None],
+        *,
+        laid_anew: bool,
+        mask: Mask | None = None,
     ) -> None:
         """Begin to look; `on_capture` is called once, on another thread, unless `stop` comes first. Never waits.
 
@@ -158,7 +165,12 @@ class HandReader(Protocol):
             timeout_s: how long to look for a hand.
             on_capture: what to call.
             laid_anew: whether the hand that lies there failed already: it is given a moment to move first.
+            mask: which fingers need not be there; None: all are looked for.
         """
+        ...
+
+    def mask_of(self, reference: StoredReference, today: date) -> Mask:
+        """Which fingers are not compared with that reference on that day."""
         ...
 
     def stop(self) -> None:

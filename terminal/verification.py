@@ -27,6 +27,7 @@ from hand_geometry.errors import (
 from hand_geometry.focus import LEAST_FOCUS, focus_share
 from hand_geometry.hand_frame import drawn_at
 from hand_geometry.held_hand import HeldHand, carried_over, compare_held, decode_held, enrolled_about
+from hand_geometry.mask import NO_MASK, Mask
 from hand_geometry.mirror_set_up import check_mirror
 from hand_geometry.platen import PlatenCalibration, SheetFinding, check_sheet, without_markers, without_mirror
 from hand_geometry.quality import QualityReason
@@ -100,11 +101,19 @@ class HandVerification:
         self._looking: Future[HandCapture] | None = None
 
     def watch(
-        self, watch: int, timeout_s: float, on_capture: Callable[[HandCapture], None], *, laid_anew: bool
+        self,
+        watch: int,
+        timeout_s: float,
+        on_capture: Callable[[HandCapture], None],
+        *,
+        laid_anew: bool,
+        mask: Mask | None = None,
     ) -> None:
         self.stop()
         cancelled = self._cancelled = threading.Event()
-        looking = self._looking = self._thread.submit(partial(self._look, watch, timeout_s, cancelled, laid_anew))
+        looking = self._looking = self._thread.submit(
+            partial(self._look, watch, timeout_s, cancelled, laid_anew, mask or NO_MASK)
+        )
         looking.add_done_callback(lambda done: _report(done, watch, self._monotonic(), cancelled, on_capture))
         guard = partial(self._guard, watch, self._monotonic(), looking, cancelled, on_capture)
         threading.Thread(target=guard, name="hand-guard", daemon=True).start()
@@ -145,6 +154,13 @@ class HandVerification:
             return decode_held(reference.reference).on(today) is not None
         except ReferenceFormatError:
             return True  # `compare` tells, once a hand has been laid
+
+    def mask_of(self, reference: StoredReference, today: date) -> Mask:
+        try:
+            compared = decode_held(reference.reference).on(today)
+        except ReferenceFormatError:
+            return NO_MASK  # `compare` tells
+        return NO_MASK if compared is None else compared.mask
 
     def awaits_enrollment(self, reference: StoredReference, memory: bytes | None) -> bool:
         try:
@@ -192,7 +208,9 @@ class HandVerification:
         if not self._thread.close(_CLOSE_S):
             _log.warning("the camera's driver does not return; the program ends without it")
 
-    def _look(self, watch: int, timeout_s: float, cancelled: threading.Event, laid_anew: bool) -> HandCapture:
+    def _look(
+        self, watch: int, timeout_s: float, cancelled: threading.Event, laid_anew: bool, mask: Mask
+    ) -> HandCapture:
         self._stirred_s = self._monotonic()
         witness = _Witness(self._device, self._monotonic())
         if laid_anew:
@@ -203,6 +221,7 @@ class HandVerification:
             monotonic=self._monotonic,
             cancelled=partial(self._stir, cancelled),
             calibration=self._calibration,
+            mask=mask,
         )
         if isinstance(seen, FailureToAcquire):
             self._flat_in_a_row += seen.reason is QualityReason.FLAT_THING

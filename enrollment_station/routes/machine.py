@@ -19,7 +19,7 @@ from enrollment_station.errors import ConsentRefused, ConsentRequired, PupilNotF
 from enrollment_station.language import say
 from enrollment_station.rendering import language_of, note_in_audit, operator_name, station_of
 from enrollment_station.roster_view import state_of
-from enrollment_station.stand_ins import NOT_THAT_DAY, read_last_day, read_terms
+from enrollment_station.stand_ins import NOT_THAT_DAY, read_last_day, read_mask, read_terms
 from enrollment_station.uploads import NOT_A_FORM, discard_body, read_files, read_json_object
 from hand_geometry.quality import QualityReason
 from hand_geometry.reference import SAMPLES_TO_ENROLL
@@ -108,8 +108,9 @@ async def try_placement(request: Request, untrusted_pupil: str) -> dict[str, Any
         raise UploadRefused(400, NOT_A_FORM)
 
     def judge() -> NotAcquired | None:
+        mask = read_mask(request.query_params)
         note_in_audit(request, AuditedAction.HAND_TRIED, pupil)
-        return station_of(request).enrollment.try_placement(pupil, images[0])
+        return station_of(request).enrollment.try_placement(pupil, images[0], mask)
 
     failure = await run_in_threadpool(judge)
     if failure is None:

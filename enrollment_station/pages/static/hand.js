@@ -49,11 +49,15 @@ if (root) {
     }
   }
 
-  /** Which fingers are not compared, and until when, as the station reads it. */
-  function terms() {
-    const query = new URLSearchParams();
+  /** Which fingers are not compared, as the station reads it. */
+  function leftOut() {
     const fingers = [...root.querySelectorAll("#doigts input:checked")].map((box) => box.value);
-    if (fingers.length) query.set("doigts", fingers.join(","));
+    return fingers.length ? `?doigts=${fingers.join(",")}` : "";
+  }
+
+  /** The same, and until when. */
+  function terms() {
+    const query = new URLSearchParams(leftOut());
     const until = document.getElementById("jusqu_au").value;
     if (until) query.set("jusqu_au", until);
     return query.size ? `?${query}` : "";
@@ -85,9 +89,10 @@ if (root) {
     await preview(placement);
     const form = new FormData();
     form.append("placement", picture, "placement");
-    const { ok, content } = await post("/main/essai", form);
-    if (placement.picture !== picture) {
-      return; // another one was chosen meanwhile
+    const asked = leftOut();
+    const { ok, content } = await post(`/main/essai${asked}`, form);
+    if (placement.picture !== picture || asked !== leftOut()) {
+      return; // another one was chosen meanwhile, or other fingers
     }
     const good = ok && content.acquired;
     point(content.place);
@@ -112,6 +117,15 @@ if (root) {
     });
   }
   placements[0].item.classList.add("next");
+
+  // A picture that was refused for a finger that counts may do without it, and the other way round.
+  document.getElementById("doigts").addEventListener("change", () => {
+    for (const placement of placements) {
+      if (placement.picture) {
+        judge(placement, placement.picture);
+      }
+    }
+  });
 
   open.addEventListener("click", async () => {
     try {

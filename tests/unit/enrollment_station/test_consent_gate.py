@@ -10,6 +10,7 @@ from canteen.consent import ConsentState, GivenBy
 from canteen.identifiers import PupilId
 from enrollment_station.consents import ConsentForm
 from enrollment_station.errors import ConsentRequired, PupilNotFound
+from hand_geometry.mask import Mask
 from sync.facts import ConsentRecorded, PurgeReceipt, ReferenceEnrolled, ReferenceSealed
 from templates_store.store import ReferenceAbsence, StoredReference
 from tests.unit.enrollment_station.bench import ADA, NOON, Bench, PowerCut, placements, power_cut
@@ -65,9 +66,9 @@ def test_consent_that_ends_while_we_measure_ends_the_enrolment(bench: Bench, mon
     desk = bench.station.enrollment
     measure = type(desk)._measure
 
-    def measure_and_lose_consent(_: object, image: bytes) -> object:
+    def measure_and_lose_consent(_: object, image: bytes, mask: Mask) -> object:
         bench.station.store.put_consent(ADA, ConsentState.WITHDRAWN, None)
-        return measure(desk, image)
+        return measure(desk, image, mask)
 
     monkeypatch.setattr(type(desk), "_measure", measure_and_lose_consent)
     assert 403 == bench.enroll(ADA, placements(1)).status_code

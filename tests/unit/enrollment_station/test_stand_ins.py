@@ -12,6 +12,8 @@ from hand_geometry.acquisition import Features, acquire, decode_image
 from hand_geometry.comparison import DEFAULT_THRESHOLD
 from hand_geometry.held_hand import HeldHand, compare_held, decode_held
 from hand_geometry.landmarks import Finger
+from hand_geometry.synthetic_hand import encode_jpeg
+from hand_geometry.synthetic_people import Look, draw_person, picture_of
 from sync.facts import ReferenceSealed
 from sync.sealed_reference import open_reference
 from tests.unit.enrollment_station.bench import ADA, NOON, STATION, Bench, Terminal, placement, placements
@@ -88,6 +90,23 @@ def test_a_finger_left_out_for_good(enrolled: Bench) -> None:
     assert held.usual is not None
     assert {Finger.MIDDLE} == held.usual.mask.left_out
     assert passes(held, 1, UNTIL)
+
+
+def test_a_missing_finger_is_ticked_before_the_hand_is_laid(enrolled: Bench) -> None:
+    """Unticked, the station says that a finger is missing; ticked, the same picture is good, and three enroll."""
+    person, look = draw_person(3), Look(missing=(int(Finger.INDEX),))
+    poses = [encode_jpeg(picture_of(person, sample, look)) for sample in range(3)]
+    files = [("placement", (f"{n}.jpg", image, "image/jpeg")) for n, image in enumerate(poses)]
+    tried = f"/api/eleves/{ADA}/main/essai"
+    refused = enrolled.client.post(tried, files=files[:1], headers=enrolled.bearer).json()
+    assert (False, "Il manque un doigt : pose les cinq bien à plat.") == (refused["acquired"], refused["message"])
+    assert enrolled.client.post(f"{tried}?doigts=index", files=files[:1], headers=enrolled.bearer).json()["acquired"]
+    assert 422 == enrolled.client.post(f"{tried}?doigts=toe", files=files[:1], headers=enrolled.bearer).status_code
+    kept = enrolled.client.post(f"/api/eleves/{ADA}/main?doigts=index", files=files, headers=enrolled.bearer)
+    assert 200 == kept.status_code
+    usual = arrived(enrolled).usual
+    assert usual is not None
+    assert {Finger.INDEX} == usual.mask.left_out
 
 
 def test_a_plaster(enrolled: Bench) -> None:

@@ -33,6 +33,7 @@ from firmware_bridge.devices import (
     Signal,
 )
 from hand_geometry.acquisition import Features
+from hand_geometry.mask import NO_MASK, Mask
 from hand_geometry.quality import Finding, QualityReason
 from hand_geometry.silhouette import Platen
 from sync.facts import Fact, read_fact
@@ -187,14 +188,22 @@ class MemoryHandReader:
         self.finding: Finding | None = None
         self.place: tuple[float, float] | None = None
         self.laid_anew = False
+        self.mask: Mask | None = None
+        self.masks: dict[bytes, Mask] = {}
         self.comparisons = 0
         self._waiting: tuple[int, Callable[[HandCapture], None]] | None = None
 
     def watch(
-        self, watch: int, timeout_s: float, on_capture: Callable[[HandCapture], None], *, laid_anew: bool
+        self,
+        watch: int,
+        timeout_s: float,
+        on_capture: Callable[[HandCapture], None],
+        *,
+        laid_anew: bool,
+        mask: Mask | None = None,
     ) -> None:
         assert timeout_s > 0
-        self.laid_anew = laid_anew
+        self.laid_anew, self.mask = laid_anew, mask
         self._waiting = (watch, on_capture)
         self._look()
 
@@ -208,6 +217,10 @@ class MemoryHandReader:
 
     def is_compared(self, reference: StoredReference, today: date) -> bool:
         return bool(reference.reference) and today.year > 2000
+
+    def mask_of(self, reference: StoredReference, today: date) -> Mask:
+        assert today.year > 2000
+        return self.masks.get(reference.reference, NO_MASK)
 
     def awaits_enrollment(self, reference: StoredReference, memory: bytes | None) -> bool:
         return not reference.reference and memory is not None

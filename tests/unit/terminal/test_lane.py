@@ -11,12 +11,14 @@ from canteen.access_decision import Reason
 from canteen.credentials import CardNumber
 from canteen.meal_pass import PassAbandoned, PassCompleted, PassDenied, PassGranted, PassMethod, PassUnresolved
 from firmware_bridge.devices import BoardLost, BoardRecovered, CommandOutcome, InputInterrupted, LossReason, Signal
+from hand_geometry.landmarks import Finger
+from hand_geometry.mask import NO_MASK, Mask
 from hand_geometry.quality import QualityReason
 from sync.errors import JournalUnavailable
 from terminal.display.view import Tone
 from terminal.inbox import Occurrence
 from terminal.pass_machine import Action, Event, PassAttempt, State
-from tests.unit.terminal.lane import School, card, code, hand_of, pupil_id
+from tests.unit.terminal.lane import School, card, code, hand_of, pupil_id, reference_of
 
 
 def denial(school: School) -> Reason:
@@ -69,6 +71,14 @@ class TestHand:
         school.lay(hand_of(2))
         assert Reason.HAND_NOT_MATCHED == denial(school)
         assert school.board.unlocks == 0
+
+    @pytest.mark.parametrize(("whose", "expected"), [(1, Mask.without([Finger.RING])), (2, NO_MASK)])
+    def test_the_reader_is_told_which_fingers_may_be_missing(self, school: School, whose: int, expected: Mask) -> None:
+        """The mask of the pupil's own reference goes with the watch, and nobody else's."""
+        school.hands.masks = {reference_of(whose): Mask.without([Finger.RING])}
+        school.type_code(1)
+        assert school.is_in(State.AWAITING_HAND)
+        assert expected == school.hands.mask
 
     def test_never_locked_out(self, school: School) -> None:
         """Right after three wrong placements the same pupil may try again, and passes."""

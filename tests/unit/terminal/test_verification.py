@@ -14,11 +14,17 @@ import pytest
 
 from canteen.access_decision import HandStatus
 from canteen.hand_policy import HandPolicy
+from hand_geometry.acquisition import Features, acquire
 from hand_geometry.capture_device import Frame
 from hand_geometry.errors import CameraUnavailableError
-from hand_geometry.quality import QualityReason
+from hand_geometry.landmarks import Finger
+from hand_geometry.mask import NO_MASK, Mask
+from hand_geometry.quality import Finding, QualityReason
+from hand_geometry.reference import Reference, make_reference
 from hand_geometry.reference_codec import decode_reference, encode_reference
 from hand_geometry.simulated_camera import FrameServer, SimulatedCamera
+from hand_geometry.synthetic_hand import encode_jpeg
+from hand_geometry.synthetic_people import Look, draw_person, picture_of
 from templates_store.store import StoredReference
 from terminal.devices import HandCapture, HandQuestion, PlatenState
 from terminal.verification import HandVerification, LateCamera
@@ -74,6 +80,29 @@ def test_px_and_mm_are_told_not_compared(reader: Reader, caplog: pytest.LogCaptu
     assert "made in mm" in caplog.text
     assert PlatenState.NOT_CALIBRATED is verification.look_at_platen().state
     assert not verification.awaits_enrollment(reference, None)
+
+
+def test_a_hand_without_a_finger_under_its_mask(reader: Reader) -> None:
+    """With the mask of its reference it is measured and matches; without it the place of the missing finger is said."""
+    verification, server, captures = reader
+    person, look, mask = draw_person(3), Look(missing=(int(Finger.RING),)), Mask.without([Finger.RING])
+    samples = [acquire(picture_of(person, sample, look), mask=mask) for sample in range(3)]
+    made = make_reference([one for one in samples if isinstance(one, Features)], mask=mask)
+    assert isinstance(made, Reference)
+    reference = StoredReference(pupil_id(1), 1, CONSENT, encode_reference(made))
+    assert mask == verification.mask_of(reference, NOON.date())
+    assert NO_MASK == verification.mask_of(StoredReference(pupil_id(1), 1, CONSENT, b"?"), NOON.date())
+    server.lay(encode_jpeg(picture_of(person, 7, look)))
+    verification.watch(1, 5.0, captures.put, laid_anew=False)
+    capture = captures.get(timeout=5)
+    assert (Finding.FINGER_MISSING, True) == (capture.finding, capture.place is not None)
+    verification.watch(2, 5.0, captures.put, laid_anew=False, mask=mask)
+    capture = captures.get(timeout=5)
+    assert capture.features is not None
+    question = HandQuestion(
+        reference, capture.features, NOON, NOON.date(), HandPolicy.USUAL, first_try=True, clock_believed=True
+    )
+    assert HandStatus.MATCHED is verification.compare(question).status
 
 
 def test_stopped_watch_says_nothing(reader: Reader) -> None:
