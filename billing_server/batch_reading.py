@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from msgspec import Meta, Raw, Struct
 from msgspec.json import Decoder, Encoder
 
+from billing_server.bulk import instant_field
 from billing_server.pass_bodies import PassBody, read_pass_bodies, read_pass_body
 from canteen.clock import ClockTrust
 from canteen.errors import InvalidIdentifier
@@ -40,7 +41,7 @@ class ReadEntry(Struct, frozen=True, gc=False):
     """An entry, not yet verified, with what its bytes hash to.
 
     Attributes:
-        recorded_at: as the protocol writes it.
+        recorded_at: as the protocol writes it; `instant` the same as a field of a row.
         body_text: the canonical body, as it is kept.
         pass_body: the same read, if it is plainly a pass.
     """
@@ -50,6 +51,7 @@ class ReadEntry(Struct, frozen=True, gc=False):
     sequence: int
     previous: str
     recorded_at: str
+    instant: bytes
     clock_trust: str
     kind: str
     signature: bytes
@@ -100,6 +102,7 @@ def as_read(entry: JournalEntry) -> ReadEntry:
         entry.sequence,
         entry.previous,
         instant_text(entry.recorded_at),
+        instant_field(entry.recorded_at),
         entry.clock_trust.value,
         entry.kind,
         entry.signature,
@@ -160,7 +163,7 @@ def _read_canonical(untrusted_payload: bytes) -> Iterator[ReadEntry]:
     ):
         try:
             body_text = body_octets.decode()
-            datetime.fromisoformat(header.recorded_at)
+            recorded_at = datetime.fromisoformat(header.recorded_at)
             if header.device != device:
                 device = parse_device_id(header.device)
         except (ValueError, InvalidIdentifier) as error:
@@ -184,6 +187,7 @@ def _read_canonical(untrusted_payload: bytes) -> Iterator[ReadEntry]:
             header.sequence,
             header.previous,
             header.recorded_at,
+            instant_field(recorded_at),
             header.clock_trust,
             header.kind,
             wire.signature,

@@ -1,70 +1,122 @@
 """Many rows or values at once: on PostgreSQL by COPY (a third of the time of INSERT) and arrays, on SQLite by JSON.
 
-Rows hold what COPY takes as it is: text, integers and None; instants and days in ISO form, bytes as `octets_column`
-writes them. Turning objects into that text, value by value, would cost more than all the rest of an entry.
+Rows are bytes from the start, one field after the other as COPY's binary form has them: PostgreSQL then has nothing to
+parse, which saves it a third of a row, and a value that comes again is put into bytes once.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from datetime import date, datetime
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from itertools import islice
+from struct import Struct
 from typing import Any
 
 from psycopg import Connection, sql
-from sqlalchemy import ARRAY, Date, LargeBinary, Select, Table, Text, cast, func, insert, select
+from sqlalchemy import ARRAY, Date, Integer, LargeBinary, Select, Table, Text, cast, func, insert, select
 from sqlalchemy.orm import Session
 
 from billing_server.models import Base, UtcInstant
 
-Column = str | int | None
+_ROWS_AT_ONCE = 200
+"""Handed over together: PostgreSQL takes these in while the next ones are put together here."""
 
-_OCTETS_MARK = "\\x"
+_SIZE, _WHOLE, _DAY, _COLUMNS = Struct(">i"), Struct(">q"), Struct(">i"), Struct(">h")
+_pack_size, _pack_whole, _pack_day, _pack_digest = (Struct(form).pack for form in (">i", ">iq", ">ii", ">i64s"))
+_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TRAILER = _COLUMNS.pack(-1)
+
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+"""Where PostgreSQL's instants and days begin."""
+_MICROSECOND = timedelta(microseconds=1)
+
+NOTHING = _pack_size(-1)
+"""A field without a value."""
 
 
-def octets_column(octets: bytes) -> str:
-    """Bytes as a column of a row."""
-    return _OCTETS_MARK + octets.hex()
+def octets_field(octets: bytes) -> bytes:
+    """Bytes as a field of a row."""
+    return _pack_size(len(octets)) + octets
 
 
-def insert_rows(session: Session, model: type[Base], columns: Sequence[str], rows: Iterable[Sequence[Column]]) -> None:
-    """Insert `rows` (in the order of `columns`) into the table of `model`, within the session's transaction."""
+def text_field(text: str) -> bytes:
+    """A text as a field of a row."""
+    octets = text.encode()
+    return _pack_size(len(octets)) + octets
+
+
+word_field = lru_cache(1000)(text_field)
+"""The same for one of few texts that come again and again."""
+
+
+def digest_field(hexadecimal: str) -> bytes:
+    """A SHA-256 in hexadecimal as a field of a row."""
+    return _pack_digest(64, hexadecimal.encode())
+
+
+def whole_field(number: int) -> bytes:
+    """A whole number as a field of a row."""
+    return _pack_whole(8, number)
+
+
+def instant_field(instant: datetime) -> bytes:
+    """An aware instant as a field of a row."""
+    return _pack_whole(8, (instant - _EPOCH) // _MICROSECOND)
+
+
+def day_field(day: date) -> bytes:
+    """A day as a field of a row."""
+    return _pack_day(4, day.toordinal() - _EPOCH.toordinal())
+
+
+def insert_rows(session: Session, model: type[Base], rows: Iterable[bytes]) -> None:
+    """Insert rows, their fields in the order of the columns of `model`, within the session's transaction."""
     table = model.__table__
     assert isinstance(table, Table)  # noqa: S101 - a mapped class of ours is a table
     connection = session.connection()
     if connection.dialect.name != "postgresql":
-        _insert_objects(session, table, columns, rows)
+        _insert_objects(session, table, rows)
         return
-    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+    columns = table.columns.keys()
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
         sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, columns))
     )
     driver: Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]  # psycopg's, by the dialect
+    begins, left = _COLUMNS.pack(len(columns)), iter(rows)
     with driver.cursor() as cursor, cursor.copy(statement) as copy:
-        for row in rows:
-            copy.write_row(row)
+        copy.write(_HEADER)
+        while some := list(islice(left, _ROWS_AT_ONCE)):
+            copy.write(begins + begins.join(some))
+        copy.write(_TRAILER)
 
 
-def _insert_objects(session: Session, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Column]]) -> None:
-    readers = [_reader(table.columns[name].type) for name in columns]
-    objects = [
-        {
-            name: value if reader is None or value is None else reader(value)
-            for name, reader, value in zip(columns, readers, row, strict=True)
-        }
-        for row in rows
-    ]
+def _insert_objects(session: Session, table: Table, rows: Iterable[bytes]) -> None:
+    columns = [(column.name, _reader(column.type)) for column in table.columns]
+    objects = []
+    for row in rows:
+        values, at = {}, 0
+        for name, reader in columns:
+            (size,) = _SIZE.unpack_from(row, at)
+            at += _SIZE.size
+            values[name] = reader(row[at : at + size]) if size >= 0 else None
+            at += max(size, 0)
+        objects.append(values)
     if objects:
         session.connection().execute(insert(table), objects)
 
 
-def _reader(kind: object) -> Callable[[Any], object] | None:
+def _reader(kind: object) -> Callable[[bytes], object]:
     if isinstance(kind, UtcInstant):
-        return datetime.fromisoformat
+        return lambda octets: _EPOCH + _WHOLE.unpack(octets)[0] * _MICROSECOND
     if isinstance(kind, Date):
-        return date.fromisoformat
+        return lambda octets: date.fromordinal(_DAY.unpack(octets)[0] + _EPOCH.toordinal())
     if isinstance(kind, LargeBinary):
-        return lambda text: bytes.fromhex(text.removeprefix(_OCTETS_MARK))
-    return None
+        return bytes
+    if isinstance(kind, Integer):
+        return lambda octets: _WHOLE.unpack(octets)[0]
+    return bytes.decode
 
 
 def value_set(session: Session, values: Iterable[str]) -> Select[tuple[str]]:

@@ -127,7 +127,7 @@ class Ingest:
         except MalformedMessage:
             self.refusals.count(device, WhyRefused.GARBAGE)
             return None
-        if any(read.device != device for read in entries):
+        if {read.device for read in entries} - {device}:
             self.refusals.count(device, WhyRefused.ANOTHERS_ENTRIES)
             return None
         return ReadBatch(device, entries)
@@ -204,7 +204,7 @@ class Ingest:
             if device is None or why is not None:
                 self.refusals.count(name, why or WhyRefused.UNKNOWN_DEVICE)
                 return None
-            if device.role == DeviceRole.STATION or any(one.kind == _MAKES_ORDERS for one in untrusted_entries):
+            if device.role == DeviceRole.STATION or _MAKES_ORDERS in {one.kind for one in untrusted_entries}:
                 locked_devices(session)  # what a station tells makes orders; of what a terminal tells, an advice alone
             appended = ledger.append(session, device, untrusted_entries, now)
             if appended.bad_signatures:

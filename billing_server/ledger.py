@@ -21,11 +21,20 @@ from sqlalchemy.orm import Session
 
 from billing_server.alarms import AlarmKind, close_alarm, raise_alarm
 from billing_server.batch_reading import ReadEntry
-from billing_server.bulk import insert_rows, octets_column
+from billing_server.bulk import (
+    NOTHING,
+    digest_field,
+    insert_rows,
+    instant_field,
+    octets_field,
+    text_field,
+    whole_field,
+    word_field,
+)
 from billing_server.models import Device, Entry, ForkedEntry, Journal
 from canteen.clock import ClockTrust
 from canteen.identifiers import DeviceId
-from sync.encoding import canonical, instant_text
+from sync.encoding import canonical
 from sync.errors import BadSignature
 from sync.facts import FactKind
 from sync.messages import GENESIS, JournalEntry
@@ -38,22 +47,7 @@ outlive its purge, and a card number would stay readable to us. The chain and th
 EVIDENCE = frozenset({FactKind.PURGE_RECEIPT.value, FactKind.CONSENT_RECORDED.value})
 """Entries that must convince somebody who has nothing else: their own signature is verified, not only the chain's."""
 
-_PLACE, _GENERATION = attrgetter("generation", "sequence"), attrgetter("generation")
-
-_COLUMNS = (
-    "device",
-    "generation",
-    "sequence",
-    "previous",
-    "digest",
-    "recorded_at",
-    "clock_trust",
-    "kind",
-    "body",
-    "body_digest",
-    "signature",
-    "received_at",
-)
+_SEQUENCE, _GENERATION = attrgetter("sequence"), attrgetter("generation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +85,8 @@ def append(session: Session, device: Device, untrusted_entries: Iterable[ReadEnt
     """Take in what verifies, chains and follows; `untrusted_entries` are all of `device`."""
     result = Appended([], [], 0)
     bad_signatures = 0
-    in_order = sorted(untrusted_entries, key=_PLACE)
+    in_order = sorted(untrusted_entries, key=_SEQUENCE)
+    in_order.sort(key=_GENERATION)  # twice by one field is three times as fast as once by a pair
     for generation, group in groupby(in_order, key=_GENERATION):
         mark, new, bad = _append_to_journal(session, device, generation, list(group), now)
         result.entries.extend(new)
@@ -227,25 +222,27 @@ def _store(
         session.add(journal)
     journal.up_to, journal.last_digest, journal.last_received_at = tail.up_to, tail.digest, now
     session.flush()
-    received_at = instant_text(now)
-    rows = (
+    received_at = instant_field(now)
+    insert_rows(session, Entry, (_row(read, received_at) for read in tail.new))
+
+
+def _row(read: ReadEntry, received_at: bytes) -> bytes:
+    return b"".join(
         (
-            read.device,
-            read.generation,
-            read.sequence,
-            read.previous,
-            read.digest,
-            read.recorded_at,
-            read.clock_trust,
-            read.kind,
-            _kept_body(read),
-            read.body_digest,
-            octets_column(read.signature),
+            word_field(read.device),
+            word_field(read.generation),
+            whole_field(read.sequence),
+            digest_field(read.previous),
+            digest_field(read.digest),
+            read.instant,
+            word_field(read.clock_trust),
+            word_field(read.kind),
+            NOTHING if read.kind in FORGOTTEN_BODIES else text_field(read.body_text),
+            digest_field(read.body_digest),
+            octets_field(read.signature),
             received_at,
         )
-        for read in tail.new
     )
-    insert_rows(session, Entry, _COLUMNS, rows)
 
 
 def _keep_fork(session: Session, read: ReadEntry, now: datetime) -> None:

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from msgspec import Struct
-from msgspec.structs import astuple
-from sqlalchemy import bindparam, delete, func, or_, select, update
+from sqlalchemy import and_, bindparam, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from billing_server.accounts import AccountDesk
 from billing_server.alarms import AlarmKind, raise_alarm
 from billing_server.batch_reading import ReadEntry
-from billing_server.bulk import insert_rows, value_set
+from billing_server.bulk import NOTHING, day_field, insert_rows, text_field, value_set, whole_field, word_field
 from billing_server.cards import CardDesk
 from billing_server.consents import ConsentDesk
 from billing_server.devices import DeviceDesk
@@ -105,40 +104,69 @@ _ENTITLEMENTS: dict[EntitlementKind | None, str | None] = {None: None, **{kind: 
 
 
 class _Granted(Struct, gc=False):
-    """A row of `passes`, in the order of its columns, as `insert_rows` takes it."""
+    """A row of `passes` that a batch brings."""
 
-    device: str
-    pass_id: str
-    generation: str
-    sequence: int
-    pupil: str
-    method: str
-    day: str
-    period: str
-    charged_to: str | None
-    granted_at: str
-    clock_trust: str
-    forced_because: str | None
+    read: ReadEntry
+    body: GrantedBody
     position: int = 0
     outcome: str = PassOutcome.OPEN.value
-    outcome_at: str | None = None
-    outcome_position: int | None = None
+    outcome_at: bytes = NOTHING
+    outcome_position: bytes = NOTHING
+
+    @property
+    def row(self) -> bytes:
+        """As `insert_rows` takes it."""
+        read, body = self.read, self.body
+        charged_to, forced = _ENTITLEMENTS[body.charged_to], body.forced_because
+        return b"".join(
+            (
+                word_field(read.device),
+                text_field(body.pass_id),
+                whole_field(self.position),
+                word_field(read.generation),
+                whole_field(read.sequence),
+                text_field(body.pupil),
+                word_field(_METHODS[body.method]),
+                day_field(body.day),
+                word_field(body.period),
+                NOTHING if charged_to is None else word_field(charged_to),
+                read.instant,
+                word_field(read.clock_trust),
+                NOTHING if forced is None else text_field(forced),
+                word_field(self.outcome),
+                self.outcome_at,
+                self.outcome_position,
+            )
+        )
 
 
 class _Denied(Struct, gc=False):
     """A row of `denials`, likewise."""
 
-    device: str
-    generation: str
-    sequence: int
-    pass_id: str
-    pupil: str | None
-    method: str
-    reason: str
-    day: str
-    denied_at: str
-    clock_trust: str
+    read: ReadEntry
+    body: DeniedBody
+    day: date
     position: int = 0
+
+    @property
+    def row(self) -> bytes:
+        """As `insert_rows` takes it."""
+        read, body = self.read, self.body
+        return b"".join(
+            (
+                whole_field(self.position),
+                word_field(read.device),
+                word_field(read.generation),
+                whole_field(read.sequence),
+                text_field(body.pass_id),
+                NOTHING if body.pupil is None else text_field(body.pupil),
+                word_field(_METHODS[body.method]),
+                word_field(_REASONS[body.reason]),
+                day_field(self.day),
+                read.instant,
+                word_field(read.clock_trust),
+            )
+        )
 
 
 @dataclass(slots=True)
@@ -146,7 +174,8 @@ class _Passes:
     """What a batch says of passes, collected so that it is written in a few statements."""
 
     granted: dict[str, _Granted] = field(default_factory=dict)
-    outcomes: dict[str, tuple[str, str]] = field(default_factory=dict)
+    outcomes: dict[str, tuple[str, ReadEntry]] = field(default_factory=dict)
+    """The outcome, and the entry that says so."""
     denied: list[tuple[ReadEntry, DeniedBody]] = field(default_factory=list)
 
 
@@ -179,25 +208,12 @@ class Projector:
             if pass_id in passes.outcomes:
                 self._alarm(session, AlarmKind.OUTCOME_CONFLICT, f"{read.device}/{pass_id}", read)
             else:
-                passes.outcomes[pass_id] = (_OUTCOMES[read.kind], read.recorded_at)
+                passes.outcomes[pass_id] = (_OUTCOMES[read.kind], read)
         elif isinstance(body, GrantedBody):
             if pass_id in passes.granted:
                 self._alarm(session, AlarmKind.PASS_REPEATED, f"{read.device}/{pass_id}", read)
             else:
-                passes.granted[pass_id] = _Granted(
-                    read.device,
-                    pass_id,
-                    read.generation,
-                    read.sequence,
-                    body.pupil,
-                    _METHODS[body.method],
-                    body.day.isoformat(),
-                    body.period,
-                    _ENTITLEMENTS[body.charged_to],
-                    read.recorded_at,
-                    read.clock_trust,
-                    body.forced_because,
-                )
+                passes.granted[pass_id] = _Granted(read, body)
         else:
             passes.denied.append((read, body))
 
@@ -299,14 +315,14 @@ class Projector:
         told_twice = [passes.granted.pop(pass_id) for pass_id in known.keys() & passes.granted.keys()]
         for granted_twice in told_twice:
             if not _is_told_again(session, granted_twice):
-                about = f"{device.device}/{granted_twice.pass_id}"
+                about = f"{device.device}/{granted_twice.body.pass_id}"
                 raise_alarm(session, AlarmKind.PASS_REPEATED, about, now, device=device.device)
-        settled: list[tuple[str, str, str]] = []
-        for pass_id, (outcome, at) in passes.outcomes.items():
+        settled: list[tuple[str, str, ReadEntry]] = []
+        for pass_id, (outcome, read) in passes.outcomes.items():
             before = known.get(pass_id)
             if pass_id in passes.granted or (before is not None and before.outcome == PassOutcome.OPEN):
-                settled.append((pass_id, outcome, at))
-            elif not _is_settled_so(session, device.device, pass_id, outcome, at):
+                settled.append((pass_id, outcome, read))
+            elif not _is_settled_so(session, device.device, pass_id, outcome, read.recorded_at):
                 about = f"{device.device}/{pass_id}"
                 raise_alarm(session, AlarmKind.OUTCOME_CONFLICT, about, now, device=device.device)
         denied = self._denial_rows(session, passes.denied)
@@ -314,20 +330,20 @@ class Projector:
         for position, denial in enumerate(denied, _next_place(session, "denials", len(denied))):
             denial.position = position
         later = []
-        for position, (pass_id, outcome, at) in enumerate(settled, _next_place(session, "outcomes", len(settled))):
+        for position, (pass_id, outcome, read) in enumerate(settled, _next_place(session, "outcomes", len(settled))):
             grant = passes.granted.get(pass_id)
             if grant is None:
-                changed = {"outcome": outcome, "outcome_at": datetime.fromisoformat(at), "outcome_position": position}
+                changed = {"outcome": outcome, "outcome_at": read.at, "outcome_position": position}
                 later.append({"b_device": device.device, "b_pass_id": pass_id, **changed})
             else:
-                grant.outcome, grant.outcome_at, grant.outcome_position = outcome, at, position
+                grant.outcome, grant.outcome_at, grant.outcome_position = outcome, read.instant, whole_field(position)
         granted = list(passes.granted.values())
         for position, grant in enumerate(granted, _next_place(session, "passes", len(granted))):
             grant.position = position
         if granted:
-            insert_rows(session, MealPassRow, _Granted.__struct_fields__, map(astuple, granted))
+            insert_rows(session, MealPassRow, (grant.row for grant in granted))
         if denied:
-            insert_rows(session, Denial, _Denied.__struct_fields__, map(astuple, denied))
+            insert_rows(session, Denial, (denial.row for denial in denied))
         if later:
             table = MealPassRow.__table__
             statement = (
@@ -340,11 +356,13 @@ class Projector:
                 )
             )
             session.connection().execute(statement, later)
-        changed_days = {(row.pupil, date.fromisoformat(row.day)) for row in granted}
+        changed_days = {(grant.body.pupil, grant.body.day) for grant in granted}
         changed_days |= {(row.pupil, row.day) for pass_id, _, _ in settled if (row := known.get(pass_id)) is not None}
-        self._look_at_meals(session, changed_days, granted)
+        self._look_at_meals(session, device.device, changed_days, granted)
 
-    def _look_at_meals(self, session: Session, days: set[tuple[str, date]], granted: list[_Granted]) -> None:
+    def _look_at_meals(
+        self, session: Session, device: str, days: set[tuple[str, date]], granted: list[_Granted]
+    ) -> None:
         """What a batch told of pupils' `days` beside all that is known of them: prepaid meals, and meals twice.
 
         Not only the passes told of: an earlier forfait that comes late turns a prepaid one into a double. The feeds are
@@ -354,25 +372,25 @@ class Projector:
             return
         pupils = value_set(session, {pupil for pupil, _ in days})
         within = (MealPassRow.pupil.in_(pupils), MealPassRow.day.in_({day for _, day in days}))
-        stands = MealPassRow.outcome != PassOutcome.ABANDONED.value
         is_prepaid = MealPassRow.charged_to == EntitlementKind.EXTERNAL_MEAL.value
-        twice = func.min(MealPassRow.device).filter(stands) != func.max(MealPassRow.device).filter(stands)
-        prepaid = func.count().filter(is_prepaid) > 0
+        elsewhere = and_(MealPassRow.device != device, MealPassRow.outcome != PassOutcome.ABANDONED.value)
         found = session.execute(
-            select(MealPassRow.pupil, MealPassRow.day, MealPassRow.period, twice, prepaid)
-            .where(*within)
-            .group_by(MealPassRow.pupil, MealPassRow.day, MealPassRow.period)
-            .having(or_(twice, prepaid))
+            select(MealPassRow.pupil, MealPassRow.day, MealPassRow.period, elsewhere, is_prepaid)
+            .where(*within, or_(elsewhere, is_prepaid))
+            .distinct()
         ).all()
-        if any(has_prepaid and (pupil, day) in days for pupil, day, _, _, has_prepaid in found):
+        if any(prepaid and (pupil, day) in days for pupil, day, _, _, prepaid in found):
             rows = session.scalars(
                 select(MealPassRow).where(is_prepaid, *within).execution_options(populate_existing=True)
             )
             self.accounts.follow(session, [row for row in rows if (row.pupil, row.day) in days])
-        moments = {(row.pupil, row.day, row.period) for row in granted}
-        for pupil, day, period, is_twice, _ in found:
-            if is_twice and (pupil, day.isoformat(), period) in moments:
-                raise_alarm(session, AlarmKind.DOUBLE_SERVICE, f"{pupil}/{day}/{period}", self.clock.utc_now())
+        served = {
+            (grant.body.pupil, grant.body.day, grant.body.period)
+            for grant in granted
+            if grant.outcome != PassOutcome.ABANDONED.value
+        }
+        for pupil, day, period in sorted({(row.pupil, row.day, row.period) for row in found if row[3]} & served):
+            raise_alarm(session, AlarmKind.DOUBLE_SERVICE, f"{pupil}/{day}/{period}", self.clock.utc_now())
 
     def _denial_rows(self, session: Session, denied: list[tuple[ReadEntry, DeniedBody]]) -> list[_Denied]:
         if not denied:
@@ -387,18 +405,7 @@ class Projector:
 
         told = _told_denials(session, denied, {school_day(read.at) for read, _ in denied})
         return [
-            _Denied(
-                read.device,
-                read.generation,
-                read.sequence,
-                body.pass_id,
-                body.pupil,
-                _METHODS[body.method],
-                _REASONS[body.reason],
-                school_day(read.at).isoformat(),
-                read.recorded_at,
-                read.clock_trust,
-            )
+            _Denied(read, body, school_day(read.at))
             for read, body in denied
             if (body.pass_id, read.recorded_at) not in told
         ]
@@ -435,10 +442,11 @@ def _known_passes(session: Session, device: str, pass_ids: set[str]) -> dict[str
 
 def _is_told_again(session: Session, granted: _Granted) -> bool:
     """Whether a grant is the known one once more, from a journal that began anew: billed once, and nobody's alarm."""
-    row = session.get_one(MealPassRow, (granted.device, granted.pass_id))
-    known = (row.pupil, row.method, row.day.isoformat(), row.period, row.charged_to, instant_text(row.granted_at))
-    again = (granted.pupil, granted.method, granted.day, granted.period, granted.charged_to, granted.granted_at)
-    return known == again and row.generation != granted.generation
+    read, body = granted.read, granted.body
+    row = session.get_one(MealPassRow, (read.device, body.pass_id))
+    known = (row.pupil, row.method, row.day, row.period, row.charged_to, instant_text(row.granted_at))
+    again = (body.pupil, body.method, body.day, body.period, body.charged_to, read.recorded_at)
+    return known == again and row.generation != read.generation
 
 
 def _is_settled_so(session: Session, device: str, pass_id: str, outcome: str, at: str) -> bool:
