@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable
@@ -53,23 +54,38 @@ def pull_benchmark(database: Database, url: str, largest: int, pulls: int, progr
 
 
 def _fill(database: Database, passes: int) -> None:
-    """Put this many passes into the ledger, nothing else; the planner knows them, and no write is left over."""
+    """Put this many passes into the ledger, nothing else; the planner knows them, and no write is left over.
+
+    Indexes are made afterwards, which takes a third of the time and leaves the same ones.
+    """
     with database.engine.begin() as connection:
         connection.execute(text("TRUNCATE passes"))
-    for first in range(1, passes + 1, _FILLED_AT_ONCE):
-        with database.engine.begin() as connection:
-            connection.execute(_FILL, {"first": first, "last": min(passes, first + _FILLED_AT_ONCE - 1)})
+        indexes = connection.execute(_INDEXES).all()
+        for drop, _make in indexes:
+            connection.execute(text(drop))
+        connection.execute(_FILL, {"last": passes})
+        connection.execute(text("SET LOCAL maintenance_work_mem = '1GB'"))
+        for _drop, make in indexes:
+            connection.execute(text(make))
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE passes"))
         connection.execute(text("CHECKPOINT"))
+    os.sync()  # the log, and whatever else this machine has not yet written
 
 
-_FILLED_AT_ONCE = 500_000
+_INDEXES = text(
+    "SELECT 'ALTER TABLE passes DROP CONSTRAINT ' || conname,"
+    " 'ALTER TABLE passes ADD CONSTRAINT ' || conname || ' ' || pg_get_constraintdef(oid)"
+    " FROM pg_constraint WHERE conrelid = 'passes'::regclass AND contype IN ('p', 'u')"
+    " UNION ALL SELECT 'DROP INDEX ' || indexname, indexdef FROM pg_indexes WHERE tablename = 'passes'"
+    " AND indexname NOT IN (SELECT conname FROM pg_constraint)"
+)
+"""How each index goes and comes back."""
 
 _FILL = text(
     "INSERT INTO passes (device, pass_id, position, generation, sequence, pupil, method, day, period, charged_to,"
     " granted_at, clock_trust, forced_because, outcome, outcome_at, outcome_position)"
     " SELECT 'terminal-0', lpad(n::text, 26, '0'), n, '0123456789abcdef', n, 'p-' || lpad((n % 2000)::text, 16, '0'),"
     " 'hand', date '2026-01-05' + (n / 2000)::int, 'midi', 'forfait-4', now(), 'trusted', NULL, 'completed', now(), n"
-    " FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n"
+    " FROM generate_series(1, CAST(:last AS bigint)) AS n"
 )
