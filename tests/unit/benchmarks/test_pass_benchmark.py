@@ -9,17 +9,21 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks.child import Child, resident_mib
-from benchmarks.errors import BenchmarkFailed
+from benchmarks.errors import BenchmarkFailed, LaneInterrupted
 from benchmarks.hands import enrolled_hands
 from benchmarks.main import main
 from benchmarks.screen_watch import ScreenWatch
 from hand_geometry.acquisition import Features, acquire
 from hand_geometry.comparison import compare, decide
+from terminal.display.server import ScreenServer
+from terminal.display.view import ScreenView, Tone, Words
 
 NAMES = [
     "pass.hand.median_to_floor",
@@ -103,6 +107,36 @@ def test_a_program_that_ended_is_said_with_its_last_words(tmp_path: Path) -> Non
         child.check_running()
     with pytest.raises(BenchmarkFailed):
         child.cpu_s()
+
+
+def test_a_lane_that_was_interrupted_is_waited_for_until_it_rests() -> None:
+    """A pass that opened too late for us closes by itself; its denial is not taken for the next one's."""
+    screen = ScreenServer("127.0.0.1", 0, production=False)
+    try:
+        watch = ScreenWatch(screen.port, lambda: True, 5.0)
+        shown = threading.Thread(target=_show_a_late_pass, args=(screen,))
+        shown.start()
+        with pytest.raises(LaneInterrupted):
+            watch.wait_for_state("guiding", 0.5)
+        watch.wait_for_rest(20.0)
+        shown.join(5)
+        screen.show(_view("passage-open"))
+        assert "passage-open" == watch.wait_for(lambda seen: seen.state != "idle", 5.0, "an answer").state
+        with pytest.raises(LaneInterrupted, match="passage-open"):
+            watch.wait_for_rest(0.5)
+    finally:
+        screen.close()
+
+
+def _show_a_late_pass(screen: ScreenServer) -> None:
+    for state in ("idle", "passage-open", "showing-denial", "idle"):
+        screen.show(_view(state))
+        time.sleep(0.7)
+
+
+def _view(state: str) -> ScreenView:
+    words = Words(state, state)
+    return ScreenView(state, Tone.READY, "keypad", words, words)
 
 
 def _closed_port() -> int:
