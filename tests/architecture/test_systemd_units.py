@@ -11,6 +11,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 UNITS = sorted((PROJECT / "systemd").glob("*.service"))
+DROP_INS = sorted((PROJECT / "systemd").glob("key-*.conf"))
 EXPOSURE_AT_MOST = "20"  # tenths: 2.0 is what systemd itself calls OK
 
 pytestmark = pytest.mark.skipif(
@@ -18,10 +19,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def installed(unit: Path, folder: Path) -> Path:
+def installed(unit: Path, folder: Path, drop_in: Path | None = None) -> Path:
     """The unit as on a terminal, with a program that exists here; of a template, its first instance."""
     path = folder / unit.name.replace("@.", "@1.")
     path.write_text(re.sub(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", unit.read_text()))
+    if drop_in is not None:
+        (folder / f"{path.name}.d").mkdir()
+        shutil.copy(drop_in, folder / f"{path.name}.d" / "key.conf")
     return path
 
 
@@ -57,6 +61,18 @@ def test_each_is_hardened(unit: Path, tmp_path: Path) -> None:
         text=True,
         check=False,
     )
+    assert answer.returncode == 0, answer.stdout[-200:]
+
+
+@pytest.mark.parametrize("name", ["terminal", "station"])
+@pytest.mark.parametrize("drop_in", DROP_INS, ids=lambda drop_in: drop_in.stem)
+def test_a_key_source_opens_no_more_than_itself(drop_in: Path, name: str, tmp_path: Path) -> None:
+    """With the drop-in of a credential or a TPM: understood, and hardened as before."""
+    unit = installed(PROJECT / f"systemd/canteen-{name}.service", tmp_path, drop_in)
+    answer = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert (0, "", "") == (answer.returncode, answer.stdout, answer.stderr)
+    limit = ["systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE_AT_MOST}", "--no-pager"]
+    answer = subprocess.run([*limit, str(unit)], capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stdout[-200:]
 
 
