@@ -25,6 +25,7 @@ REACH_PX = 1.5
 COARSE_REACH_PX = 2.5
 # Foreign things this near to the outline, in px of the coarse grid, hide the hand's own border.
 FOREIGN_REACH_PX = 2
+QUARTER_TURN = np.array([1.0, -1.0], dtype=np.float32)
 NEAR_FOREIGN = np.ones((2 * FOREIGN_REACH_PX + 1, 2 * FOREIGN_REACH_PX + 1), np.uint8)
 
 
@@ -47,7 +48,8 @@ class Contour:
 def trace_contour(silhouette: Silhouette) -> Contour:
     """Follows the border of the mask and moves each point to where ``soft`` crosses its level."""
     raw = silhouette.outline.reshape(-1, 2).astype(np.float64)
-    if _signed_area(raw) < 0.0:
+    # Positive when the line runs clockwise on a screen whose y grows downwards.
+    if cv2.contourArea(silhouette.outline, oriented=True) < 0.0:
         raw = raw[::-1]
     height, width = silhouette.shape
     points = _spaced(_smooth(raw, STAIRS_SMOOTHING))[0]
@@ -56,10 +58,10 @@ def trace_contour(silhouette: Silhouette) -> Contour:
     margin = 2.0 * silhouette.step_px - 0.5
     edge = (x < margin) | (y < margin) | (x > width - 1.0 - margin) | (y > height - 1.0 - margin)
     refined = _refine(points, silhouette, REACH_PX if silhouette.step_px == 1 else COARSE_REACH_PX)
-    refined[edge] = points[edge]
+    np.copyto(refined, points, where=edge[:, None])
     points = _smooth(refined, SMOOTHING_PX / STEP_PX)
     hidden = np.zeros(len(points), dtype=np.bool_)
-    if silhouette.foreign is not None and cv2.hasNonZero(silhouette.foreign):
+    if silhouette.foreign is not None and silhouette.pieces:
         near = np.asarray(cv2.dilate(silhouette.foreign, NEAR_FOREIGN), dtype=np.uint8)
         on_grid = ((points - 0.5 * (COARSE - 1)) / COARSE).astype(np.float32)
         hidden = values_at(near, on_grid[None], cv2.INTER_NEAREST)[0] > 0
@@ -73,23 +75,18 @@ def moved(contour: Contour, points: NDArray[np.float64]) -> Contour:
     return Contour(spaced, contour.hidden[before], contour.on_border[before])
 
 
-def _signed_area(points: NDArray[np.float64]) -> float:
-    """Twice the area; positive when the line runs clockwise on a screen whose y grows downwards."""
-    x, y = points[:, 0], points[:, 1]
-    return float(x[:-1] @ y[1:] - x[1:] @ y[:-1] + x[-1] * y[0] - x[0] * y[-1])
-
-
 def _spaced(
     points: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """The closed line with points ``STEP_PX`` apart, how far along it they lie, and how far the old ones did."""
-    closed = np.concatenate([points.T, points[:1].T], axis=1)
-    steps = closed[:, 1:] - closed[:, :-1]
-    length = np.zeros(closed.shape[1])
-    np.cumsum(np.sqrt(steps[0] ** 2 + steps[1] ** 2), out=length[1:])
+    # A point as one complex number: both of its coordinates are looked up at once.
+    closed = np.concatenate([points, points[:1]]).view(np.complex128)[:, 0]
+    steps = closed[1:] - closed[:-1]
+    length = np.zeros(len(closed))
+    np.cumsum(np.sqrt(steps.real**2 + steps.imag**2), out=length[1:])
     count = max(16, round(length[-1] / STEP_PX))
     at = np.arange(count) * (length[-1] / count)
-    return np.stack([np.interp(at, length, closed[0]), np.interp(at, length, closed[1])], axis=1), at, length
+    return np.interp(at, length, closed).view(np.float64).reshape(-1, 2), at, length
 
 
 @functools.cache
@@ -116,9 +113,9 @@ def _refine(points: NDArray[np.float64], silhouette: Silhouette, reach_px: float
     tangent = around[4:] - around[:-4]
     tangent /= np.maximum(np.sqrt(tangent[:, :1] ** 2 + tangent[:, 1:] ** 2), np.float32(1e-9))
     # Clockwise on the screen: the hand is on the right of the way, so the outside is (dy, -dx).
-    outward = np.stack([tangent[:, 1], -tangent[:, 0]], axis=1)
+    outward = tangent[:, ::-1] * QUARTER_TURN
     offsets = np.arange(-reach_px, reach_px + 1.0, dtype=np.float32)
-    values = np.ascontiguousarray(silhouette.values_at(around[2:-2] + offsets[:, None, None] * outward))
+    values = silhouette.values_at(around[2:-2] + offsets[:, None, None] * outward)
     bright = values >= silhouette.level
     leaving = bright[:-1] > bright[1:]
     # Of the steps from bright to dark the one nearest to the point; steps further out are looked at first and lose.
@@ -130,5 +127,5 @@ def _refine(points: NDArray[np.float64], silhouette: Silhouette, reach_px: float
     at = nearest[found]
     inner, outer = (values.ravel().take(count * row + found).astype(np.float32) for row in (at, at + 1))
     shift = np.zeros(count, dtype=np.float32)
-    shift[found] = offsets[at] + (inner - np.float32(silhouette.level)) / (inner - outer)
+    shift[found] = offsets.take(at) + (inner - np.float32(silhouette.level)) / (inner - outer)
     return np.asarray(points + shift[:, None] * outward, dtype=np.float64)

@@ -6,8 +6,8 @@ another hue is foreign. A grey picture has no hue, and nothing in it is foreign.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -31,62 +31,120 @@ LEAST_PEG_PX = 3
 BROAD_RING_PX = 7
 # The middle of the hand is what is left when this much is taken off its border, on every fourth pixel of the grid.
 CORE_DEPTH_PX = 2
+CORE = np.ones((2 * CORE_DEPTH_PX + 1, 2 * CORE_DEPTH_PX + 1), np.uint8)
 FEWEST_CORE_PIXELS = 25
 # Every so many pixels of it are enough for a median.
 HUE_STEP = 3
 BORDER_SHARE = 0.2
+PIXEL_MORE = np.ones((3, 3), np.uint8)
+
+# Round what every other pixel shows of something foreign all pixels are looked at, so far.
+WINDOW_MARGIN_PX = 6
+
+Pieces = tuple[NDArray[np.int32], ...]
+Channels = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
 
 
-def foreign_colours(
-    small: NDArray[np.uint8],
-    level: float,
-    thinnest_px: int = LEAST_PEG_PX,
-    channels: Sequence[NDArray[np.uint8]] | None = None,
-) -> NDArray[np.uint8]:
+def foreign_colours(small: NDArray[np.uint8], level: float, thinnest_px: int = LEAST_PEG_PX) -> NDArray[np.uint8]:
     """Marks the foreign pixels of (H, W, 3) uint8 BGR, on the coarse grid, brighter than ``level``.
-
-    ``channels`` are its own, where they are at hand.
 
     Returns:
         (H, W) uint8, 255 where foreign. Nothing thinner than ``thinnest_px`` is marked.
     """
-    blue, green, red = split(small) if channels is None else channels
-    brightest = cv2.max(cv2.max(blue, green), red)
-    # A blue peg is dark in red, yet its glint and its rim are not: it has to be seen whole to be taken away whole.
-    bright = np.asarray(cv2.threshold(brightest, level, 255, cv2.THRESH_BINARY)[1], dtype=np.uint8)
-    hue = _hue_of_core(small, bright)
-    marked = np.zeros(bright.shape, dtype=np.uint8)
-    left, top, width, height = cv2.boundingRect(bright)
-    if hue is None or not width:
-        return marked
-    box = np.s_[top : top + height, left : left + width]
-    marked[box] = cv2.bitwise_and(_foreign_in(small[box], (blue[box], green[box], red[box]), hue), bright[box])
+    return find_foreign(small, every_other(small), level, thinnest_px)[0]
+
+
+def find_foreign(
+    small: NDArray[np.uint8], sparse: NDArray[np.uint8], level: float, thinnest_px: int
+) -> tuple[NDArray[np.uint8], Pieces]:
+    """As ``foreign_colours``, with the outline of each piece, (n, 1, 2) int32 as OpenCV follows it.
+
+    ``sparse`` is ``every_other`` pixel. What shows nothing foreign there has no peg: all pixels are looked at only
+    around what does.
+    """
+    marked = np.zeros(small.shape[:2], dtype=np.uint8)
+    channels = split(sparse)
+    bright = _bright(channels, level)
+    hue = _hue_of_core(channels, bright)
+    if hue is None:
+        return marked, ()
+    box = _round(_foreign_in(sparse, channels, hue, level)) if thinnest_px >= LEAST_PEG_PX else np.s_[0:, 0:]
+    if box is None:
+        return marked, ()
+    # OpenCV splits what lies scattered ten times as slowly.
+    window = np.ascontiguousarray(small[box])
     side = thinnest_px | 1
     peg = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    opened = cv2.dilate(cv2.morphologyEx(marked, cv2.MORPH_OPEN, peg), np.ones((3, 3), np.uint8))
-    pieces, _ = cv2.findContours(opened, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(opened, pieces, -1, 255, cv2.FILLED)
-    return np.asarray(opened, dtype=np.uint8)
+    thick = cv2.morphologyEx(_foreign_in(window, split(window), hue, level), cv2.MORPH_OPEN, peg)
+    corner = (box[1].start, box[0].start)
+    pieces, _ = cv2.findContours(cv2.dilate(thick, PIXEL_MORE), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=corner)
+    cv2.drawContours(marked, pieces, -1, 255, cv2.FILLED)
+    return marked, tuple(np.asarray(piece, dtype=np.int32) for piece in pieces)
 
 
-def split(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+def every_other(small: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Every other pixel of every other row of (H, W, 3) uint8."""
+    height, width = small.shape[:2]
+    if height % 2 or width % 2 or not small.flags.c_contiguous:
+        return np.ascontiguousarray(small[::2, ::2])
+    # With the next one's blue as one word: in a tenth of the time.
+    words = np.ndarray((height // 2, width // 2), np.uint32, small, strides=(6 * width, 6))
+    pixels = np.ascontiguousarray(words).view(np.uint8).reshape(*words.shape, 4)
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR), dtype=np.uint8)
+
+
+def split(image: NDArray[np.uint8]) -> Channels:
     """Blue, green and red of (H, W, 3) uint8, (H, W) each."""
     blue, green, red = (np.asarray(one, dtype=np.uint8) for one in cv2.split(image))
     return blue, green, red
 
 
+def _bright(channels: Channels, level: float) -> NDArray[np.uint8]:
+    """255 where any channel is over the level.
+
+    A blue peg is dark in red, yet its glint and its rim are not: it has to be seen whole to be taken away whole.
+    """
+    blue, green, red = channels
+    brightest = cv2.max(cv2.max(blue, green), red)
+    return np.asarray(cv2.threshold(brightest, level, 255, cv2.THRESH_BINARY)[1], dtype=np.uint8)
+
+
+def _round(marked: NDArray[np.uint8]) -> tuple[slice, slice] | None:
+    """Rows and columns of the coarse grid round everything marked on every other pixel of it; None: nothing is."""
+    left, top, width, height = cv2.boundingRect(marked)
+    if not width:
+        return None
+    rows = slice(max(0, 2 * top - WINDOW_MARGIN_PX), 2 * (top + height) + WINDOW_MARGIN_PX)
+    return rows, slice(max(0, 2 * left - WINDOW_MARGIN_PX), 2 * (left + width) + WINDOW_MARGIN_PX)
+
+
 def _foreign_in(
-    window: NDArray[np.uint8], channels: Sequence[NDArray[np.uint8]], hue: tuple[float, float]
+    window: NDArray[np.uint8], channels: Channels, hue: tuple[float, float], level: float
 ) -> NDArray[np.uint8]:
-    """255 where a pixel of (H, W, 3) uint8 BGR is too gaudy or of another hue; bytes alone, for speed.
+    """255 where a pixel of (H, W, 3) uint8 BGR is bright and too gaudy or of another hue; bytes alone, for speed.
 
     Every condition compares the chroma, or nothing, with a weighted sum of the channels; negative sums become 0.
     ``channels`` are those of ``window``.
     """
     redness, yellowness = hue
     blue, green, red = channels
-    chroma = cv2.subtract(cv2.max(cv2.max(blue, green), red), cv2.min(cv2.min(blue, green), red))
+    brightest = cv2.max(cv2.max(blue, green), red)
+    bright = cv2.threshold(brightest, level, 255, cv2.THRESH_BINARY)[1]
+    chroma = cv2.subtract(brightest, cv2.min(cv2.min(blue, green), red))
     gaudy = min(1.0, max(GAUDY, GAUDIER_THAN_SKIN * (redness + yellowness)))
+    mean, beyond, behind = cv2.split(cv2.transform(window, _weights(redness, yellowness)))
+    foreign = cv2.compare(chroma, cv2.convertScaleAbs(mean, alpha=3.0 * gaudy), cv2.CMP_GT)
+    if not (redness or yellowness):
+        return np.asarray(cv2.bitwise_and(foreign, bright), dtype=np.uint8)
+    outside = cv2.compare(cv2.max(beyond, behind), 0.0, cv2.CMP_GT)  # type: ignore[call-overload]
+    coloured = cv2.compare(chroma, cv2.convertScaleAbs(mean, alpha=3.0 * COLOURED), cv2.CMP_GT)
+    foreign = cv2.bitwise_or(foreign, cv2.bitwise_and(outside, coloured))
+    return np.asarray(cv2.bitwise_and(foreign, bright), dtype=np.uint8)
+
+
+@functools.lru_cache(maxsize=8)
+def _weights(redness: float, yellowness: float) -> NDArray[np.float64]:
+    """(3, 3) float64: what makes a pixel's mean of its channels, and how far it lies beyond either side of a wedge."""
     weights = np.full((3, 3), 1.0 / 3.0)
     if redness or yellowness:
         # How far a pixel lies outside the wedge of hues round the palm's, beyond either side; more than nothing where
@@ -100,32 +158,25 @@ def _foreign_in(
             # OpenCV takes a hundred times as long where a weight is 32 or more.
             weights[row] = one
             weights[row] *= 31.0 / max(map(abs, one))
-    mean, beyond, behind = cv2.split(cv2.transform(window, weights))
-    foreign = cv2.compare(chroma, cv2.convertScaleAbs(mean, alpha=3.0 * gaudy), cv2.CMP_GT)
-    if not (redness or yellowness):
-        return np.asarray(foreign, dtype=np.uint8)
-    outside = cv2.compare(cv2.max(beyond, behind), 0.0, cv2.CMP_GT)  # type: ignore[call-overload]
-    coloured = cv2.compare(chroma, cv2.convertScaleAbs(mean, alpha=3.0 * COLOURED), cv2.CMP_GT)
-    return np.asarray(cv2.bitwise_or(foreign, cv2.bitwise_and(outside, coloured)), dtype=np.uint8)
+    return weights
 
 
-def _hue_of_core(small: NDArray[np.uint8], bright: NDArray[np.uint8]) -> tuple[float, float] | None:
-    """Redness and yellowness of the middle of the hand; (0, 0) where it has no colour, None where there is no hand."""
-    side = 2 * CORE_DEPTH_PX + 1
-    core = cv2.erode(bright[::4, ::4].copy(), np.ones((side, side), np.uint8))
+def _hue_of_core(channels: Channels, bright: NDArray[np.uint8]) -> tuple[float, float] | None:
+    """Redness and yellowness of the middle of the hand, from every other pixel of what is given.
+
+    (0, 0) where it has no colour, None where there is no hand.
+    """
+    core = np.asarray(cv2.erode(np.ascontiguousarray(bright[::2, ::2]), CORE), dtype=np.uint8)
     # A sleeve comes in from the picture's border and may be wider than the hand: the hand is looked for further in.
-    rows, columns = (round(BORDER_SHARE * side) for side in core.shape[:2])
-    inner = np.zeros_like(core)
+    rows, columns = (round(BORDER_SHARE * side) for side in core.shape)
     centre = np.s_[rows : core.shape[0] - rows, columns : core.shape[1] - columns]
-    inner[centre] = core[centre]
-    if cv2.countNonZero(inner) >= FEWEST_CORE_PIXELS:
-        core = inner
-    if cv2.countNonZero(core) < FEWEST_CORE_PIXELS:
-        return None
-    channels = small[::4, ::4][core > 0][::HUE_STEP].astype(np.float32)
-    if not len(channels):
-        return None
-    blue, green, red = channels.T
+    inner = np.flatnonzero(core[centre])
+    if len(inner) < FEWEST_CORE_PIXELS:
+        centre, inner = np.s_[:, :], np.flatnonzero(core)
+        if len(inner) < FEWEST_CORE_PIXELS:
+            return None
+    chosen = inner[::HUE_STEP]
+    blue, green, red = (one[::2, ::2][centre].ravel().take(chosen).astype(np.float32) for one in channels)
     total = blue + green + red + 1.0
     redness = float(np.sort((red - green) / total)[len(total) // 2])
     yellowness = float(np.sort((green - blue) / total)[len(total) // 2])

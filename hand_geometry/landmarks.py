@@ -121,10 +121,10 @@ def find_tips(disc: Palm, contour: Contour) -> FingerTips:
         if distance[index] < TIP_REACH * radius:
             continue
         arc = round(FINGER_ARC * radius / STEP_PX)
-        one, other = points[(index - arc) % len(points)], points[(index + arc) % len(points)]
-        if math.hypot(one[0] - other[0], one[1] - other[1]) > WIDEST_FINGER * radius:
+        across = (points[(index - arc) % len(points)] - points[(index + arc) % len(points)]).tolist()
+        if math.hypot(*across) > WIDEST_FINGER * radius:
             continue
-        if contour.on_border[_around(index, arc // 3, len(points))].any():
+        if contour.on_border.take(np.arange(index - arc // 3, index + arc // 3 + 1), mode="wrap").any():
             # A cut finger meets the border over its own width; a corner of the forearm, over the forearm's.
             cut = cut or _border_run(contour.on_border, index, arc // 3) * STEP_PX < WIDEST_CUT_FINGER * radius
             continue
@@ -141,7 +141,7 @@ def _cut_at_wrist(tips: list[int], count: int) -> list[int]:
     """The tips in the contour's order, beginning behind the longest way between two: that is round the wrist."""
     ordered = sorted(tips)
     gaps = [(ordered[(at + 1) % len(ordered)] - ordered[at]) % count for at in range(len(ordered))]
-    first = (int(np.argmax(gaps)) + 1) % len(ordered)
+    first = (gaps.index(max(gaps)) + 1) % len(ordered)
     return ordered[first:] + ordered[:first]
 
 
@@ -175,11 +175,15 @@ def peaks(values: NDArray[np.float64], prominence: float) -> list[tuple[int, flo
     """Maxima of a closed line that stand out by ``prominence`` from the lower ground on both sides."""
     start = int(np.argmin(values))
     line = np.concatenate([values[start:], values[: start + 1]])
-    sparse = line[::STRIDE].tolist()
-    sparse.append(sparse[0])
+    sparse = np.append(line[::STRIDE], line[0])
+    # Only where it turns can it matter.
+    upwards = sparse[1:] > sparse[:-1]
+    turns = np.flatnonzero(upwards[1:] != upwards[:-1]) + 1
     found: list[tuple[int, float]] = []
-    low, high, high_at, rising = sparse[0], sparse[0], 0, True
-    for at, value in enumerate(sparse):
+    low = high = float(sparse[0])
+    high_at, rising = 0, True
+    last = len(sparse) - 1
+    for at, value in zip([*turns.tolist(), last], sparse[[*turns.tolist(), last]].tolist(), strict=True):
         if rising:
             if value > high:
                 high, high_at = value, at
@@ -220,9 +224,10 @@ def _in_anatomical_order(
 ) -> Landmarks | QualityReason:
     """Decides at which end of the five the thumb is."""
     valleys = [lowest(distance, tips[at], tips[at + 1]) for at in range(4)]
-    axis = points[tips[1:4]].sum(axis=0) / 3.0 - palm
-    axis /= max(math.hypot(axis[0], axis[1]), 1e-9)
-    along = (points[valleys + tips] @ axis).tolist()
+    places, (palm_x, palm_y) = points.take(valleys + tips, axis=0).tolist(), palm.tolist()
+    axis_x, axis_y = sum(x for x, _ in places[5:8]) / 3.0 - palm_x, sum(y for _, y in places[5:8]) / 3.0 - palm_y
+    length = max(math.hypot(axis_x, axis_y), 1e-9)
+    along = [(x * axis_x + y * axis_y) / length for x, y in places]
     low, high = along[:4], along[4:]
     # The thumb is the end whose valley and tip lie nearer to the wrist.
     evidence = (low[3] - low[0]) + 0.5 * (high[4] - high[0])

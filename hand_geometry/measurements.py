@@ -49,7 +49,7 @@ VALLEY_REACH, VALLEY_REACH_PX = 0.25, 8
 VALLEY_DEPTH_PX = 2.0
 
 # Fingers with one valley: on which side none is, 0 towards the thumb and 1 towards the little finger.
-OPEN_SIDE = {Finger.THUMB: 0, Finger.INDEX: 0, Finger.LITTLE: 1}
+OPEN_SIDE = (0, 0, None, None, 1)
 
 _AXIS_STATIONS = np.linspace(AXIS_FROM, AXIS_TO, 24)
 # The straight line nearest to values at these stations: offset and slope.
@@ -61,6 +61,8 @@ _SIDES = np.arange(10)
 _FINGER_OF_SIDE = _SIDES // 2
 # Sides are laid one after the other on one line, this far apart, so that one call looks all of them up.
 _APART = 1e5
+_OFFSETS = _APART * _SIDES
+_ALTERNATELY = np.tile([-1, 1], 5)
 
 
 def _at(grid: NDArray[np.float64], wanted: tuple[float, ...]) -> NDArray[np.float64]:
@@ -158,16 +160,13 @@ class _Sides:
 
     Attributes:
         x, y: (M,) float64.
-        finger: (M,) intp, 0 to 4.
-        offset: (M,) float64, where the point's side begins on the line on which all lie one after the other. A finger's
-            side towards the thumb is even, towards the little finger odd.
+        side: (M,) intp, 0 to 9. A finger's side towards the thumb is even, towards the little finger odd.
         starts, ends: (10,) intp, first and last point of each side.
     """
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
-    finger: NDArray[np.intp]
-    offset: NDArray[np.float64]
+    side: NDArray[np.intp]
     starts: NDArray[np.intp]
     ends: NDArray[np.intp]
 
@@ -178,17 +177,24 @@ class _Sides:
         normals: NDArray[np.float64],
         stations: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """(10, s) distances from each finger's axis at (5, s) stations; a hidden stretch is bridged straight."""
-        # Each finger's axis and normal as rows, and how far its origin lies along them.
-        ax, ay, nx, ny = np.concatenate([axes, normals], axis=1).T.take(self.finger, axis=1)
-        beyond = np.stack([(origins * axes).sum(axis=1), (origins * normals).sum(axis=1)]).take(self.finger, axis=1)
-        along = self.x * ax + self.y * ay + (self.offset - beyond[0])
-        across = self.x * nx + self.y * ny - beyond[1]
+        """(10, s) distances from each finger's axis at (5, s) stations; a hidden stretch is bridged straight.
+
+        Origins, axes and normals are (2, 5), x and y of each finger's.
+        """
+        (ox, oy), (ax, ay), (nx, ny) = origins, axes, normals
+        # Along and across are each a sum of x, y and a constant: what each side multiplies them with, for each point.
+        terms = np.array((ax, ay, -(ox * ax + oy * ay), nx, ny, -(ox * nx + oy * ny))).take(_FINGER_OF_SIDE, axis=1)
+        terms[2] += _OFFSETS
+        ax, ay, along, nx, ny, across = terms.take(self.side, axis=1)
+        along += self.x * ax
+        along += self.y * ay
+        across += self.x * nx
+        across += self.y * ny
         # A side may run back a little (nails, the web): only points that go further down than all before are kept.
         forward = np.maximum.accumulate(along)
         keep = np.ones(len(along), dtype=np.bool_)
         np.greater(along[1:], forward[:-1], out=keep[1:])
-        wanted = stations[_FINGER_OF_SIDE] + _APART * _SIDES[:, None]
+        wanted = stations.take(_FINGER_OF_SIDE, axis=0) + _OFFSETS[:, None]
         wanted = np.minimum(np.maximum(wanted, along[self.starts][:, None]), forward[self.ends][:, None])
         return np.asarray(np.interp(wanted.ravel(), along[keep], across[keep]).reshape(wanted.shape), np.float64)
 
@@ -199,87 +205,112 @@ def measure(contour: Contour, marks: Landmarks) -> HandShape | QualityReason:
     A finger whose sides make no sense is a reason, never a wrong number.
     """
     points = contour.points
-    limits = _limits(points, marks)
-    tips = points[list(marks.tips)]
-    apart = limits - tips[:, None]
-    reaches = np.sqrt((apart**2).sum(axis=2)).max(axis=1)
-    if (reaches[1:] < 0.5 * marks.palm_radius_px).any():
+    x, y = points.T
+    limits, tips = _limits(points, marks), points.take(marks.tips, axis=0).T
+    apart = limits - tips[:, :, None]
+    squares = apart[0] ** 2 + apart[1] ** 2
+    reaches = np.sqrt(np.maximum(squares[:, 0], squares[:, 1]))
+    if reaches[1:].min() < 0.5 * marks.palm_radius_px:
         return QualityReason.FINGERS_CLOSED
     sides = _sides(contour, marks, reaches)
     if sides is None:
         return QualityReason.FINGERS_CLOSED
     cap_reach = round(CAP_REACH * float(reaches.max()) / STEP_PX)
-    caps = points.take(np.array(marks.tips)[:, None] + np.arange(-cap_reach, cap_reach + 1), axis=0, mode="wrap")
+    caps = np.array(marks.tips)[:, None] + np.arange(-cap_reach, cap_reach + 1)
+    caps_x, caps_y = x.take(caps, mode="wrap"), y.take(caps, mode="wrap")
     sign = 1.0 if marks.step > 0 else -1.0
 
     def crosswise(axes: NDArray[np.float64]) -> NDArray[np.float64]:
         """The axes turned by a quarter towards the thumb's side, whichever hand it is."""
-        return np.stack([-sign * axes[:, 1], sign * axes[:, 0]], axis=1)
+        return np.array((-sign * axes[1], sign * axes[0]))
 
     def to_the_tips(origins: NDArray[np.float64], axes: NDArray[np.float64]) -> NDArray[np.float64]:
-        beyond = (origins * axes).sum(axis=1) - (caps @ axes[:, :, None])[:, :, 0].min(axis=1)
-        return np.asarray(origins - axes * beyond[:, None], dtype=np.float64)
+        ahead = (caps_x * axes[0][:, None] + caps_y * axes[1][:, None]).min(axis=1)
+        return np.asarray(origins - axes * (_dot(origins, axes) - ahead), dtype=np.float64)
+
+    def lengths_from(origins: NDArray[np.float64], axes: NDArray[np.float64]) -> NDArray[np.float64]:
+        return _dot(limits, axes[:, :, None]) - _dot(origins, axes)[:, None]
 
     origins, axes = tips, _first_axes(sides, marks, tips, limits, reaches)
     for _ in range(AXIS_ITERATIONS):
         normals = crosswise(axes)
         origins = to_the_tips(origins, axes)
-        length = ((limits - origins[:, None]) @ axes[:, :, None])[:, :, 0].mean(axis=1)
+        length = _mean(lengths_from(origins, axes))
         if length.min() < LEAST_LENGTH_PX:
             return QualityReason.IMPLAUSIBLE_MEASUREMENT
         across = sides.lateral(origins, axes, normals, length[:, None] * _AXIS_STATIONS)
-        line = 0.5 * (across[0::2] + across[1::2]) @ _STRAIGHT
-        origins = origins + line[:, :1] * normals
-        axes = axes + (line[:, 1] / length)[:, None] * normals
-        axes = axes / np.sqrt((axes**2).sum(axis=1))[:, None]
+        offset, slope = (0.5 * (across[0::2] + across[1::2]) @ _STRAIGHT).T
+        origins = origins + offset * normals
+        axes = axes + (slope / length) * normals
+        axes = axes / np.sqrt(_dot(axes, axes))
     normals = crosswise(axes)
     origins = to_the_tips(origins, axes)
-    lengths = ((limits - origins[:, None]) @ axes[:, :, None])[:, :, 0]
+    lengths = lengths_from(origins, axes)
     if lengths.min() < LEAST_LENGTH_PX:
         return QualityReason.IMPLAUSIBLE_MEASUREMENT
-    length = lengths.mean(axis=1)
+    length = _mean(lengths)
     across = _freed_from_lumps(
-        sides.lateral(origins, axes, normals, length[:, None] * SIDE_GRID), length[_FINGER_OF_SIDE]
+        sides.lateral(origins, axes, normals, length[:, None] * SIDE_GRID), length.take(_FINGER_OF_SIDE)
     )
     widths = (across[0::2] - across[1::2]) @ _TO_WIDTHS
-    if widths.min() < 1.0 or np.abs(np.diff(np.log(widths[:, 1:]), axis=1)).max() > LARGEST_STEP:
+    if widths.min() < 1.0:
+        return QualityReason.IMPLAUSIBLE_MEASUREMENT
+    steps = np.log(widths[:, 2:] / widths[:, 1:-1])
+    if max(steps.max(), -steps.min()) > LARGEST_STEP:
         return QualityReason.IMPLAUSIBLE_MEASUREMENT
     bends = 0.5 * (across[0::2] + across[1::2]) @ _TO_BENDS
-    valleys = _deepest(points, marks, axes)
-    return HandShape(origins, axes, lengths, widths, bends, valleys, marks.mirrored)
+    valleys = _deepest(x, y, marks, axes)
+    return HandShape(origins.T, axes.T, lengths, widths, bends, valleys, marks.mirrored)
+
+
+def _mean(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, 2) to (n,)."""
+    return np.asarray(0.5 * (pairs[:, 0] + pairs[:, 1]), dtype=np.float64)
+
+
+def _dot(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Products of vectors of which (2, …) holds x and y."""
+    return np.asarray(one[0] * other[0] + one[1] * other[1], dtype=np.float64)
 
 
 def _limits(points: NDArray[np.float64], marks: Landmarks) -> NDArray[np.float64]:
-    """(5, 2, 2) float64: the valley on each finger's thumb side and little side; twice the same where there is one."""
+    """(2, 5, 2) float64, x and y: the valley on each finger's thumb side and little side; twice the same where there is
+    one.
+    """
     # The thumb's valley does not limit the index: it lies far below its base.
     v = marks.valleys
     pairs = np.array([[v[0], v[0]], [v[1], v[1]], [v[1], v[2]], [v[2], v[3]], [v[3], v[3]]])
-    return np.asarray(points[pairs[list(marks.measured_as)]], dtype=np.float64)
+    return np.asarray(points.T.take(pairs.take(marks.measured_as, axis=0), axis=1), dtype=np.float64)
 
 
 def _sides(contour: Contour, marks: Landmarks, reaches: NDArray[np.float64]) -> _Sides | None:
     """Every finger's two sides; None where hardly anything of one is seen."""
     count = len(contour.points)
-    positions: list[NDArray[np.intp]] = []
+    arcs: list[int] = []
+    (_, index, middle, ring), step, far = marks.valleys, marks.step, reaches.tolist()
+    # The valley between thumb and index ends the thumb's side alone.
+    ends_before, ends_after = (None, None, index, middle, ring), (*marks.valleys, None)
     for finger in marks.measured_as:
-        tip = marks.tips[finger]
-        before = marks.valleys[finger - 1] if finger >= Finger.MIDDLE else None
-        after = marks.valleys[finger] if finger <= Finger.RING else None
-        for end, step in ((before, -marks.step), (after, marks.step)):
-            arc = round(1.25 * float(reaches[finger]) / STEP_PX) if end is None else _arc(end, tip, step, count)
-            positions.append(np.arange(tip, tip + step * arc, step))
-    side = np.repeat(_SIDES, [len(one) for one in positions])
-    at = np.concatenate(positions) % count
-    hidden = contour.hidden[at]
+        tip, free = marks.tips[finger], round(1.25 * far[finger] / STEP_PX)
+        before, after = ends_before[finger], ends_after[finger]
+        arcs.append(free if before is None else _arc(before, tip, -step, count))
+        arcs.append(free if after is None else _arc(after, tip, step, count))
+    long = np.array(arcs)
+    side = np.repeat(_SIDES, long)
+    # From the tip on, one after the other: how far each side's first point lies from where counting would put it.
+    steps = _ALTERNATELY * marks.step
+    first = np.array(marks.tips).take(marks.measured_as).repeat(2) - steps * (long.cumsum() - long)
+    at = first.take(side) + steps.take(side) * np.arange(len(side))
+    at %= count
+    hidden = contour.hidden.take(at)
     if hidden.any():
         side, at = side[~hidden], at[~hidden]
     counts = np.bincount(side, minlength=10)
     if counts.min() < FEWEST_SIDE_POINTS:
         return None
-    ends = np.cumsum(counts) - 1
+    ends = counts.cumsum() - 1
     x, y = contour.points.T.take(at, axis=1)
-    offset = np.asarray(_APART * side, dtype=np.float64)
-    return _Sides(x, y, side // 2, offset, ends - counts + 1, ends)
+    return _Sides(x, y, side, ends - counts + 1, ends)
 
 
 def _first_axes(
@@ -289,20 +320,21 @@ def _first_axes(
     limits: NDArray[np.float64],
     reaches: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Unit vectors from each tip to about the middle of the finger's base."""
-    bases = limits.mean(axis=1)
+    """(2, 5) unit vectors from each tip to about the middle of the finger's base."""
+    bases = 0.5 * (limits[:, :, 0] + limits[:, :, 1])
     # Where one valley is far away or none, the point of that side as far from the tip as the valley on the other side.
     for finger, measured in enumerate(marks.measured_as):
-        if measured not in OPEN_SIDE:
+        open_side = OPEN_SIDE[measured]
+        if open_side is None:
             continue
-        side = 2 * finger + OPEN_SIDE[measured]
-        own = slice(sides.starts[side], sides.ends[side] + 1)
-        x, y = sides.x[own], sides.y[own]
-        distance = np.sqrt((x - tips[finger, 0]) ** 2 + (y - tips[finger, 1]) ** 2)
-        at = np.abs(distance - reaches[finger]).argmin()
-        bases[finger] = (limits[finger, 0] + (x[at], y[at])) / 2.0
+        side = 2 * finger + open_side
+        own = slice(int(sides.starts[side]), int(sides.ends[side]) + 1)
+        x, y = sides.x[own] - tips[0, finger], sides.y[own] - tips[1, finger]
+        at = own.start + int(np.abs(np.sqrt(x * x + y * y) - reaches[finger]).argmin())
+        bases[0, finger] = (limits[0, finger, 0] + sides.x[at]) / 2.0
+        bases[1, finger] = (limits[1, finger, 0] + sides.y[at]) / 2.0
     axes = bases - tips
-    return np.asarray(axes / np.maximum(np.sqrt((axes**2).sum(axis=1)), 1e-9)[:, None], dtype=np.float64)
+    return np.asarray(axes / np.maximum(np.sqrt(_dot(axes, axes)), 1e-9), dtype=np.float64)
 
 
 def _freed_from_lumps(sides_px: NDArray[np.float64], lengths_px: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -316,11 +348,14 @@ def _freed_from_lumps(sides_px: NDArray[np.float64], lengths_px: NDArray[np.floa
     fitted = body @ _TO_SMOOTH
     terms = SIDE_BASIS.shape[1]
     for _ in range(LUMP_ITERATIONS - 1):
-        weights = np.maximum(1.0 - ((body - fitted) / (3.0 * clip)) ** 2, 1e-3) ** 2
+        weights = (body - fitted) / (3.0 * clip)
+        weights *= weights
+        np.maximum(1.0 - weights, 1e-3, out=weights)
+        weights *= weights
         products = (weights @ _SIDE_PRODUCTS).reshape(-1, terms, terms)
         fitted = np.linalg.solve(products, ((weights * body) @ SIDE_BASIS)[:, :, None])[:, :, 0] @ SIDE_BASIS.T
     freed = sides_px.copy()
-    freed[:, SIDE_BODY] = fitted + np.clip(body - fitted, -clip, clip)
+    freed[:, SIDE_BODY] = fitted + np.minimum(np.maximum(body - fitted, -clip), clip)
     return freed
 
 
@@ -329,14 +364,17 @@ def _arc(end: int, start: int, step: int, count: int) -> int:
     return ((end - start) * step) % count + 1
 
 
-def _deepest(points: NDArray[np.float64], marks: Landmarks, axes: NDArray[np.float64]) -> NDArray[np.float64]:
+def _deepest(
+    x: NDArray[np.float64], y: NDArray[np.float64], marks: Landmarks, axes: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """(4, 2) float64: each valley's bottom, seen along the bisector of its two fingers; the mean of the last pixels."""
-    bisectors = axes[:-1] + axes[1:]
-    bisectors /= np.maximum(np.sqrt((bisectors**2).sum(axis=1)), 1e-9)[:, None]
+    bisectors = axes[:, :-1] + axes[:, 1:]
+    bisectors /= np.maximum(np.sqrt(_dot(bisectors, bisectors)), 1e-9)
     # The bottom lies near the point that is nearest to the palm's centre.
     reach = round(max(VALLEY_REACH_PX, VALLEY_REACH * marks.palm_radius_px) / STEP_PX)
     at = np.array(marks.valleys)[:, None] + np.arange(-reach, reach + 1)
-    between = points.take(at, axis=0, mode="wrap")
-    depth = (between @ bisectors[:, :, None])[:, :, 0]
-    bottom = np.maximum(VALLEY_DEPTH_PX - (depth.max(axis=1, keepdims=True) - depth), 0.0)
-    return np.asarray((between * bottom[:, :, None]).sum(axis=1) / bottom.sum(axis=1)[:, None], dtype=np.float64)
+    near_x, near_y = x.take(at, mode="wrap"), y.take(at, mode="wrap")
+    depth = near_x * bisectors[0][:, None] + near_y * bisectors[1][:, None]
+    bottom = np.maximum(VALLEY_DEPTH_PX - (depth.max(axis=1)[:, None] - depth), 0.0)
+    weight = bottom.sum(axis=1)
+    return np.array(((near_x * bottom).sum(axis=1) / weight, (near_y * bottom).sum(axis=1) / weight)).T

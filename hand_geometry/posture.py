@@ -6,7 +6,6 @@ import math
 from enum import StrEnum
 
 import cv2
-import numpy as np
 
 from hand_geometry.contour import Contour
 from hand_geometry.landmarks import Landmarks
@@ -32,14 +31,14 @@ class Posture(StrEnum):
 
 def posture_of(silhouette: Silhouette, contour: Contour, landmarks: Landmarks) -> Posture:
     """Counts things of another colour, of the size of a peg, on the fingers' side of the palm."""
-    if silhouette.foreign is None:
+    if len(silhouette.pieces) < FEWEST_PEGS:
         return Posture.FREE
-    axis = contour.points[list(landmarks.tips[1:])].mean(axis=0) - landmarks.palm_px
-    axis = axis / max(float(np.hypot(*axis)), 1e-9)
-    pieces, _ = cv2.findContours(silhouette.foreign, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    (palm_x, palm_y), (axis_x, axis_y) = landmarks.palm_px.tolist(), axis.tolist()
+    (palm_x, palm_y), tips = landmarks.palm_px.tolist(), contour.points.take(landmarks.tips[1:], axis=0).tolist()
+    axis_x, axis_y = (sum(tip[at] for tip in tips) / len(tips) - palm for at, palm in ((0, palm_x), (1, palm_y)))
+    length = max(math.hypot(axis_x, axis_y), 1e-9)
+    axis_x, axis_y = axis_x / length, axis_y / length
     pegs = 0
-    for piece in pieces:
+    for piece in silhouette.pieces:
         if not LEAST_PEG_AREA_PX2 <= cv2.contourArea(piece) <= LARGEST_PEG_AREA_PX2:
             continue
         left, top, wide, tall = cv2.boundingRect(piece)

@@ -55,6 +55,10 @@ class _ReaderPicture(WorkingPicture):
         return np.asarray(cv2.min(self.untouched.coarse, most), dtype=np.uint8)
 
     @cached_property
+    def coarse_red(self) -> NDArray[np.uint8]:
+        return np.asarray(cv2.min(self.untouched.coarse_red, self.most), dtype=np.uint8)
+
+    @cached_property
     def bgr(self) -> NDArray[np.uint8]:
         return without_mirror(without_markers(self.untouched.bgr, self.calibration), self.calibration)
 
@@ -65,7 +69,7 @@ class _ReaderPicture(WorkingPicture):
     def red_at(self, at_px: NDArray[np.float32]) -> NDArray[np.uint8]:
         on_grid = (at_px - np.float32(0.5 * (COARSE - 1))) * np.float32(1.0 / COARSE)
         most = values_at(self.most, on_grid, cv2.INTER_NEAREST)
-        return np.asarray(cv2.min(np.ascontiguousarray(self.untouched.red_at(at_px)), most), dtype=np.uint8)
+        return np.asarray(cv2.min(self.untouched.red_at(at_px), most), dtype=np.uint8)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hand_geometry.border_clutter import without_border_clutter
-from hand_geometry.foreign_colours import BROAD_RING_PX, LEAST_PEG_PX, foreign_colours, split
+from hand_geometry.foreign_colours import BROAD_RING_PX, LEAST_PEG_PX, PIXEL_MORE, Pieces, every_other, find_foreign
 from hand_geometry.grey_levels import otsu_level
 from hand_geometry.quality import QualityReason
 from hand_geometry.white_ground import SHADED_LEVEL_FACTOR, skin_on_white, with_nails
@@ -43,6 +44,7 @@ class Silhouette:
             whose red channel does.
         level: The grey value of the border.
         foreign: (H / 2, W / 2) uint8, 255 on bright things that are not hand (pegs, rings' glitter, sleeves), or None.
+        pieces: The outline of each of them in px of that grid.
     """
 
     outline: NDArray[np.int32] = field(repr=False)
@@ -50,6 +52,7 @@ class Silhouette:
     grey: WorkingPicture | NDArray[np.uint8] = field(repr=False)
     level: float
     foreign: NDArray[np.uint8] | None = field(repr=False)
+    pieces: Pieces = field(default=(), repr=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -94,21 +97,24 @@ def find_silhouette(picture: WorkingPicture, platen: Platen, *, lump_px: int = 0
 
 def _on_dark(picture: WorkingPicture) -> Silhouette | None:
     """The hand on black, looked at on the coarse grid alone: its outline is found below the pixel later."""
-    red, level, foreign = _colours_on_dark(picture.coarse, LEAST_PEG_PX)
-    whole = np.asarray(cv2.subtract(cv2.threshold(red, level, 255, cv2.THRESH_BINARY)[1], foreign), dtype=np.uint8)
+    level, foreign, pieces = _colours_on_dark(picture.coarse, LEAST_PEG_PX)
+    whole = np.asarray(
+        cv2.subtract(cv2.threshold(picture.coarse_red, level, 255, cv2.THRESH_BINARY)[1], foreign), dtype=np.uint8
+    )
     left, top, width, height = cv2.boundingRect(whole)
     left, top = max(0, left - LARGEST_SPECK_PX), max(0, top - LARGEST_SPECK_PX)
     binary = whole[top : top + height + 2 * LARGEST_SPECK_PX, left : left + width + 2 * LARGEST_SPECK_PX]
     thick = cv2.dilate(cv2.morphologyEx(binary, cv2.MORPH_OPEN, _disc(LARGEST_SPECK_PX)), PIXEL_MORE)
     outline = _largest_outline(np.asarray(cv2.bitwise_and(thick, binary), dtype=np.uint8), (left, top))
-    return None if outline is None else Silhouette(outline * COARSE, COARSE, picture, level, foreign)
+    return None if outline is None else Silhouette(outline * COARSE, COARSE, picture, level, foreign, pieces)
 
 
 def _looked_closely(picture: WorkingPicture, platen: Platen, lump_px: int) -> Silhouette | None:
     """The hand on any platen, from every pixel at the working size."""
     foreign: NDArray[np.uint8] | None = None
+    pieces: Pieces = ()
     if platen is Platen.DARK:
-        _, level, foreign = _colours_on_dark(picture.coarse, BROAD_RING_PX if lump_px else LEAST_PEG_PX)
+        level, foreign, pieces = _colours_on_dark(picture.coarse, BROAD_RING_PX if lump_px else LEAST_PEG_PX)
         soft = picture.red
     elif platen is Platen.LIGHT:
         soft, level = skin_on_white(picture.bgr)
@@ -127,31 +133,28 @@ def _looked_closely(picture: WorkingPicture, platen: Platen, lump_px: int) -> Si
     if lump_px:
         binary = without_border_clutter(binary)
     outline = _largest_piece(binary, foreign, max(lump_px, LARGEST_SPECK_PX))
-    return None if outline is None else Silhouette(outline, 1, soft, level, foreign)
+    return None if outline is None else Silhouette(outline, 1, soft, level, foreign, pieces)
 
 
-def _colours_on_dark(coarse: NDArray[np.uint8], thinnest_px: int) -> tuple[NDArray[np.uint8], float, NDArray[np.uint8]]:
-    """Red on the coarse grid, the level of skin on black, and what is foreign.
+def _colours_on_dark(coarse: NDArray[np.uint8], thinnest_px: int) -> tuple[float, NDArray[np.uint8], Pieces]:
+    """The level of skin on black, and what is foreign on the coarse grid with the outlines of its pieces.
 
     Skin of every tone is brightest in red and near infrared, so the red channel alone parts it from black cloth.
     """
     # Otsu's value lies half-way between the class means; the border of a hand lit from above darkens towards its edge,
     # so the level is taken nearer to the ground.
-    channels = split(coarse)
-    red = channels[RED]
-    otsu = otsu_level(red[::2, ::2].copy())
-    ground = _median_below(red[::4, ::4].copy(), otsu)
+    sparse = every_other(coarse)
+    red = np.asarray(cv2.extractChannel(sparse, RED), dtype=np.uint8)
+    otsu = otsu_level(red)
+    ground = _median_below(red[::2, ::2], otsu)
     level = ground + DARK_LEVEL_SHARE * (2.0 * (otsu - ground))
-    return red, level, foreign_colours(coarse, level, thinnest_px, channels)
-
-
-PIXEL_MORE = np.ones((3, 3), np.uint8)
+    return level, *find_foreign(coarse, sparse, level, thinnest_px)
 
 
 def _median_below(grey: NDArray[np.uint8], level: float) -> float:
     """Median of the values under ``level``; 0 where there are none."""
-    counts = np.cumsum(cv2.calcHist([grey], [0], None, [256], [0.0, 256.0]).ravel()[: max(0, int(np.ceil(level)))])
-    return float(np.searchsorted(counts, counts[-1] / 2.0)) if len(counts) and counts[-1] > 0 else 0.0
+    counts = np.bincount(grey.ravel(), minlength=256)[: max(0, math.ceil(level))].cumsum()
+    return float(counts.searchsorted(counts[-1] / 2.0)) if len(counts) and counts[-1] > 0 else 0.0
 
 
 # Share of the way from the ground to the skin at which the border is drawn.
