@@ -233,6 +233,22 @@ def test_slow_parts_together_are_answered_in_time(
     assert school.push()
 
 
+def test_a_denial_is_told_before_it_is_recorded(school: School, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It opens nothing: a slow journal keeps nobody waiting for a no."""
+    told: list[str] = []
+    append_all = PassJournal.append_all
+
+    def noting(*arguments: Any) -> Any:
+        told.append(school.screen.view.state)
+        return append_all(*arguments)
+
+    monkeypatch.setattr(PassJournal, "append_all", noting)
+    school.present(card(99))
+    school.type_code(1)
+    school.settle(9)  # no hand is laid
+    assert ["showing-denial"] * 2 == told
+
+
 def test_whom_staff_let_through_they_wait_for(school: School, slowly: Callable[[float, float, float], None]) -> None:
     """The vouched pass is the way out of a slow terminal: it opens late rather than never."""
     slowly(0.0, 3.0, 0.9)
