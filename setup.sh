@@ -59,8 +59,21 @@ osdp_flags="-DOSDP_PD_POLL_TIMEOUT_MS=20"
 mark=.venv/installed
 wanted="$what $osdp_flags $(cat bootstrap.lock "$lock" pyproject.toml | cksum)"
 dev_wanted="dev $osdp_flags $(cat bootstrap.lock requirements-dev.lock pyproject.toml | cksum)"
+
+# A service cannot write beside the code it runs: without bytecode it would compile all of it at every start, half of a
+# second for numpy alone. Of the libraries some files are templates that do not compile.
+compile_all() {
+    [ -f .venv/bytecode ] && [ "$(cat .venv/bytecode)" = "$(cat "$mark")" ] || {
+        .venv/bin/python -m compileall -q -j 0 .venv/lib/python3*/site-packages >/dev/null 2>&1 || :
+        cp "$mark" .venv/bytecode
+    }
+    .venv/bin/python -m compileall -q canteen hand_geometry templates_store firmware_bridge sync terminal \
+        enrollment_station billing_server demo benchmarks
+}
+
 # What serves development serves the demonstration too.
 if [ -f "$mark" ] && { [ "$(cat "$mark")" = "$wanted" ] || [ "$(cat "$mark")" = "$dev_wanted" ]; }; then
+    compile_all
     exit 0
 fi
 
@@ -81,4 +94,5 @@ CFLAGS="$osdp_flags" .venv/bin/uv pip install $uv_quiet --python .venv/bin/pytho
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e . ||
     fail "l'installation de canteen-access dans .venv a échoué."
 printf '%s' "$wanted" >"$mark"
+compile_all
 say "Prêt."

@@ -33,8 +33,18 @@ LARGEST_STEP = 0.5
 # Where a side is sampled, and the part of it between the round fingertip and the web in which it is a smooth line.
 SIDE_GRID = np.linspace(0.0, 1.0, 81)
 SIDE_BODY = slice(8, 78)
-# Polynomials up to the fourth degree: two joints and a taper.
-SIDE_BASIS = np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, 70), 4)
+
+
+def _legendre(at: NDArray[np.float64], degree: int) -> NDArray[np.float64]:
+    """(n, degree + 1) float64: Legendre's polynomials, by Bonnet's recursion; numpy's own are slow to import."""
+    found = [np.ones_like(at), at]
+    for k in range(2, degree + 1):
+        found.append((at * found[-1] * (2 * k - 1) - found[-2] * (k - 1)) / k)
+    return np.stack(found, axis=1)
+
+
+# Up to the fourth degree: two joints and a taper.
+SIDE_BASIS = _legendre(np.linspace(-1.0, 1.0, 70), 4)
 # Departures from the smooth line, in parts of the length, beyond which no joint goes.
 LARGEST_LUMP = 0.01
 LUMP_ITERATIONS = 4

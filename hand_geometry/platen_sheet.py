@@ -6,7 +6,6 @@ the wrist. ``canteen-platen sheet --paper a4 --out FILE.pdf`` writes it; print i
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -211,6 +210,8 @@ def _hand_outline() -> NDArray[np.float64]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """``canteen-platen``: 0 where the sheet was written, 1 where it could not be."""
+    import argparse
+
     parser = argparse.ArgumentParser(prog="canteen-platen", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     sheet = commands.add_parser("sheet", help="write the sheet that lies on the platen as PDF")
