@@ -87,7 +87,7 @@ def write_carried_file(path: Path, lines: Iterable[bytes], folder: int | None = 
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path, src_dir_fd=folder, dst_dir_fd=folder)
-    except OSError:
+    except BaseException:  # the journal may fail as well as the stick
         with contextlib.suppress(OSError):
             os.unlink(draft, dir_fd=folder)
         raise

@@ -9,6 +9,7 @@ opened, and a file has an end.
 from __future__ import annotations
 
 import errno
+import heapq
 import logging
 import os
 import stat
@@ -37,6 +38,8 @@ _LOOK_EVERY_S = 2.0
 _FILES_MOST = 50
 _LINES_MOST = 20_000
 """More than a school's orders of a year."""
+_OCTETS_MOST = 256 * 1024 * 1024
+"""Of all files together: blank lines and those for others count for no line, and would otherwise have no end."""
 
 
 class Stick:
@@ -68,9 +71,8 @@ class Stick:
 
     def step(self) -> None:
         """One look, and the exchange if it is time."""
-        there = (self._folder / OURS).is_dir()
-        came, self._there = there and not self._there, there
-        if came or self._box.stick_asked:
+        there = _lies_in(self._folder)
+        if (there and not self._there) or self._box.stick_asked:
             visit = self.exchange()
             self._box.note_stick(visit)
             _log.info(
@@ -80,6 +82,7 @@ class Stick:
                 visit.written,
                 visit.trouble,
             )
+        self._there = there  # only now: where the terminal's disk was ill, the stick is exchanged at a later look
 
     def exchange(self) -> StickVisit:
         """The server's files first, so that what they acknowledge need not be carried; then ours."""
@@ -88,10 +91,12 @@ class Stick:
         try:
             with _opened_folder(self._folder / OURS) as folder:
                 with os.scandir(folder) as entries:
-                    names = sorted(entry.name for entry in entries if _is_for_us(entry.name))
-                for name in names[:_FILES_MOST]:
-                    count = self._take(name, folder)
-                    taken, refused = taken + count.taken, refused + count.refused
+                    # Not sorted whole: a stick made for it holds millions of names, and this program has 200 MB.
+                    names = heapq.nsmallest(_FILES_MOST, (one.name for one in entries if _is_for_us(one.name)))
+                left = _OCTETS_MOST
+                for name in names:
+                    count, octets = self._take(name, folder, left)
+                    taken, refused, left = taken + count.taken, refused + count.refused, left - octets
                 written = self._journal.backlog
                 if self._server is None:
                     written, trouble = 0, NO_SEAL
@@ -104,13 +109,18 @@ class Stick:
             written, trouble = 0, error.strerror or type(error).__name__
         return StickVisit(self._clock.utc_now(), taken, refused, written, trouble)
 
-    def _take(self, name: str, folder: int) -> CarriedCount:
+    def _take(self, name: str, folder: int, most_octets: int) -> tuple[CarriedCount, int]:
+        """What became of a file's lines, and how large it was."""
         try:
             with _opened_file(name, folder) as file:
-                return self._downlink.handle_carried(islice(read_carried_down(file, self._device), _LINES_MOST))
+                octets = os.fstat(file.fileno()).st_size
+                if octets > most_octets:
+                    raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+                lines = islice(read_carried_down(file, self._device), _LINES_MOST)
+                return self._downlink.handle_carried(lines), octets
         except OSError as error:
             _log.warning("a file on the stick is not read: %s", error.strerror)
-            return CarriedCount(taken=0, refused=1)
+            return CarriedCount(taken=0, refused=1), 0
 
     def _lines(self, server: SealingKey) -> Iterator[bytes]:
         return lines_up(self._journal, self._device, server, self._renewal)
@@ -126,6 +136,13 @@ def lines_up(journal: JournalReader, device: DeviceId, server: SealingKey, renew
         if wish is not None:
             yield renewal_line(wish, device, server)
     yield from journal_lines(journal, device, server)
+
+
+def _lies_in(folder: Path) -> bool:
+    try:
+        return (folder / OURS).is_dir()
+    except OSError:
+        return False  # pulled out just now, or broken: no stick, and no end of looking
 
 
 def _is_for_us(name: str) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +19,7 @@ from canteen.identifiers import DeviceId, new_pass_id
 from canteen.meal_pass import PassCompleted
 from sync.carried_file import order_lines, read_carried_up, write_carried_file
 from sync.downlink import Downlink
+from sync.errors import OrderBoxUnavailable
 from sync.messages import read_batch, sign_order, topic_down, write_acknowledgement, write_orders
 from sync.order_box import OrderBox
 from sync.orders import LeaseOrder
@@ -26,6 +29,7 @@ from sync.sealing import OpeningKey
 from sync.signing import SigningKey
 from sync.stick import NO_SEAL, NO_STICK, Stick
 from sync.tls_files import TlsFiles
+from tests.conftest import wait_until
 
 TERMINAL = DeviceId("terminal-1")
 NOW = datetime(2026, 11, 23, 11, 0, tzinfo=UTC)
@@ -164,6 +168,66 @@ def test_a_stick_that_is_a_link_itself(device: Device) -> None:
     device.ours.symlink_to(elsewhere)
     assert device.stick.exchange().trouble
     assert [] == list(elsewhere.iterdir())
+
+
+def test_a_stick_that_breaks_while_it_is_looked_for(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pulled out at the wrong moment: the system says EIO, and the looking goes on."""
+    looked, whole = threading.Event(), Path.is_dir
+
+    def broken(path: Path) -> bool:
+        if path != device.ours:
+            return whole(path)
+        looked.set()
+        raise OSError(errno.EIO, "Input/output error")
+
+    stop = threading.Event()
+    monkeypatch.setattr("sync.stick._LOOK_EVERY_S", 0.01)
+    device.plug()
+    with monkeypatch.context() as while_broken:
+        while_broken.setattr(Path, "is_dir", broken)
+        looking = threading.Thread(target=device.stick.run, args=(stop,))
+        looking.start()
+        assert looked.wait(10)
+    wait_until(lambda: device.box.stick is not None, what="the stick's exchange")
+    stop.set()
+    looking.join(10)
+
+
+def test_an_ill_disk_when_the_stick_comes(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be noted is done again at the next look, not when somebody thinks of pulling it out."""
+    device.plug()
+    with monkeypatch.context() as ill:
+
+        def unavailable(*_: object) -> None:
+            raise OrderBoxUnavailable("the disk is ill")
+
+        ill.setattr(device.box, "note_stick", unavailable)
+        with pytest.raises(OrderBoxUnavailable):
+            device.stick.step()
+    device.stick.step()
+    assert device.box.stick is not None
+
+
+def test_a_file_without_an_end(device: Device) -> None:
+    """Gigabytes of nothing, which costs the stick nothing: refused unread; the others are taken."""
+    device.record(3)
+    device.plug()
+    device.bring_orders()
+    with (device.ours / "ordres-a.jsonl").open("wb") as endless:
+        endless.truncate(1 << 40)
+    visit = device.stick.exchange()
+    assert (2, 1, "") == (visit.taken, visit.refused, visit.trouble)
+
+
+def test_more_files_than_anybody_gave(device: Device) -> None:
+    """Fifty are taken, the first by name."""
+    device.record(3)
+    device.plug()
+    device.bring_orders("ordres-000.jsonl")
+    for number in range(1, 80):
+        (device.ours / f"ordres-{number:03}.jsonl").write_bytes(b"garbage\n")
+    visit = device.stick.exchange()
+    assert (2, 49, "") == (visit.taken, visit.refused, visit.trouble)
 
 
 @given(st.lists(st.binary(max_size=300), max_size=5))
