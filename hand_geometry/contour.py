@@ -53,10 +53,10 @@ def trace_contour(silhouette: Silhouette) -> Contour:
         raw = raw[::-1]
     height, width = silhouette.shape
     points = _spaced(_smooth(raw, STAIRS_SMOOTHING))[0]
-    x, y = points[:, 0], points[:, 1]
     # Smoothing has drawn the corners in by about a pixel of the mask.
     margin = 2.0 * silhouette.step_px - 0.5
-    edge = (x < margin) | (y < margin) | (x > width - 1.0 - margin) | (y > height - 1.0 - margin)
+    outside = (points < margin) | (points > np.array((width - 1.0 - margin, height - 1.0 - margin)))
+    edge = outside[:, 0] | outside[:, 1]
     refined = _refine(points, silhouette, REACH_PX if silhouette.step_px == 1 else COARSE_REACH_PX)
     np.copyto(refined, points, where=edge[:, None])
     points = _smooth(refined, SMOOTHING_PX / STEP_PX)

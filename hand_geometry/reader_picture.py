@@ -51,12 +51,8 @@ class _ReaderPicture(WorkingPicture):
 
     @cached_property
     def coarse(self) -> NDArray[np.uint8]:
-        most = cv2.cvtColor(self.most, cv2.COLOR_GRAY2BGR)
+        most = cv2.cvtColor(self.most, cv2.COLOR_GRAY2BGRA)
         return np.asarray(cv2.min(self.untouched.coarse, most), dtype=np.uint8)
-
-    @cached_property
-    def coarse_red(self) -> NDArray[np.uint8]:
-        return np.asarray(cv2.min(self.untouched.coarse_red, self.most), dtype=np.uint8)
 
     @cached_property
     def bgr(self) -> NDArray[np.uint8]:
