@@ -19,6 +19,7 @@ from typing import Any
 import osdp_sys
 from osdp import Command, CompletionStatus, LibFlag, LogLevel, PDInfo
 
+from canteen.private_file import sync_folder
 from firmware_bridge.channel_key import ChannelKeys, check_channel_key, new_channel_key
 from firmware_bridge.control_panel import refuse_pseudo_terminal
 from firmware_bridge.errors import LineUnavailable
@@ -84,6 +85,7 @@ def install_channel_key(
     _log.warning("maintenance: channel key of address %d: %s", address, outcome.value)
     if outcome.done:
         pending.replace(key_file)
+        sync_folder(key_file.parent)  # a power cut now would leave the old key in use, which the board has forgotten
     return outcome
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from canteen.private_file import PrivateFileRefused, read_private_file
+from canteen.private_file import PrivateFileRefused, read_private_file, sync_folder
 from templates_store.errors import KeyUnavailable, StoreRolledBack
 from templates_store.sealing import KEY_BYTES
 
@@ -141,7 +141,7 @@ def replace_private_file(path: Path, content: bytes) -> None:
         old = None
     try:
         draft.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         if old is not None:
             # Only now: before the new name is durable, the old file may be the one that a power cut leaves.
             os.pwrite(old, bytes(os.fstat(old).st_size), 0)
@@ -149,11 +149,3 @@ def replace_private_file(path: Path, content: bytes) -> None:
     finally:
         if old is not None:
             os.close(old)
-
-
-def _sync_folder(folder: Path) -> None:
-    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

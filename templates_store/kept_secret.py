@@ -9,7 +9,11 @@ first read: wrapped, put in its own place, and the old bytes overwritten.
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -64,8 +68,13 @@ class KeptSecrets:
         """
         if self.keeping(path, size) is Keeping.WRAPPED:
             return self._unwrap(path, size, kind)
-        secret = read_private_file(path, size)
-        if not self.source.in_the_clear:
+        if self.source.in_the_clear:
+            return read_private_file(path, size)
+        with _held(path):
+            # Of two programs that start at once, one takes it in; the other would read what was just overwritten.
+            if self.keeping(path, size) is Keeping.WRAPPED:
+                return self._unwrap(path, size, kind)
+            secret = read_private_file(path, size)
             try:
                 self.keep(path, secret, kind)
             except OSError as error:  # a full or read-only disk stops no lunch; the doctor says that it is still plain
@@ -107,6 +116,30 @@ class KeptSecrets:
 
     def _wrapping_key(self, kind: SecretKind) -> bytes:
         return derive(self.source.secret(may_create=self.may_create), _LABEL + kind.value.encode())
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """The file of this name is ours alone while it is taken in. Raises PrivateFileRefused if there is none."""
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise PrivateFileRefused(path, f"cannot be opened ({error.strerror})") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_still(path, descriptor):  # otherwise it was replaced while we waited
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _bound(kind: SecretKind, size: int) -> bytes:

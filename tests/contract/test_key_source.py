@@ -11,6 +11,7 @@ import secrets
 import shutil
 import stat
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ import pytest
 from canteen.consent import Consent, GivenBy
 from canteen.credentials import PersonalCode
 from canteen.identifiers import PupilId
-from canteen.private_file import PrivateFileRefused, create_private_file
+from canteen.private_file import PrivateFileRefused, create_private_file, read_private_file
 from templates_store.encrypted_store import EncryptedStore
 from templates_store.epoch_keys import EpochKeeper
 from templates_store.errors import KeyUnavailable, StoreRolledBack
@@ -378,6 +379,31 @@ def test_a_plain_secret_is_taken_in(place: Place) -> None:
     assert secret == KeptSecrets(place.source).read(path, 16, SecretKind.CHANNEL_KEY)
     held = b"".join(file.read_bytes() for file in _on_the_card(place))
     assert _is_plain(place) == (secret in held)
+
+
+def test_two_programs_take_in_the_same_secret(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command beside the starting service has opened the plain file when the service overwrites it."""
+    path, secret = place.folder / "card-master.key", secrets.token_bytes(32)
+    create_private_file(path, secret)
+    place.source.secret(may_create=True)
+    kept, read = KeptSecrets(place.source), read_private_file
+    service = threading.Thread(target=lambda: found.append(kept.read(path, 32, SecretKind.CARD_MASTER)))
+    found: list[bytes] = []
+
+    def slow(file: Path, size: int) -> bytes:
+        """The file is open when the service starts, and read a little later."""
+        if threading.current_thread() is not service and service.ident is None and file == path:
+            with path.open("rb") as opened:
+                service.start()
+                service.join(0.3)
+                return opened.read(size)
+        return read(file, size)
+
+    monkeypatch.setattr("templates_store.kept_secret.read_private_file", slow)
+    found.append(kept.read(path, 32, SecretKind.CARD_MASTER))
+    service.join(30)
+    assert [secret, secret] == found
+    assert secret == KeptSecrets(place.source).read(path, 32, SecretKind.CARD_MASTER)
 
 
 def test_a_disk_that_takes_no_writes_stops_no_lunch(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
