@@ -31,7 +31,8 @@ ENTRIES_MOST = 2000
 
 _GENERATION = re.compile(r"[0-9a-f]{16}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}\+00:00")
+_NO_DIGITS, _INSTANT = str.maketrans("123456789", "0" * 9), "0000-00-00T00:00:00.000000+00:00"
+"""What an instant looks like, all digits alike (in its zone, too): a third of the time of a pattern."""
 _KIND = re.compile(r"[a-z-]{1,40}")
 _SIGNATURE_BYTES = 64
 _TRUSTS = frozenset(trust.value for trust in ClockTrust)
@@ -42,7 +43,7 @@ class ReadEntry(Struct, frozen=True, gc=False):
 
     Attributes:
         recorded_at: as the protocol writes it; `instant` the same as a field of a row.
-        body_text: the canonical body, as it is kept.
+        body: in canonical form, as it is kept.
         pass_body: the same read, if it is plainly a pass.
     """
 
@@ -55,7 +56,7 @@ class ReadEntry(Struct, frozen=True, gc=False):
     clock_trust: str
     kind: str
     signature: bytes
-    body_text: str
+    body: bytes
     body_digest: str
     digest: str
     pass_body: PassBody | None
@@ -71,7 +72,7 @@ class ReadEntry(Struct, frozen=True, gc=False):
             self.at,
             ClockTrust(self.clock_trust),
             self.kind,
-            json.loads(self.body_text),
+            json.loads(self.body),
             self.signature,
         )
 
@@ -106,7 +107,7 @@ def as_read(entry: JournalEntry) -> ReadEntry:
         entry.clock_trust.value,
         entry.kind,
         entry.signature,
-        body.decode(),
+        body,
         header["body_digest"],
         digest(canonical(header)),
         read_pass_body(entry.kind, body),
@@ -162,7 +163,6 @@ def _read_canonical(untrusted_payload: bytes) -> Iterator[ReadEntry]:
         batch.entries, headers, header_octets, bodies_octets, pass_bodies, strict=True
     ):
         try:
-            body_text = body_octets.decode()
             recorded_at = datetime.fromisoformat(header.recorded_at)
             if header.device != device:
                 device = parse_device_id(header.device)
@@ -171,15 +171,16 @@ def _read_canonical(untrusted_payload: bytes) -> Iterator[ReadEntry]:
         if (
             (header.generation != generation and _GENERATION.fullmatch(header.generation) is None)
             or (header.previous != last and _DIGEST.fullmatch(header.previous) is None)
-            or _INSTANT.fullmatch(header.recorded_at) is None
+            or header.recorded_at.translate(_NO_DIGITS) != _INSTANT
+            or not header.recorded_at.endswith("+00:00")
             or header.clock_trust not in _TRUSTS
             or len(wire.signature) != _SIGNATURE_BYTES
         ):
             raise _OtherwiseWritten
         if pass_body is None:
-            _check_other(header.kind, body_octets, body_text)
+            _check_other(header.kind, body_octets)
         body_digest = sha256(body_octets).hexdigest()
-        last = sha256(b'{"body_digest":"%b",%b' % (body_digest.encode(), octets[1:])).hexdigest()
+        last = sha256(b"".join((b'{"body_digest":"', body_digest.encode(), b'",', octets[1:]))).hexdigest()
         generation = header.generation
         yield ReadEntry(
             DeviceId(device),
@@ -191,7 +192,7 @@ def _read_canonical(untrusted_payload: bytes) -> Iterator[ReadEntry]:
             header.clock_trust,
             header.kind,
             wire.signature,
-            body_text,
+            body_octets,
             body_digest,
             last,
             pass_body,
@@ -205,12 +206,12 @@ def _otherwise(_: str) -> NoReturn:
 _decode_body = json.JSONDecoder(parse_float=_otherwise, parse_constant=_otherwise).decode
 
 
-def _check_other(kind: str, body_octets: bytes, body_text: str) -> None:
+def _check_other(kind: str, body_octets: bytes) -> None:
     """Raises _OtherwiseWritten unless it is a flat body in canonical form: no escapes, nothing nested."""
     if _KIND.fullmatch(kind) is None or any(mark in body_octets for mark in (b"\\", b"[")) or b"{" in body_octets[1:]:
         raise _OtherwiseWritten
     try:
-        body: Any = _decode_body(body_text)
+        body: Any = _decode_body(body_octets.decode())
     except ValueError as error:
         raise _OtherwiseWritten from error
     # Keys twice or out of order, blanks, -0: not canonical.

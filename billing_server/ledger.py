@@ -27,7 +27,6 @@ from billing_server.bulk import (
     insert_rows,
     instant_field,
     octets_field,
-    text_field,
     whole_field,
     word_field,
 )
@@ -237,7 +236,7 @@ def _row(read: ReadEntry, received_at: bytes) -> bytes:
             read.instant,
             word_field(read.clock_trust),
             word_field(read.kind),
-            NOTHING if read.kind in FORGOTTEN_BODIES else text_field(read.body_text),
+            NOTHING if read.kind in FORGOTTEN_BODIES else octets_field(read.body),
             digest_field(read.body_digest),
             octets_field(read.signature),
             received_at,
@@ -273,4 +272,4 @@ def _keep_fork(session: Session, read: ReadEntry, now: datetime) -> None:
 
 
 def _kept_body(read: ReadEntry) -> str | None:
-    return None if read.kind in FORGOTTEN_BODIES else read.body_text
+    return None if read.kind in FORGOTTEN_BODIES else read.body.decode()

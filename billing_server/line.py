@@ -32,7 +32,7 @@ TransportFactory = Callable[[MessageHandler, StateHandler, StateHandler], Transp
 TOGETHER_MOST = 20
 """Messages handed on at once."""
 
-ENTRIES_TOGETHER = 4000
+ENTRIES_TOGETHER = 6000
 """In one transaction, about: 0.2 s, which another terminal's pass may have to wait."""
 
 NEWS_WAIT_S = 5.0
