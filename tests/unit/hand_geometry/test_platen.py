@@ -22,7 +22,9 @@ from hand_geometry.platen import (
     with_measured_height,
 )
 from hand_geometry.platen_sheet import PAPERS, draw_sheet, main, platen_sheet, sheet_pdf
+from hand_geometry.reader_picture import picture_on
 from hand_geometry.reference import Reference, make_reference
+from hand_geometry.working_picture import WorkingPicture
 
 LENSES = {"low": cameras.LOW_AND_STRAIGHT, "high": cameras.HIGH_AND_WIDE}
 
@@ -156,3 +158,24 @@ def test_an_empty_sheet_is_no_hand() -> None:
     lens = cameras.LOW_AND_STRAIGHT
     seen = acquire(cameras.empty_platen_seen(lens), calibration=cameras.calibration_of(lens))
     assert isinstance(seen, FailureToAcquire)
+
+
+def test_the_short_way_sees_no_marker_and_every_hand() -> None:
+    """Pins that bare markers are as dark as the sheet in every size, that what lies on one stays; the slow way too."""
+    lens = cameras.LOW_AND_STRAIGHT
+    calibration = cameras.calibration_of(lens)
+    laid = cameras.empty_platen_seen(lens).copy()
+    x, y = np.rint(calibration.corners_px[3].mean(axis=0)).astype(int).tolist()
+    laid[y - 40 : y + 40, x - 40 : x + 40] = (120, 150, 205)
+    small = np.asarray(cv2.resize(laid, (800, 600), interpolation=cv2.INTER_AREA), np.uint8)
+    for image in (laid, small):
+        picture = picture_on(calibration, WorkingPicture(image))
+        assert picture.twice is (image is laid)
+        for red, scale in ((picture.coarse_red, 4), (picture.red, 2)):
+            bright = red > 110
+            assert bright[y // scale, x // scale]
+            near = np.s_[(y - 60) // scale : (y + 60) // scale, (x - 60) // scale : (x + 60) // scale]
+            assert bright.sum() - bright[near].sum() < 0.002 * bright.size
+        assert picture.red_at(np.array([[[x / 2, y / 2]]], np.float32))[0, 0] > 180
+        bare = calibration.corners_px[0].mean(axis=0) / 2 + np.arange(-6, 7)[:, None]
+        assert picture.red_at(bare[None].astype(np.float32)).max() < 60
