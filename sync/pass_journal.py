@@ -11,6 +11,7 @@ import json
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,7 +80,6 @@ class JournalReader:
             JournalUnavailable: the file cannot be opened or is no journal.
         """
         self._lock = threading.Lock()
-        self._waits_s = BUSY_S
         try:
             self._connection = open_shared_database(path, _SCHEMA)
         except (sqlite3.Error, OSError) as error:
@@ -246,13 +246,13 @@ class JournalReader:
 
     @contextmanager
     def _transaction(self, within_s: float = BUSY_S) -> Iterator[None]:
+        until_s = time.monotonic() + within_s
         if not self._lock.acquire(timeout=within_s):
             raise JournalUnavailable("journal cannot be written: it is being read")
         try:
             try:
-                if within_s != self._waits_s:
-                    self._connection.execute(f"PRAGMA busy_timeout = {round(1000 * within_s)}")
-                    self._waits_s = within_s
+                left_s = max(0.0, until_s - time.monotonic())  # one bound for both waits
+                self._connection.execute(f"PRAGMA busy_timeout = {round(1000 * left_s)}")
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield

@@ -18,6 +18,7 @@ from firmware_bridge.devices import COMMAND_DEADLINE_S, CardRefusal, CommandOutc
 from hand_geometry.quality import QualityReason
 from sync.errors import JournalUnavailable
 from sync.facts import EnrollmentAdvised
+from sync.shared_database import BUSY_S
 from templates_store.errors import ConsentMissing, StoreUnavailable
 from templates_store.store import StoredReference
 from terminal.answer_clock import AnswerClock
@@ -255,7 +256,7 @@ class Actions:
             None if attempt.vouching is None else attempt.vouching.because,
         )
         try:
-            self._records.grant(fact)
+            self._records.grant(fact, None if attempt.vouching is None else BUSY_S)  # staff wait for it
         except JournalUnavailable as error:
             _log.warning("nothing opens: %s", error)
             self._vouch_desk.answer(attempt.vouching, VouchOutcome.NOT_RECORDED)
@@ -267,7 +268,7 @@ class Actions:
             return Done(replace(attempt, reason=Reason.JOURNAL_UNAVAILABLE), Event.JOURNAL_FAILED)
         if self._too_late(attempt):
             return Done(replace(attempt, reason=Reason.OUT_OF_SERVICE, late=True), Event.UNLOCK_REFUSED)
-        within_s = COMMAND_DEADLINE_S if attempt.vouching is not None else self._answers.left_s
+        within_s = COMMAND_DEADLINE_S if attempt.vouching is not None else self._answers.opens_within_s
         outcome = self._devices.board.unlock(self._passage_timeout_s, within_s)
         if outcome is CommandOutcome.DONE:
             self._vouch_desk.answer(attempt.vouching, VouchOutcome.OPENED)

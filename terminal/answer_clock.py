@@ -20,6 +20,8 @@ OPENS_WITH_S = 0.3
 """With less left nothing is granted or opened: a commit and a word to the board and back take 15 to 50 ms."""
 SPEAKS_AFTER_S = 1.75
 """Later than the last moment at which anything opens; looked at every `_LOOK_S`."""
+_BOARD_ANSWERS_S = 0.05
+"""What `opens_within_s` leaves for the board to carry it out."""
 _LOOK_S = 0.1
 _STOPS_WITHIN_S = 1.0
 
@@ -60,6 +62,11 @@ class AnswerClock:
     def too_late(self) -> bool:
         """Whether nothing may be granted or opened in this turn any more."""
         return self.left_s < OPENS_WITH_S
+
+    @property
+    def opens_within_s(self) -> float:
+        """How long a command that opens may wait to be sent: later, it could open after `look` has spoken."""
+        return max(0.0, self.left_s - (ANSWER_S - SPEAKS_AFTER_S) - _BOARD_ANSWERS_S)
 
     def look(self, speak: Callable[[], None]) -> None:
         """Say `speak`, once, if the turn has taken too long."""

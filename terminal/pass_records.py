@@ -60,13 +60,13 @@ class PassRecords:
             _log.warning("the clock cannot be judged: %s", type(error).__name__)
             return ClockTrust.UNTRUSTED
 
-    def grant(self, fact: PassGranted) -> None:
-        """Record a grant; on disk when this returns.
+    def grant(self, fact: PassGranted, within_s: float | None = None) -> None:
+        """Record a grant; on disk when this returns. `within_s` as at `write_late`.
 
         Raises:
             JournalUnavailable: it is not, and nothing may open.
         """
-        self._append([*self._late, fact])
+        self._append([*self._late, fact], within_s)
         self._late.clear()
 
     def outcome(self, fact: PassCompleted | PassAbandoned | PassUnresolved) -> None:
@@ -108,19 +108,21 @@ class PassRecords:
         put_on_record(self._journal, self._box, now, self.clock_trust(now))
 
     def _append(self, facts: list[Fact], within_s: float | None = None) -> None:
-        within_s = self._answers.left_s if within_s is None else within_s
         now = self._clock.utc_now()
         trust = self.clock_trust(now)
         try:
-            entries = self._journal.append_all(facts, now, trust, within_s)
+            entries = self._journal.append_all(facts, now, trust, self._left_s(within_s))
         except JournalUnavailable:
             if self._reserve is None or not self._reserve.given_back():
                 raise
             # Nothing of the first attempt is there: all or none.
-            entries = self._journal.append_all(facts, now, trust, within_s)
+            entries = self._journal.append_all(facts, now, trust, self._left_s(within_s))
         for entry, fact in zip(entries, facts, strict=True):
             self._served.note(fact)
             self._prepaid.note(entry, fact)
+
+    def _left_s(self, within_s: float | None) -> float:
+        return self._answers.left_s if within_s is None else within_s
 
 
 _LATE_MOST = 500

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -162,6 +165,9 @@ def test_a_full_disk_is_an_error_not_a_lost_entry(tmp_path: Path, key: SigningKe
 
 WRITER = """
 import sys
+import threading
+import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from canteen.clock import ClockTrust
@@ -192,3 +198,18 @@ def test_kill_9_loses_nothing_that_was_recorded(tmp_path: Path, key: SigningKey)
     assert list(range(1, len(entries) + 1)) == [entry.sequence for entry in entries]
     assert told.items() <= {entry.sequence: entry.digest for entry in entries}.items()
     assert [GENESIS, *(entry.digest for entry in entries[:-1])] == [entry.previous for entry in entries]
+
+
+def test_one_bound_for_both_waits(tmp_path: Path, key: SigningKey) -> None:
+    """A reader of this program has the connection, and another program the file: not one bound after the other."""
+    journal = PassJournal(tmp_path / "journal", TERMINAL, key)
+    with closing(sqlite3.connect(tmp_path / "journal", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        journal._lock.acquire()
+        threading.Timer(1.5, journal._lock.release).start()
+        began_s = time.monotonic()
+        with pytest.raises(JournalUnavailable):
+            journal.append_all([PassCompleted(new_pass_id())], NOW, ClockTrust.TRUSTED, 2.0)
+        assert time.monotonic() - began_s < 3.0
+        other.execute("ROLLBACK")
+    journal.append_all([PassCompleted(new_pass_id())], NOW, ClockTrust.TRUSTED, 2.0)

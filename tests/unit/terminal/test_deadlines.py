@@ -29,7 +29,7 @@ from sync.pass_journal import PassJournal
 from templates_store.encrypted_store import EncryptedStore
 from terminal.actions import Done
 from terminal.answer_clock import ANSWER_S as TURN_S
-from terminal.answer_clock import OPENS_WITH_S, AnswerClock
+from terminal.answer_clock import OPENS_WITH_S, SPEAKS_AFTER_S, AnswerClock
 from terminal.pass_machine import Action, State
 from terminal.vouching import VouchOutcome, VouchReason
 from tests.unit.terminal.lane import School, card, code, hand_of, pupil_id
@@ -272,7 +272,43 @@ def test_the_board_is_given_what_is_left(school: School, slowly: Callable[[float
     school.board.unlock = noting  # type: ignore[method-assign]  # of this one board
     slowly(0.6, 0.8, 0.0)
     school.present(card(2))
-    assert [pytest.approx(TURN_S - 1.4)] == given
+    assert [pytest.approx(0.3)] == given  # what is sent later could open after the screen has sent the pupil away
+    slowly(0.0, 0.0, 0.0)
+    assert school.push()
+    school.present(card(3))
+    assert 1.0 < given[-1] < SPEAKS_AFTER_S
+
+
+def test_a_turn_in_which_something_opens_ends_before_the_other_voice(school: School) -> None:
+    """At the last moment at which a grant may still open, the command has time left, and all of it before that."""
+    answers = school.lane.answers
+    answers.begin()
+    school.clock.advance(TURN_S - OPENS_WITH_S - 0.001)
+    assert not answers.too_late
+    elapsed_s = TURN_S - answers.left_s
+    assert elapsed_s + 0.09 < elapsed_s + answers.opens_within_s < SPEAKS_AFTER_S
+    school.clock.advance(1)
+    assert 0.0 == answers.opens_within_s
+    assert not answers.ended()
+
+
+def test_the_journal_waits_for_staff_too(
+    school: School, slowly: Callable[[float, float, float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that took the whole turn leaves a vouched grant the time to wait for whoever holds the journal."""
+    slowly(2.5, 0.0, 0.0)
+    given: list[float] = []
+    append_all = PassJournal.append_all
+
+    def noting(*arguments: Any) -> Any:
+        given.append(arguments[-1])
+        return append_all(*arguments)
+
+    monkeypatch.setattr(PassJournal, "append_all", noting)
+    number = school.lane.vouch_desk.ask(pupil_id(2), "Prénom2", VouchReason.TERMINAL_ILL, "Mme Petit")
+    school.settle()
+    assert VouchOutcome.OPENED is school.lane.vouch_desk.outcome_of(number)
+    assert [2.0] == given[:1]
 
 
 def test_a_journal_that_somebody_holds_is_answered_in_time(school: School) -> None:
