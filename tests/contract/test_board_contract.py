@@ -336,6 +336,19 @@ def test_a_frozen_peripheral_is_lost_within_a_second(board: Board, peripheral: P
     assert board.lock() is CommandOutcome.DONE
 
 
+def test_an_unlock_waits_no_longer_than_it_may(board: Board, peripheral: Peripheral) -> None:
+    """What is left of a pupil's two seconds: then it is over, and no later answer opens the gate for somebody else."""
+    peripheral.client.act("cut")
+    started_s = time.monotonic()
+    assert board.unlock(5.0, 0.2) is CommandOutcome.BOARD_LOST
+    assert time.monotonic() - started_s < 0.8
+    peripheral.client.act("restore")
+    wait_for(lambda: board.online and peripheral.client.state().online, 5)
+    time.sleep(0.3)
+    assert "locked" == peripheral.client.state().turnstile
+    assert board.unlock(5.0) is CommandOutcome.DONE
+
+
 def test_a_killed_panel_leaves_the_gate_to_lock_itself_and_a_new_one_connects(
     peripheral: Peripheral, inbox: Inbox
 ) -> None:
