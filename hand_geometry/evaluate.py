@@ -63,11 +63,8 @@ def _arguments() -> argparse.ArgumentParser:
     fit.add_argument("--no-masks", action="store_true", help="leave out the numbers for hands with fingers left out")
 
     check = commands.add_parser("crossvalidate", help="fit on half of the subjects, measure on the other half")
-    check.add_argument("folder", type=Path)
-    check.add_argument("--platen", choices=platens, default=Platen.DARK.value)
-    check.add_argument("--support", action="append", default=[], metavar="PLATEN=FOLDER", help="sets of other people")
+    _measured_on_people_apart(check, seeds=5)
     check.add_argument("--enrolled", type=int, default=3, help="enrolment pictures a subject")
-    check.add_argument("--seeds", type=int, default=5, help="how many random halves")
 
     report = commands.add_parser("report", help="ISO/IEC 19795-1 report of a folder with an index.csv, one HTML page")
     report.add_argument("folder", type=Path)
@@ -79,17 +76,11 @@ def _arguments() -> argparse.ArgumentParser:
     report.add_argument("--language", choices=LANGUAGES, default=LANGUAGES[0])
 
     masks = commands.add_parser("masks", help="what leaving fingers out costs, on people kept apart")
-    masks.add_argument("folder", type=Path)
-    masks.add_argument("--platen", choices=platens, default=Platen.DARK.value)
-    masks.add_argument("--support", action="append", default=[], metavar="PLATEN=FOLDER", help="sets of other people")
-    masks.add_argument("--seeds", type=int, default=2, help="how many random halves")
+    _measured_on_people_apart(masks, seeds=2)
 
     perturb = commands.add_parser("perturb", help="what a little turning, shift, light, grain and blur change")
-    perturb.add_argument("folder", type=Path)
-    perturb.add_argument("--platen", choices=platens, default=Platen.DARK.value)
-    perturb.add_argument("--support", action="append", default=[], metavar="PLATEN=FOLDER", help="sets of other people")
+    _measured_on_people_apart(perturb, seeds=2)
     perturb.add_argument("--enrolled", type=int, default=3, help="enrolment pictures a subject")
-    perturb.add_argument("--seeds", type=int, default=2, help="how many random halves")
 
     policy = commands.add_parser("policy", help="what each threshold means in rejects a week")
     policy.add_argument("--pupils", type=int, default=PUPILS)
@@ -103,6 +94,14 @@ def _arguments() -> argparse.ArgumentParser:
     show.add_argument("--platen", choices=platens, default=Platen.DARK.value)
     _add_simulations(commands)
     return parser
+
+
+def _measured_on_people_apart(command: argparse.ArgumentParser, *, seeds: int) -> None:
+    """What a command that fits on half of a folder's people is told."""
+    command.add_argument("folder", type=Path)
+    command.add_argument("--platen", choices=[platen.value for platen in Platen], default=Platen.DARK.value)
+    command.add_argument("--support", action="append", default=[], metavar="PLATEN=FOLDER", help="sets of other people")
+    command.add_argument("--seeds", type=int, default=seeds, help="how many random halves")
 
 
 def _add_simulations(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -146,6 +146,14 @@ def test_from_the_station_to_both_terminals(bench: Bench, tmp_path: Path) -> Non
         flat = [np.column_stack([one[:, :2], np.full(len(one), PAPER_MM)]) for one in ridges_of(person, 3, NO_GRAIN)]
         refused = there.seen(laid_seen(OTHER_WITH_MIRROR, paper, [1], flat))
         assert (QualityReason.FLAT_THING, None) == (refused.failure, refused.finding)
+        # Five flat things and no hand between them: the mirror may be covered, whatever it shows of an empty platen.
+        for _ in range(4):
+            assert QualityReason.FLAT_THING is there.seen(laid_seen(OTHER_WITH_MIRROR, paper, [1], flat)).failure
+        there.server.lift()
+        assert PlatenState.MIRROR_BLIND is there.verification.look_at_platen().state
+        assert there.seen(mirrored_picture(person, 7, OTHER_WITH_MIRROR)).features is not None
+        there.server.lift()
+        assert PlatenState.EMPTY is there.verification.look_at_platen().state
         assert "Ta main a l’air toute plate" == guidance_face(QualityReason.FLAT_THING).message
     height = str(LOW_AND_STRAIGHT.height_mm)
     with terminal_at(tmp_path / "b", LOW_AND_STRAIGHT, "--height", height, block=False) as plain:
