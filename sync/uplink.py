@@ -1,7 +1,8 @@
 """From journal to ledger: batches, oldest first, again and again until the ledger itself says it has them.
 
-How much may be on its way follows the acknowledgements: it doubles while they come within half a second, grows fourfold
-while within a tenth, and halves when they take two, so that a fast line is soon full and a slow one is never flooded.
+How much may be on its way follows the acknowledgements: while they come within half a second it grows by what they
+acknowledge, or at once to as much as comes through in that time at their pace; it halves when they take two. So a fast
+line is soon full and a slow one is never flooded.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ BATCH_LEAST = 8 * 1024
 BATCH_MOST = 256 * 1024
 """About 500 entries. A batch is lost whole, so it is a quarter of the window, whatever the line."""
 
-_AT_ONCE_S = 0.1
 _SOON_S = 0.5
 _LATE_S = 2.0
 """An order, a lost card's for example, waits behind what is on its way."""
@@ -83,7 +83,8 @@ class SendingWindow:
             if newest.at_s > self._halved_at_s:  # once for what was sent before the last halving
                 self.octets, self._halved_at_s = max(WINDOW_LEAST, self.octets // 2), at_s
         elif took_s < _SOON_S and was_full:  # the little of a quiet day says nothing of what the line can take
-            self.octets = min(WINDOW_MOST, self.octets + (3 * done if took_s < _AT_ONCE_S else done))
+            through = int(done * _SOON_S / max(took_s, 0.001))
+            self.octets = min(WINDOW_MOST, max(self.octets + done, through))
 
     def lose(self) -> None:
         """Nothing is on its way any more, for no good reason: begin small."""
