@@ -16,11 +16,12 @@ from hand_geometry.masked_landmarks import find_masked_landmarks
 from hand_geometry.measurements import FEATURE_NAMES, HandShape, features_of, measure
 from hand_geometry.nails import with_whole_fingertips
 from hand_geometry.platen import PlatenCalibration
-from hand_geometry.plausibility import implausible
+from hand_geometry.plausibility import implausible, uneven
 from hand_geometry.posture import Posture, posture_of
 from hand_geometry.quality import PlacedFinding, QualityReason
 from hand_geometry.reader_picture import picture_on
 from hand_geometry.silhouette import Platen, Silhouette, find_silhouette
+from hand_geometry.webs import with_clear_webs
 from hand_geometry.working_picture import WorkingPicture
 
 __all__ = ["FailureToAcquire", "Features", "Platen", "acquire", "decode_image"]
@@ -162,11 +163,10 @@ def shape_in(
     if not isinstance(landmarks, Landmarks):
         return landmarks
     if platen is Platen.LIGHT:
-        silhouette = with_whole_fingertips(picture.bgr, silhouette, contour, landmarks)
-        contour, palm = trace_contour(silhouette), find_palm(silhouette)
-        landmarks = find_masked_landmarks(palm, contour, mask.left_out)
-        if not isinstance(landmarks, Landmarks):
-            return landmarks
+        found = _drawn_anew(picture, silhouette, contour, landmarks, mask)
+        if isinstance(found, QualityReason):
+            return found
+        silhouette, contour, palm, landmarks = found
     if mirrored is not None and landmarks.mirrored is not mirrored:
         return QualityReason.WRONG_HAND
     posture = posture_of(silhouette, contour, landmarks)
@@ -189,6 +189,8 @@ def shape_in(
     refused = implausible(values, mask.left_out)
     if refused is not None:
         return refused
+    if not mask.left_out and uneven(hand):
+        return QualityReason.IMPLAUSIBLE_MEASUREMENT
     if mask.left_out:
         values = np.where(mask.compared(), values, 0.0)
     height_values = None if heights is None else height_features(heights)
@@ -203,6 +205,22 @@ def shape_in(
         left_out=mask.left_out,
     )
     return Seen(silhouette, contour, hand, features)
+
+
+def _drawn_anew(
+    picture: WorkingPicture, silhouette: Silhouette, contour: Contour, landmarks: Landmarks, mask: Mask
+) -> tuple[Silhouette, Contour, Palm, Landmarks] | QualityReason:
+    """A hand on white paper, its webs and then its fingertips drawn anew: for both, where they are must be known."""
+    for stage in (with_clear_webs, with_whole_fingertips):
+        drawn = stage(picture.bgr, silhouette, contour, landmarks)
+        if not isinstance(drawn, Silhouette):
+            return drawn
+        silhouette, contour, palm = drawn, trace_contour(drawn), find_palm(drawn)
+        found = find_masked_landmarks(palm, contour, mask.left_out)
+        if not isinstance(found, Landmarks):
+            return found
+        landmarks = found
+    return silhouette, contour, palm, landmarks
 
 
 def _on_the_platen(

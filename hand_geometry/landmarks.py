@@ -126,7 +126,8 @@ def find_tips(disc: Palm, contour: Contour) -> FingerTips:
             continue
         if contour.on_border.take(np.arange(index - arc // 3, index + arc // 3 + 1), mode="wrap").any():
             # A cut finger meets the border over its own width; a corner of the forearm, over the forearm's.
-            cut = cut or _border_run(contour.on_border, index, arc // 3) * STEP_PX < WIDEST_CUT_FINGER * radius
+            run_px = _border_run(contour.on_border, index, arc // 3) * STEP_PX
+            cut = cut or (run_px < WIDEST_CUT_FINGER * radius and not _at_the_wrist(index, disc, contour))
             continue
         tips.append((prominence, index))
     found = [index for _, index in sorted(tips, reverse=True)]
@@ -200,6 +201,18 @@ def peaks(values: NDArray[np.float64], prominence: float) -> list[tuple[int, flo
         elif value - low >= prominence:
             high, high_at, rising = value, at, True
     return found
+
+
+def _at_the_wrist(index: int, palm: Palm, contour: Contour) -> bool:
+    """Whether a place lies on the wrist's side of the palm: where the outline follows the picture's border longest."""
+    count = len(contour.points)
+    start = int(np.argmin(contour.on_border))
+    edges = np.flatnonzero(np.diff(np.roll(contour.on_border, -start).astype(np.int8), prepend=0, append=0))
+    first, past = max(zip(edges[::2], edges[1::2], strict=True), key=lambda run: int(run[1] - run[0]))
+    if (past - first) * STEP_PX < WIDEST_CUT_FINGER * palm.radius_px:
+        return False
+    wrist = contour.points[np.arange(first, past) + start - count].mean(axis=0) - palm.centre_px
+    return float((contour.points[index] - palm.centre_px) @ wrist) > 0.0
 
 
 def _border_run(on_border: NDArray[np.bool_], index: int, reach: int) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hand_geometry.landmarks import Finger
-from hand_geometry.measurements import FEATURE_NAMES
+from hand_geometry.measurements import FEATURE_NAMES, HandShape
 from hand_geometry.quality import QualityReason
 
 _POSITION = {name: at for at, name in enumerate(FEATURE_NAMES)}
@@ -31,6 +31,9 @@ WIDTH_TO_MIDDLE = ((-0.4, 0.6), (-0.3, 0.25), (0.0, 0.0), (-0.3, 0.25), (-0.5, 0
 SIDES = {Finger.MIDDLE: (-0.22, 0.24), Finger.RING: (-0.38, 0.12)}
 # Distance of neighbouring valleys over the middle finger's length.
 VALLEYS = {"valley_im_mr": (-1.75, -0.6), "valley_mr_rl": (-1.75, -0.5), "valley_im_rl": (-1.0, 0.0)}
+# Where the valley between middle and ring finger lies, along and out from the line between its neighbours, in parts of
+# that line. From the back of the hand it looks further out than from the palm.
+KNUCKLES_ALONG, KNUCKLES_OUT = (0.33, 0.6), (-0.03, 0.5)
 VALLEY_FINGERS = {
     "valley_im_mr": (Finger.INDEX, Finger.MIDDLE, Finger.RING),
     "valley_mr_rl": (Finger.MIDDLE, Finger.RING, Finger.LITTLE),
@@ -99,6 +102,17 @@ def _limits_without(left_out: frozenset[Finger]) -> tuple[_Limits, _Limits]:
         *((_mean_of([name]) - _length(Finger.MIDDLE), VALLEYS[name]) for name in far_apart),
     ]
     return _limits(closed), _limits(unlike)
+
+
+def uneven(shape: HandShape) -> bool:
+    """Whether the middle one of the three valleys between the fingers lies off the knuckles' line: at a ring, say."""
+    index, middle, little = shape.valleys_px[1:]
+    line = little - index
+    length = max(float(np.hypot(*line)), 1e-9)
+    towards_tips = np.array([-line[1], line[0]]) / length
+    towards_tips *= -np.sign(towards_tips @ shape.axes[1:].sum(axis=0)) or 1.0
+    along, out = float((middle - index) @ line) / length**2, float((middle - index) @ towards_tips) / length
+    return not (KNUCKLES_ALONG[0] <= along <= KNUCKLES_ALONG[1] and KNUCKLES_OUT[0] <= out <= KNUCKLES_OUT[1])
 
 
 def implausible(values: NDArray[np.float64], left_out: frozenset[Finger] = frozenset()) -> QualityReason | None:
