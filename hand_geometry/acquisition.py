@@ -114,6 +114,9 @@ def acquire(
 WORTH_A_SECOND_LOOK = (QualityReason.FINGERS_CLOSED, QualityReason.HAND_CUT_OFF, QualityReason.IMPLAUSIBLE_MEASUREMENT)
 SECOND_LOOKS_PX = (21, 33)
 
+# Together a little more than a finger is long, seen from the first valley that was found.
+WEB_STEPS = 3
+
 
 @dataclass(frozen=True, eq=False)
 class _Reader:
@@ -163,10 +166,10 @@ def shape_in(
     if not isinstance(landmarks, Landmarks):
         return landmarks
     if platen is Platen.LIGHT:
-        found = _drawn_anew(picture, silhouette, contour, landmarks, mask)
-        if isinstance(found, QualityReason):
-            return found
-        silhouette, contour, palm, landmarks = found
+        anew = _drawn_anew(picture, silhouette, contour, landmarks, mask)
+        if isinstance(anew, QualityReason):
+            return anew
+        silhouette, contour, palm, landmarks = anew
     if mirrored is not None and landmarks.mirrored is not mirrored:
         return QualityReason.WRONG_HAND
     posture = posture_of(silhouette, contour, landmarks)
@@ -210,8 +213,11 @@ def shape_in(
 def _drawn_anew(
     picture: WorkingPicture, silhouette: Silhouette, contour: Contour, landmarks: Landmarks, mask: Mask
 ) -> tuple[Silhouette, Contour, Palm, Landmarks] | QualityReason:
-    """A hand on white paper, its webs and then its fingertips drawn anew: for both, where they are must be known."""
-    for stage in (with_clear_webs, with_whole_fingertips):
+    """A hand on white paper, its webs and then its fingertips drawn anew: for both, where they are must be known.
+
+    A web is followed towards the palm a little at a time: what lies behind it is the back of the hand.
+    """
+    for stage in (*(with_clear_webs,) * WEB_STEPS, with_whole_fingertips):
         drawn = stage(picture.bgr, silhouette, contour, landmarks)
         if not isinstance(drawn, Silhouette):
             return drawn

@@ -69,7 +69,9 @@ def with_clear_webs(
             gap = np.zeros(mask.shape, dtype=np.uint8)
             cv2.drawContours(gap, [piece], -1, 255, cv2.FILLED)
             # What reaches a finger's midline, or lies across the fingers, is a ring: left as it was.
-            if not cv2.hasNonZero(cv2.bitwise_and(gap, midlines)) and _lies_along(piece, into_hand):
+            if not cv2.hasNonZero(cv2.bitwise_and(gap, midlines)) and _lies_along(
+                np.asarray(piece, dtype=np.int32), into_hand
+            ):
                 mask[gap > 0] = 0
                 cleared[gap > 0] = 255
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))

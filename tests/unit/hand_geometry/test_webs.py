@@ -35,11 +35,11 @@ def on_paper(identity: int, shadow: float, *, bounced: float = 0.0) -> NDArray[n
     return np.asarray(cv2.GaussianBlur(mixed.astype(np.uint8), (3, 3), 0.8), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("identity", [1, 3, 6])
+@pytest.mark.parametrize("identity", [1, 6])
 def test_a_shadow_in_the_webs_moves_no_measurement(identity: int) -> None:
-    """Pins that lengths under a shadow that takes on a third of the skin's tint are those without it, within 2 %."""
+    """Pins that lengths under a deep shadow that takes on two fifths of the skin's tint are those without it."""
     plain = acquire(on_paper(identity, 1.0), Platen.LIGHT)
-    shaded = acquire(on_paper(identity, 0.65, bounced=0.35), Platen.LIGHT)
+    shaded = acquire(on_paper(identity, 0.45, bounced=0.4), Platen.LIGHT)
     assert isinstance(plain, Features)
     assert isinstance(shaded, Features)
     lengths = np.array(["_length_" in name and not name.startswith("thumb") for name in plain.names])
