@@ -150,26 +150,34 @@ class _Ledger:
                 return time.perf_counter() - started_s
 
     def over_the_broker(self, settings: SyncSettings, world: World, progress: Progress) -> list[Figure]:
-        """The drain of a backlog and the live passes, with the server as a process."""
-        device = BenchDevice(self._folder, "terminal-live", self.services)
-        device.record(settings.passes)
-        waited, pipelined = publish_alone(world, device.payloads_a_pass())
+        """The drain of a backlog, in turns with its floor, and the live passes, with the server as a process."""
+        what, entries = _("arriéré"), 2 * settings.passes * settings.rounds
+        rates, waited, pipelined = [], [], []
         child = Child("billing_server.main", ["--config", str(self._configuration(world))], self._log("server"))
-        agent = RunningAgent(device, world, self.services)
+        agent: RunningAgent | None = None
         try:
             self._wait(lambda: self._connected(child, "server") and self._serves("server"), child)
-            what = _("arriéré")
-            started_s = time.perf_counter()
-            agent.start()
-            while device.journal.backlog:
-                progress(what, device.journal.acknowledged_up_to, 2 * settings.passes)
-                self._check(child, started_s)
-                time.sleep(0.01)
-            drained = settings.passes / (time.perf_counter() - started_s)
-            progress(what, 2 * settings.passes, 2 * settings.passes)
+            for turn in range(settings.rounds):
+                if agent is not None:
+                    agent.stop()
+                device = BenchDevice(self._folder, f"terminal-live-{turn}", self.services)
+                device.record(settings.passes)
+                one_by_one, at_once = publish_alone(world, device.payloads_a_pass())
+                waited.append(one_by_one)
+                pipelined.append(at_once)
+                agent = RunningAgent(device, world, self.services)
+                started_s = time.perf_counter()
+                agent.start()
+                while device.journal.backlog:
+                    progress(what, turn * 2 * settings.passes + device.journal.acknowledged_up_to, entries)
+                    self._check(child, started_s)
+                    time.sleep(0.01)
+                rates.append(settings.passes / (time.perf_counter() - started_s))
+            progress(what, entries, entries)
             delays_ms = [self._live(device, number, settings.live, child, progress) for number in range(settings.live)]
         finally:
-            agent.stop()
+            if agent is not None:
+                agent.stop()
             child.stop()
         detail = _("{rate:.0f} passages/s durables ; un message par passage, confirmé un par un {floor:.0f}/s")
         ahead = _("{rate:.0f} passages/s durables ; un message par passage, sans attendre {floor:.0f}/s")
@@ -177,20 +185,20 @@ class _Ledger:
             Figure(
                 "sync.drain",
                 _("arriéré / un à un"),
-                drained / waited,
+                median([rate / floor for rate, floor in zip(rates, waited, strict=True)]),
                 "ratio",
                 2.0,
                 Better.HIGHER,
-                detail.format(rate=drained, floor=waited),
+                detail.format(rate=median(rates), floor=median(waited)),
             ),
             Figure(
                 "sync.drain_pipelined",
                 _("arriéré / à la file"),
-                drained / pipelined,
+                median([rate / floor for rate, floor in zip(rates, pipelined, strict=True)]),
                 "ratio",
                 2.0,
                 Better.HIGHER,
-                ahead.format(rate=drained, floor=pipelined),
+                ahead.format(rate=median(rates), floor=median(pipelined)),
             ),
             Figure(
                 "sync.live_ms",

@@ -21,7 +21,7 @@ from canteen.meal_pass import PassCompleted, PassGranted, PassMethod
 from canteen.serving_periods import ServiceMoment
 from sync.agent import SyncAgent
 from sync.facts import Fact
-from sync.messages import read_acknowledgement, topic_up, write_batch
+from sync.messages import read_acknowledgement, write_batch
 from sync.mqtt_transport import MqttTransport
 from sync.order_box import OrderBox
 from sync.orders import DeviceEntry, DeviceRole
@@ -139,9 +139,12 @@ class RunningAgent:
 
 
 def publish_alone(world: World, payloads: list[bytes]) -> tuple[float, float]:
-    """Messages a second by paho alone, QoS 1: each confirmed before the next, and all at once, confirmed at the end."""
+    """Messages a second by paho alone, QoS 1: each confirmed before the next, and all at once, confirmed at the end.
+
+    On a topic that nobody listens to: what a server does with them is no part of a floor.
+    """
     client = connected_client(world, "terminal-paho")
-    topic = topic_up("terminal-paho", "journal")
+    topic = "canteen/terminal-paho/lane/alone"
     try:
         one_by_one = payloads[: max(1, len(payloads) // 4)]
         started_s = time.perf_counter()
