@@ -11,6 +11,9 @@ from playwright.sync_api import BrowserType, Page, expect
 from canteen.personal_code import personal_codes
 from demo.canteen import Canteen
 from demo.people import Person
+from hand_geometry.landmarks import Finger
+from hand_geometry.synthetic_hand import encode_jpeg
+from hand_geometry.synthetic_people import Look, draw_person, picture_of
 from tests.browser.conftest import barriers, careful_page, launched, picture
 from tests.conftest import wait_until
 
@@ -122,6 +125,20 @@ def test_enrolment_by_three_files(page: Page, canteen: Canteen) -> None:
         )
         expect(page.locator(".placement").nth(number)).to_have_class(re.compile("good"))
     picture(page, "station-three")
+    # The same pictures are judged again when a finger is ticked that is not there, and when it is unticked.
+    third = page.locator(".placement").nth(2)
+    hurt = picture_of(draw_person(3), 0, Look(missing=(int(Finger.RING),)))
+    inputs.nth(2).set_input_files({"name": "h.jpg", "mimeType": "image/jpeg", "buffer": encode_jpeg(hurt)})
+    expect(third).to_have_class(re.compile("bad"))
+    page.get_by_text("Attelle, doigt pansé").click()
+    page.get_by_label("annulaire").check()
+    expect(third).to_have_class(re.compile("good"))
+    picture(page, "station-finger")
+    page.get_by_label("annulaire").uncheck()
+    expect(third).to_have_class(re.compile("bad"))
+    last = {"name": "2.jpg", "mimeType": "image/jpeg", "buffer": nour.enrolment[2].encoded()}
+    inputs.nth(2).set_input_files(last)
+    expect(third).to_have_class(re.compile("good"))
     page.get_by_role("button", name="Enregistrer la main").click()
     expect(page.get_by_text(re.compile("Main enregistrée, scellée pour 1 borne"))).to_be_visible()
     canteen.wait_settled()
