@@ -71,8 +71,12 @@ class CommandQueue:
             self._in_flight = self._waiting.popleft() if self._waiting else self._next_signal_message()
         return self._in_flight
 
-    def complete(self, status: int) -> TurnstileCommand | None:
-        """Settle what is in flight by libosdp's completion status; the command if it is a turnstile's and done."""
+    def complete(self, status: int, *, proven: bool = True) -> TurnstileCommand | None:
+        """Settle what is in flight by libosdp's completion status; the command if it is a turnstile's and done.
+
+        `proven`: whether it was the board that said so. A failure may be anybody's word on the line, or a broken reply,
+        to a command that was carried out: as little as after a silence is an unlock sent again, or called refused.
+        """
         command, self._in_flight = self._in_flight, None
         if not isinstance(command, TurnstileCommand):
             if command is not None:
@@ -81,6 +85,9 @@ class CommandQueue:
         if status == CompletionStatus.Ok:
             command.outcome = CommandOutcome.DONE
             return command
+        if not proven and (command.unlocks or command.once):
+            command.finished.set()
+            return None
         command.refusals += status == CompletionStatus.Failed
         if command.refusals >= _REFUSALS:
             command.outcome = CommandOutcome.REFUSED

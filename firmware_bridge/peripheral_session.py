@@ -289,8 +289,10 @@ class PeripheralSession:
         return 0
 
     def _pass_on_reports(self) -> None:
-        """Translate and deliver what came in; while draining, only contacts count."""
+        """Translate and deliver what came in; while draining, only contacts count, and before that nothing does."""
         untrusted_events, self._untrusted_events = self._untrusted_events, []
+        if self.link not in (Link.DRAINING, Link.ONLINE):
+            return
         for untrusted_event in untrusted_events:
             for report in reported(untrusted_event):
                 stale = self.link is not Link.ONLINE and not isinstance(report, StatusReport)
@@ -311,7 +313,9 @@ class PeripheralSession:
 
     def _take_completion(self, _index: int, _message: dict[str, object], status: int) -> None:
         """Called by libosdp: what became of the command in flight."""
-        command = self.commands.complete(status)
+        # What fails a check ends the secure channel, and what comes without one is anybody's.
+        proven = self._channel.answer_has_mac and bool(self._panel.sc_status() & 1)
+        command = self.commands.complete(status, proven=proven)
         if command is not None:
             self._owner.did(self, command)
             command.finished.set()

@@ -27,6 +27,12 @@ _FRAMES_KEPT = 8
 _DELAYS_KEPT = 64
 SECURITY_CHALLENGE = 0x11
 """Security block type of the challenge, the first step of the secure channel (SCS_11)."""
+_WITH_MAC = (0x16, 0x18)
+"""Those of an answer in an open secure channel (SCS_16, SCS_18)."""
+_ANSWERED_BY = {0: (0,), 0x11: (0x12,), 0x13: (0x14,), 0x15: _WITH_MAC, 0x17: _WITH_MAC}
+"""From the security block of a command to those that its answer may have; 0: none."""
+_IN_THE_CLEAR = (0x41, 0x79)
+"""Codes that may come without one at any time: NAK, of a board that knows no session, and BUSY. They bring nothing."""
 ANSWER_WITHIN_S = 0.2
 """OSDP gives a peripheral this long to begin its answer; until then the line is its own."""
 PROBE_ANSWER_WITHIN_S = 0.1
@@ -156,6 +162,8 @@ class AddressChannel:
         self.answers = 0
         """Commands known to be answered in this session."""
         self.last_security_block = 0
+        self.answer_has_mac = False
+        """Whether the last command was answered, in a frame with a code that libosdp verifies."""
         self.frames_since_command = 0
         """Valid replies to the last command, whether libosdp accepts them or not."""
 
@@ -169,7 +177,15 @@ class AddressChannel:
         return self._owes_answer and now_s - self.commanded_at_s < self.patience_s
 
     def deliver(self, frame: bytes) -> None:
-        """An answer from this address has come in."""
+        """An answer from this address has come in.
+
+        libosdp verifies an answer that says it is under the secure channel, and takes one that says it belongs to a
+        handshake on trust, also in the middle of a session: anybody on the line could type and present cards.
+        """
+        block = _security_block(frame)
+        if block not in _ANSWERED_BY.get(self.last_security_block, ()) and (block or frame[5] not in _IN_THE_CLEAR):
+            _log.warning("refused from the line: an answer outside the secure channel")
+            return
         self.answered_at_s = time.monotonic()
         if self._owes_answer:
             self._owes_answer = False
@@ -184,6 +200,7 @@ class AddressChannel:
             if not self._answers:  # the line's owner has taken in what there is
                 return b""
             self._rest = self._answers.popleft()
+            self.answer_has_mac = _security_block(self._rest) in _WITH_MAC
             self.frames_since_command += 1
         part, self._rest = self._rest[:max_bytes], self._rest[max_bytes:]
         return part
@@ -221,5 +238,11 @@ class AddressChannel:
             self.advanced_at_s = now_s
         self.last_security_block = frame[header + 6] if control & _SECURITY_BLOCK_PRESENT else 0
         self.frames_since_command = 0
+        self.answer_has_mac = False
         self.commanded_at_s, self.excused_s = now_s, 0.0
         self._owes_answer = True
+
+
+def _security_block(frame: bytes) -> int:
+    """The type of a whole frame's security block; 0: it has none."""
+    return frame[6] if frame[4] & _SECURITY_BLOCK_PRESENT else 0

@@ -95,6 +95,11 @@ _ACCEPTED: tuple[int, None] = (0, None)
 _REFUSED: tuple[int, None] = (-1, None)
 
 
+_SECURITY_BLOCK_PRESENT = 0x08
+_HANDSHAKES = {0x11: b"\x76", 0x13: b"\x77"}
+"""The security blocks of a handshake (SCS_11, SCS_13), and the one command that each is for (CHLNG, SCRYPT)."""
+
+
 class _PeripheralChannel:
     """The line as libosdp wants it."""
 
@@ -107,7 +112,11 @@ class _PeripheralChannel:
         self.heard_at_s = -1e9
 
     def deliver(self, frame: bytes) -> None:
-        """A command for this address."""
+        """A command for us; libosdp would carry out any that says it belongs to a handshake, without a key."""
+        if frame[4] & _SECURITY_BLOCK_PRESENT and frame[6] in _HANDSHAKES:
+            code_at = 5 + frame[5]
+            if frame[code_at : code_at + 1] != _HANDSHAKES[frame[6]]:
+                return
         self.heard_at_s = time.monotonic()
         self._commands.append(frame)
 

@@ -79,6 +79,21 @@ def test_a_refusal_that_goes_on_is_a_refusal() -> None:
     assert (queue.take(), command.outcome) == (None, CommandOutcome.REFUSED)
 
 
+def test_an_unlock_that_somebody_says_has_failed_is_not_sent_again() -> None:
+    """The board's own word would be under the secure channel: without it nobody knows whether the gate opened."""
+    queue = CommandQueue()
+    for command, again in ((_unlock(), None), (replace(_unlock(), unlocks=False, once=True), None)):
+        queue.put(command)
+        queue.take()
+        assert queue.complete(CompletionStatus.Failed, proven=False) is None
+        assert (queue.take(), command.finished.is_set(), command.outcome) == (again, True, CommandOutcome.BOARD_LOST)
+    lock = replace(_unlock(), unlocks=False)
+    queue.put(lock)
+    queue.take()
+    queue.complete(CompletionStatus.Failed, proven=False)
+    assert queue.take() is lock
+
+
 def test_a_signal_the_board_does_not_have_is_given_up() -> None:
     """Else a board without a display would be thrown offline at every text, for ever."""
     queue = CommandQueue()
