@@ -30,7 +30,6 @@ from firmware_bridge.card_keys import EncodingKeys
 from sync.order_box import OrderBox
 from sync.pass_journal import PassJournal
 from sync.retention import Retention
-from sync.sealing import OpeningKey
 from sync.signing import SigningKey
 from templates_store.encrypted_store import EncryptedStore
 from templates_store.reserve import RESERVE_NAME, Reserve
@@ -89,7 +88,7 @@ def assemble(configuration: StationConfiguration, clock: Clock | None = None) ->
     card_keys = load_encoding_keys(configuration.cards, storage.kept_secrets) if encodes else None
     try:
         signing_key = SigningKey.load_or_create(storage.signing_key)
-        opening_key = OpeningKey.load_or_create(storage.sealing_key)
+        opening_key = storage.opening_key()
         store = EncryptedStore(storage.store, storage.store_key)
         journal = PassJournal(storage.journal, device, signing_key)
         box = OrderBox(storage.orders)

@@ -16,10 +16,10 @@ from enrollment_station.errors import ConfigurationRefused
 from enrollment_station.language import LANGUAGES
 from hand_geometry.acquisition import Platen
 from sync.errors import MalformedMessage
-from sync.sealing import SealingKey
+from sync.sealing import KEY_BYTES, OpeningKey, SealingKey
 from sync.signing import VerifyingKey
 from templates_store.errors import KeyUnavailable
-from templates_store.kept_secret import KeptSecrets
+from templates_store.kept_secret import KeptSecrets, SecretKind
 from templates_store.key_choice import chosen_key_source
 from templates_store.key_source import KeySource
 
@@ -41,8 +41,12 @@ class Storage:
 
     @property
     def kept_secrets(self) -> KeptSecrets:
-        """What keeps the cards' secret, as the store's key is kept."""
+        """What keeps the device's other secrets, as the store's key is kept."""
         return KeptSecrets(self.store_key, may_create=not self.store.exists())
+
+    def opening_key(self) -> OpeningKey:
+        """What opens what is sealed for us; made on first use. Raises CanteenError, OSError."""
+        return OpeningKey(self.kept_secrets.read_or_make(self.sealing_key, KEY_BYTES, SecretKind.OPENING_KEY))
 
 
 @dataclass(frozen=True, slots=True)

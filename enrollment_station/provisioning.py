@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from enrollment_station.configuration import load_configuration
 from sync.device_setup import DeviceKind
 from sync.encoding import octets_text
 from sync.provisioning import ProvisionAnswer
+from sync.sealing import OpeningKey
 
 
 def _configuration(answer: ProvisionAnswer, state: Path) -> str:
@@ -39,4 +41,8 @@ platen = "dark"
 """
 
 
-STATION = DeviceKind("station", _configuration)
+def _opening_key(config: Path, path: Path) -> OpeningKey:
+    return load_configuration(config).storage.opening_key() if config.exists() else OpeningKey.load_or_create(path)
+
+
+STATION = DeviceKind("station", _configuration, _opening_key)

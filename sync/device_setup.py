@@ -71,10 +71,13 @@ class DeviceKind:
     Attributes:
         program: the name of its folder, its user and its configuration ("terminal").
         configuration: makes the text of its own configuration from the answer and the state folder.
+        opening_key: the key that opens what is sealed for it, from its configuration's path and the key's: kept as that
+            says where there is one already; made on first use.
     """
 
     program: str
     configuration: Callable[[ProvisionAnswer, Path], str]
+    opening_key: Callable[[Path, Path], OpeningKey]
 
 
 def provision(kind: DeviceKind, argv: list[str]) -> int:
@@ -201,7 +204,7 @@ class _Setup:
         """The same at every call: keys are made once."""
         self._tls.finish()
         signing = SigningKey.load_or_create(self._signing)
-        opening = OpeningKey.load_or_create(self._sealing)
+        opening = self._kind.opening_key(self._config, self._sealing)
         kept = self._tls.key.with_name("request.pem")
         if not kept.exists() or not self._tls.certificate.exists():
             kept.parent.mkdir(parents=True, exist_ok=True)

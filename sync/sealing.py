@@ -15,7 +15,7 @@ from canteen.private_file import read_or_create_private_file
 from sync.encoding import canonical
 from sync.errors import MalformedMessage, SealBroken
 
-_KEY_BYTES = 32
+KEY_BYTES = 32
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
@@ -26,7 +26,7 @@ class SealingKey:
     octets: bytes
 
     def __post_init__(self) -> None:
-        if len(self.octets) != _KEY_BYTES:
+        if len(self.octets) != KEY_BYTES:
             raise MalformedMessage("a sealing key has 32 bytes")
 
     def seal(self, plaintext: bytes, context: Mapping[str, Any]) -> bytes:
@@ -54,7 +54,7 @@ class OpeningKey:
         Raises:
             PrivateFileRefused: the file is open to others or damaged.
         """
-        return cls(read_or_create_private_file(path, _KEY_BYTES))
+        return cls(read_or_create_private_file(path, KEY_BYTES))
 
     @property
     def sealing_key(self) -> SealingKey:

@@ -1,4 +1,5 @@
-"""Other secrets of the device, kept under the store's key source: a board's channel key, the keys of the cards.
+"""Other secrets of the device, kept under the store's key source: a board's channel key, the keys of the cards, the one
+that opens what is sealed for the device.
 
     secret (KeySource) ─ HKDF, one label a kind ──► wrapping key ─ AES-256-GCM ──► the file
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +40,8 @@ class SecretKind(StrEnum):
     CHANNEL_KEY = "channel key"
     CARD_READING = "card reading keys"
     CARD_MASTER = "card master secret"
+    OPENING_KEY = "opening key"
+    """Of what is sealed for this device, hands among it."""
 
 
 class Keeping(StrEnum):
@@ -82,6 +86,12 @@ class KeptSecrets:
             else:
                 _log.info("%s: the plain key was wrapped and overwritten", path)
         return secret
+
+    def read_or_make(self, path: Path, size: int, kind: SecretKind) -> bytes:
+        """As `read`; on first use `size` random bytes are made and kept there. Raises OSError where they cannot be."""
+        if not path.exists():
+            self.keep(path, secrets.token_bytes(size), kind)
+        return self.read(path, size, kind)
 
     def keep(self, path: Path, secret: bytes, kind: SecretKind) -> None:
         """Put `secret` into `path`, in the place of what was there: whole or not at all, the old bytes overwritten.

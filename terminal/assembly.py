@@ -247,7 +247,7 @@ def assemble(
         configuration.language,
         configuration.passage_timeout_s,
         configuration.server_signing_key,
-        OpeningKey.load_or_create(configuration.sealing_key),
+        configuration.opening_key(),
         tuple(sorted({path.parent for path in (configuration.journal, configuration.orders, configuration.store)})),
         Reserve(configuration.store.with_name(RESERVE_NAME)),
         keys,

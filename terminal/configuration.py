@@ -16,8 +16,10 @@ from canteen.identifiers import DeviceId, parse_device_id
 from canteen.operator_access import Operator
 from sync.errors import MalformedMessage
 from sync.retention import PASSES_KEPT, SHORTEST
+from sync.sealing import KEY_BYTES, OpeningKey
 from sync.signing import VerifyingKey
 from templates_store.errors import KeyUnavailable
+from templates_store.kept_secret import KeptSecrets, SecretKind
 from templates_store.key_choice import chosen_key_source
 from templates_store.key_source import KeySource
 from terminal.board_settings import BoardSource, read_board
@@ -83,6 +85,16 @@ class Configuration:
     """None where cards are read by the board alone."""
     passes_kept: timedelta
     """How long the journal keeps what the ledger has acknowledged."""
+
+    @property
+    def kept_secrets(self) -> KeptSecrets:
+        """What keeps the device's other secrets, as the store's key is kept."""
+        # Whoever installs a board's key before the first start makes what everything rests on.
+        return KeptSecrets(self.store_key, may_create=not self.store.exists())
+
+    def opening_key(self) -> OpeningKey:
+        """What opens what is sealed for us; made on first use. Raises CanteenError, OSError."""
+        return OpeningKey(self.kept_secrets.read_or_make(self.sealing_key, KEY_BYTES, SecretKind.OPENING_KEY))
 
 
 def read_configuration(path: Path) -> Configuration:

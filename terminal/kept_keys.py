@@ -35,10 +35,10 @@ class KeptKeys:
     @classmethod
     def of(cls, configuration: Configuration) -> KeptKeys:
         """Those that the configuration names."""
-        # Whoever installs a board's key before the first start makes what everything rests on.
-        kept = KeptSecrets(configuration.store_key, may_create=not configuration.store.exists())
         reader = configuration.card_reader
-        return cls(kept, configuration.board.peripherals, None if reader is None else reader.reading_key)
+        return cls(
+            configuration.kept_secrets, configuration.board.peripherals, None if reader is None else reader.reading_key
+        )
 
     def read(self, path: Path) -> bytes:
         """A board's channel key. Raises CanteenError where there is none to be used."""

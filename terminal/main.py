@@ -15,7 +15,6 @@ from pathlib import Path
 
 from canteen.errors import CanteenError
 from hand_geometry.errors import HandGeometryError
-from sync.sealing import OpeningKey
 from sync.signing import SigningKey
 from terminal.allocation import share_one_heap
 from terminal.configuration import Configuration, read_configuration
@@ -86,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
 def print_keys(configuration: Configuration) -> None:
     """The public halves, as one line of JSON for the server's directory; the private ones are made on first use."""
     verifying = SigningKey.load_or_create(configuration.signing_key).verifying_key
-    sealing = OpeningKey.load_or_create(configuration.sealing_key).sealing_key
+    sealing = configuration.opening_key().sealing_key
     keys = {
         "device": configuration.device,
         "verifying_key": base64.b64encode(verifying.octets).decode("ascii"),

@@ -7,6 +7,8 @@ from pathlib import Path
 from sync.device_setup import DeviceKind
 from sync.encoding import octets_text
 from sync.provisioning import ProvisionAnswer
+from sync.sealing import OpeningKey
+from terminal.configuration import read_configuration
 
 
 def _configuration(answer: ProvisionAnswer, state: Path) -> str:
@@ -43,4 +45,8 @@ port = 8003
 """
 
 
-TERMINAL = DeviceKind("terminal", _configuration)
+def _opening_key(config: Path, path: Path) -> OpeningKey:
+    return read_configuration(config).opening_key() if config.exists() else OpeningKey.load_or_create(path)
+
+
+TERMINAL = DeviceKind("terminal", _configuration, _opening_key)

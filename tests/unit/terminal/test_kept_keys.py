@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 import shutil
@@ -27,6 +28,8 @@ from terminal.configuration import read_configuration
 from terminal.findings import Check, Verdict
 from terminal.health import HealthSources, examine
 from terminal.kept_keys import KeptKeys
+from terminal.main import main
+from terminal.provisioning import TERMINAL
 from tests.conftest import wait_until
 from tests.unit.terminal.lane import School
 from tests.unit.terminal.programs import TerminalProgram
@@ -67,7 +70,7 @@ def board(program: TerminalProgram) -> Iterator[Path]:
 def test_an_existing_terminal_changes_over(program: TerminalProgram, board: Path) -> None:
     """Its plain channel key is taken in at the start, and the board answers; the next one is wrapped at once."""
     ours, theirs = program.folder / "channel.key", board
-    key = read_channel_key(ours)
+    key, opening = read_channel_key(ours), program.opening_key.octets
     program.start()
     assert key not in ours.read_bytes()
     said = json.loads(_canteen_terminal(program, "doctor", "--json").stdout)
@@ -83,12 +86,29 @@ def test_an_existing_terminal_changes_over(program: TerminalProgram, board: Path
     program.start()  # ready: the board answers under the new key
     assert 0 == program.end()
     held = [file.read_bytes() for file in program.folder.rglob("*") if file.is_file()]
-    assert not any(one in content for content in held for one in (key, fresh))
+    assert not any(one in content for content in held for one in (key, fresh, opening))
 
 
 def _canteen_terminal(program: TerminalProgram, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "terminal.main", *words, "--config", str(program.config)]
     return subprocess.run(command, input="oui\n", capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_what_is_sealed_for_the_device_opens_on_its_machine_alone(
+    program: TerminalProgram, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The opening key is taken in, and stays the same for the server's directory and a second provisioning."""
+    before = program.opening_key.sealing_key
+    configuration = read_configuration(program.config)
+    assert before == configuration.opening_key().sealing_key
+    assert program.opening_key.octets not in (program.folder / "sealing.key").read_bytes()
+    assert 0 == main(["keys", "--config", str(program.config)])
+    assert base64.b64encode(before.octets).decode() == json.loads(capsys.readouterr().out)["sealing_key"]
+    assert before == TERMINAL.opening_key(program.config, program.folder / "sealing.key").sealing_key
+    (program.folder / "sealing.key").unlink()
+    assert before != read_configuration(program.config).opening_key().sealing_key
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    assert 1 == main(["keys", "--config", str(program.config)])
 
 
 def test_a_first_key_before_the_first_start(program: TerminalProgram) -> None:
