@@ -74,7 +74,9 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
             at = frame.index(0x53)
             line.sent.append(frame[at + 5 + (frame[at + 5] if frame[at + 4] & 0x08 else 0)])
             if line.forged_command is not None and line.sent[-1:] == [POLL]:
-                frame, line.forged_command = line.forged_command(frame[at:]), None
+                forged, line.forged_command = line.forged_command(frame[at:]), None
+                write(channel, forged)
+                return len(frame)
             return write(channel, frame)
 
         def replaced(channel: AddressChannel, frame: bytes) -> None:
@@ -121,3 +123,5 @@ def test_no_board_opens_without_the_key(line: Line, block: bytes) -> None:
     wait_for(lambda: line.forged_command is None)
     time.sleep(0.5)
     assert not line.peripheral.client.push()
+    assert line.board.unlock(5.0) is CommandOutcome.DONE
+    assert line.peripheral.client.push()
