@@ -48,7 +48,7 @@ class SyncSettings:
     """How much is measured."""
 
     passes: int = 4_000
-    rounds: int = 3
+    rounds: int = 5
     live: int = 40
     devices: int = 4
     """Of the workers' share, each with a quarter of the passes."""
