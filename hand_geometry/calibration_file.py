@@ -9,6 +9,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Mapping
+from tokenize import TokenError
 
 import cv2
 import numpy as np
@@ -27,7 +28,20 @@ LARGEST_BYTES = 8 * 1024 * 1024
 MOST_MARKERS = 50
 LONGEST_SIDE_PX = 16384
 # What damaged archives make numpy and zipfile raise.
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, TypeError, IndexError)
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    IndexError,
+    SyntaxError,
+    TokenError,
+    MemoryError,
+    OverflowError,
+)
 
 
 def encode_calibration(calibration: PlatenCalibration) -> bytes:

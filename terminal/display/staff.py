@@ -22,7 +22,7 @@ from starlette.routing import Route
 from canteen.errors import CanteenError, InvalidIdentifier
 from canteen.identifiers import parse_pupil_id
 from canteen.operator_access import Operator, find_operator
-from sync.order_box import OrderBox, StickVisit
+from sync.order_box import OrderBox
 from templates_store.store import PupilRecord, TemplateStore
 from terminal.checkup import Checkup
 from terminal.display.language import _, both
@@ -205,6 +205,7 @@ class StaffPages:
             "daily_quota": self._settings.daily_quota,
             "health": _ailing(door.checkup),
             "enroll_anew": [_shown(pupil) for pupil in door.enroll_anew()],
+            "stick": _stick_state(door.box),
         }
 
     async def _vouch(self, request: Request) -> Response:
@@ -238,7 +239,7 @@ class StaffPages:
     async def _stick(self, request: Request) -> Response:
         if self._staff(request) is None:
             return _refusal(401)
-        return await self._of_stick(lambda box: {"waits": box.stick_asked, "visit": _visited(box.stick)})
+        return await self._of_stick(_stick_state)
 
     async def _ask_stick(self, request: Request) -> Response:
         """The program with the network does it: what is on a stick is not for the program with the keys to read."""
@@ -263,8 +264,12 @@ class StaffPages:
             return _refusal(503)
 
 
-def _visited(visit: StickVisit | None) -> dict[str, Any] | None:
-    return None if visit is None else {**asdict(visit), "at": visit.at.isoformat()}
+def _stick_state(box: OrderBox) -> dict[str, Any]:
+    visit = box.stick
+    return {
+        "waits": box.stick_asked,
+        "visit": None if visit is None else {**asdict(visit), "at": visit.at.isoformat()},
+    }
 
 
 def _ailing(checkup: Checkup) -> list[dict[str, Any]]:

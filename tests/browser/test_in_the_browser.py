@@ -117,6 +117,7 @@ def test_enrolment_by_three_files(page: Page, canteen: Canteen) -> None:
     page.get_by_role("link", name=re.compile("Izard")).first.click()
     give_consent(page)
     inputs = page.locator(".placement input[type=file]")
+    expect(page.locator(".placement").nth(0)).to_have_class(re.compile("next"))  # the script is there, and listens
     inputs.nth(0).set_input_files({"name": "x.png", "mimeType": "image/png", "buffer": b"no picture"})
     expect(page.locator(".placement").nth(0)).to_have_class(re.compile("bad"))
     for number, hand in enumerate(nour.enrolment):

@@ -138,9 +138,9 @@ async function open() {
     const anew = answer.enroll_anew.map((one) => `${one.first_name} · ${one.class_name}`);
     $("anew").hidden = anew.length === 0;
     $("anew").textContent = `${word("anew")} ${anew.join(", ")}`;
+    showVisit(answer.stick);
     list();
     $("search").focus();
-    showVisit(await ask("/personnel/cle"));
   } catch {
     showOutcome("unreachable", word("no-pupils"));
   }
