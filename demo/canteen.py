@@ -147,7 +147,7 @@ class Canteen:
         self._add(
             "canteen-billing",
             "canteen-billing",
-            self._write("billing", "billing.toml", billing_configuration(layout, ports, identity)),
+            self._write("billing", "billing.toml", billing_configuration(layout, ports, identity, len(self.people))),
         )
         self._add(
             "canteen-station",

@@ -166,8 +166,8 @@ platen = "dark"
 """
 
 
-def billing_configuration(layout: Layout, ports: Ports, files: CertificateFiles) -> str:
-    """`canteen-billing`'s TOML."""
+def billing_configuration(layout: Layout, ports: Ports, files: CertificateFiles, pupils: int) -> str:
+    """`canteen-billing`'s TOML; codes of four digits are soon typed, and are enough for 500."""
     home = layout.of("billing")
     return f"""\
 school_name = "{SCHOOL_NAME}"
@@ -191,7 +191,7 @@ port = {ports.billing}
 purge_deadline_days = 7
 lease_days = 7
 missing_entitlement = "deny"
-code_length = 4
+code_length = {4 if pupils <= 500 else 5}
 """
 
 
