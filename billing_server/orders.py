@@ -21,6 +21,7 @@ from canteen.consent import ConsentState
 from canteen.identifiers import DeviceId, PupilId, PurgeId
 from sync.facts import REFERENCE_EXPIRED
 from sync.messages import sign_order, write_signed_order
+from sync.order_bodies import write_order
 from sync.orders import (
     CardAssigned,
     DeviceRole,
@@ -32,7 +33,6 @@ from sync.orders import (
     PurgeScope,
     ReferenceOrder,
     Roster,
-    write_order,
 )
 from sync.sealing import SealingKey
 from sync.signing import SigningKey

@@ -50,6 +50,7 @@ from canteen.meal_pass import (
 )
 from sync.encoding import instant_text
 from sync.errors import MalformedMessage
+from sync.fact_bodies import read_fact
 from sync.facts import (
     BoardKeyed,
     CardIssued,
@@ -67,7 +68,6 @@ from sync.facts import (
     ReferenceEnrolled,
     ReferencesDestroyed,
     ReferenceSealed,
-    read_fact,
 )
 from sync.orders import DeviceRole, EnrollmentAdvice, ReferenceOrder
 

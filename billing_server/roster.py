@@ -20,7 +20,8 @@ from canteen.credentials import PersonalCode
 from canteen.entitlements import Entitlement
 from canteen.identifiers import PupilId, new_pupil_id
 from canteen.personal_code import check_digit
-from sync.orders import DeviceRole, Roster, RosterPupil, read_entitlement, write_entitlement
+from sync.order_bodies import read_entitlement, write_entitlement
+from sync.orders import DeviceRole, Roster, RosterPupil
 
 _CODES_PER_PUPIL = 2
 """At least two valid codes for each one given, or no more are given: ten are what a school should begin with."""

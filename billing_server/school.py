@@ -12,7 +12,8 @@ from canteen.access_decision import MissingEntitlement
 from canteen.entitlements import MONDAY_TO_FRIDAY
 from canteen.hand_policy import HandPolicy
 from canteen.serving_periods import ServingCalendar, ServingPeriod
-from sync.orders import CalendarOrder, read_calendar, write_calendar
+from sync.order_bodies import read_calendar, write_calendar
+from sync.orders import CalendarOrder
 
 _CALENDAR = "calendar"
 

@@ -86,7 +86,7 @@ class Person:
 
     def roster_row(self, today: date) -> dict[str, Any]:
         """This person as the billing server's roster takes it."""
-        from sync.orders import write_entitlement
+        from sync.order_bodies import write_entitlement
 
         return {
             "first_name": self.first_name,

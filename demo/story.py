@@ -14,7 +14,8 @@ from demo.errors import DemoError
 from demo.people import Hand, Person, Way
 from sync.encoding import canonical
 from sync.errors import SyncError
-from sync.facts import PurgeReceipt, read_fact
+from sync.fact_bodies import read_fact
+from sync.facts import PurgeReceipt
 from sync.messages import read_batch
 
 _ANSWER_WITHIN_S = 15.0

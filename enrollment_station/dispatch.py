@@ -14,7 +14,8 @@ from enrollment_station.recording import Recorder
 from enrollment_station.work_list import WorkList
 from sync.errors import SealBroken
 from sync.facts import ReferenceEnrolled, ReferenceSealed
-from sync.orders import DeviceEntry, DeviceRole, DevicesOrder, read_order, write_order
+from sync.order_bodies import read_order, write_order
+from sync.orders import DeviceEntry, DeviceRole, DevicesOrder
 from sync.sealed_reference import ReferenceGrant, seal_reference
 from sync.signing import SigningKey
 from templates_store.encrypted_store import EncryptedStore

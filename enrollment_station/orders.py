@@ -19,6 +19,7 @@ from enrollment_station.recording import Recorder
 from sync.errors import BadSignature, JournalUnavailable, MalformedMessage, OrderBoxUnavailable, SealBroken
 from sync.facts import Fact, FactKind, OrderApplied, OrderRefused, PurgeReceipt
 from sync.messages import SignedOrder
+from sync.order_bodies import write_order
 from sync.order_box import OrderBox
 from sync.orders import (
     BalancesOrder,
@@ -33,7 +34,6 @@ from sync.orders import (
     ReferenceOrder,
     Roster,
     SealAgainOrder,
-    write_order,
 )
 from sync.retention import Retention
 from sync.sealing import OpeningKey

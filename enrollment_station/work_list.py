@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from canteen.identifiers import DeviceId, PupilId, parse_device_id, parse_pupil_id
 from sync.encoding import Fields
-from sync.facts import ConsentRecorded, FactKind, read_fact, write_fact
+from sync.fact_bodies import read_fact, write_fact
+from sync.facts import ConsentRecorded, FactKind
 from templates_store.store import TemplateStore
 
 _DOCUMENT = "unfinished"

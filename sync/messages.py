@@ -19,7 +19,8 @@ from canteen.errors import InvalidIdentifier
 from canteen.identifiers import DeviceId, parse_device_id
 from sync.encoding import Fields, canonical, digest, instant_text, octets_text, parse_object
 from sync.errors import MalformedMessage
-from sync.orders import Order, read_order, write_order
+from sync.order_bodies import read_order, write_order
+from sync.orders import Order
 from sync.sealing import OpeningKey, SealingKey
 from sync.signing import Purpose, SigningKey, VerifyingKey
 

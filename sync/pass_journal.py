@@ -23,7 +23,8 @@ from canteen.clock import ClockTrust
 from canteen.identifiers import DeviceId
 from sync.encoding import canonical, instant_text, octets_text
 from sync.errors import JournalBroken, JournalUnavailable
-from sync.facts import Fact, FactKind, JournalBegun, OrdersHeld, write_fact
+from sync.fact_bodies import write_fact
+from sync.facts import Fact, FactKind, JournalBegun, OrdersHeld
 from sync.messages import GENESIS, JournalEntry, entry_header, entry_text, join_batch
 from sync.shared_database import BUSY_S, open_shared_database
 from sync.signing import Purpose, SigningKey

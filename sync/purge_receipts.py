@@ -15,7 +15,8 @@ from typing import Any
 
 from sync.encoding import Fields, canonical, digest, octets_text
 from sync.errors import BadSignature, MalformedMessage
-from sync.facts import FactKind, PurgeReceipt, read_fact
+from sync.fact_bodies import read_fact
+from sync.facts import FactKind, PurgeReceipt
 from sync.messages import JournalEntry
 from sync.pass_journal import JournalReader
 from sync.signing import Purpose, VerifyingKey

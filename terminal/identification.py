@@ -23,7 +23,8 @@ from canteen.errors import InvalidPersonalCode
 from canteen.identifiers import PupilId
 from canteen.serving_periods import ServiceMoment, ServingCalendar
 from sync.errors import MalformedMessage
-from sync.orders import CalendarOrder, read_order
+from sync.order_bodies import read_order
+from sync.orders import CalendarOrder
 from templates_store.errors import StoreUnavailable
 from templates_store.store import PupilRecord, ReferenceAbsence, StoredReference, TemplateStore
 from terminal.prepaid import Prepaid

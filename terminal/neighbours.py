@@ -17,10 +17,11 @@ from canteen.errors import CanteenError
 from canteen.identifiers import DeviceId
 from canteen.meal_pass import PassAbandoned, PassCompleted, PassGranted, PassUnresolved
 from sync.errors import BadSignature, MalformedMessage, OrderBoxUnavailable
-from sync.facts import read_fact
+from sync.fact_bodies import read_fact
 from sync.messages import JournalEntry
+from sync.order_bodies import read_order
 from sync.order_box import OrderBox
-from sync.orders import DeviceRole, DevicesOrder, read_order
+from sync.orders import DeviceRole, DevicesOrder
 from sync.signing import VerifyingKey
 from templates_store.errors import StoreUnavailable
 from templates_store.store import TemplateStore

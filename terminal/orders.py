@@ -18,6 +18,7 @@ from canteen.identifiers import DeviceId
 from sync.errors import BadSignature, JournalUnavailable, MalformedMessage, OrderBoxUnavailable, SealBroken
 from sync.facts import REFERENCE_EXPIRED, Fact, OrderApplied, OrderRefused, PurgeReceipt, ReferencesDestroyed
 from sync.messages import SignedOrder
+from sync.order_bodies import read_order, write_order
 from sync.order_box import OrderBox
 from sync.orders import (
     BalancesOrder,
@@ -35,8 +36,6 @@ from sync.orders import (
     Roster,
     RosterPupil,
     SealAgainOrder,
-    read_order,
-    write_order,
 )
 from sync.sealed_reference import ReferenceGrant, open_reference
 from sync.sealing import OpeningKey

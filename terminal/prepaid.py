@@ -16,9 +16,11 @@ from canteen.errors import CanteenError
 from canteen.identifiers import DeviceId, PassId, PupilId
 from canteen.meal_pass import PassAbandoned, PassGranted
 from sync.errors import MalformedMessage
-from sync.facts import Fact, read_fact
+from sync.fact_bodies import read_fact
+from sync.facts import Fact
 from sync.messages import JournalEntry
-from sync.orders import BalancesOrder, read_order, write_order
+from sync.order_bodies import read_order, write_order
+from sync.orders import BalancesOrder
 from sync.pass_journal import JournalReader
 from templates_store.store import TemplateStore
 

@@ -13,7 +13,8 @@ from canteen.errors import CanteenError
 from canteen.identifiers import PassId
 from canteen.meal_pass import PassAbandoned, PassCompleted, PassGranted, PassUnresolved
 from sync.errors import JournalUnavailable
-from sync.facts import Fact, OrderApplied, OrderRefused, read_fact
+from sync.fact_bodies import read_fact
+from sync.facts import Fact, OrderApplied, OrderRefused
 from sync.messages import JournalEntry
 from sync.pass_journal import JournalReader
 from templates_store.store import TemplateStore

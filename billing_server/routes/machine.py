@@ -20,7 +20,8 @@ from canteen.access_decision import MissingEntitlement
 from canteen.errors import CanteenError, InvalidIdentifier
 from canteen.identifiers import parse_device_id, parse_pupil_id, parse_purge_id
 from sync.encoding import Fields
-from sync.orders import CalendarOrder, DeviceEntry, read_calendar
+from sync.order_bodies import read_calendar
+from sync.orders import CalendarOrder, DeviceEntry
 from sync.sealing import SealingKey
 from sync.signing import VerifyingKey
 

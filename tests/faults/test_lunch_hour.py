@@ -41,7 +41,8 @@ from firmware_bridge.devices import (
 )
 from hand_geometry.quality import QualityReason
 from sync.errors import JournalUnavailable, OrderBoxUnavailable
-from sync.facts import Fact, read_fact
+from sync.fact_bodies import read_fact
+from sync.facts import Fact
 from sync.messages import JournalEntry
 from sync.orders import CardAssigned, LeaseOrder
 from sync.pass_journal import JournalReader

@@ -15,7 +15,7 @@ from canteen.clock import ManualClock
 from canteen.identifiers import DeviceId
 from canteen.meal_pass import PassCompleted, PassFact
 from sync.errors import MalformedMessage
-from sync.facts import read_fact, write_fact
+from sync.fact_bodies import read_fact, write_fact
 from sync.messages import JournalEntry, read_batch, write_batch
 from sync.orders import DeviceRole
 from tests.unit.billing_server.ledger_bench import SignedDevice, denied, granted

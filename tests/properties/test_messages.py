@@ -27,6 +27,7 @@ from canteen.meal_pass import (
 )
 from canteen.serving_periods import ServiceMoment, ServingCalendar, ServingPeriod
 from sync.errors import BadSignature, MalformedMessage, SealBroken
+from sync.fact_bodies import read_fact, write_fact
 from sync.facts import (
     BoardKeyed,
     CardIssued,
@@ -44,8 +45,6 @@ from sync.facts import (
     ReferenceEnrolled,
     ReferencesDestroyed,
     ReferenceSealed,
-    read_fact,
-    write_fact,
 )
 from sync.greeting import read_hello
 from sync.messages import (
@@ -58,6 +57,7 @@ from sync.messages import (
     sign_order,
     write_orders,
 )
+from sync.order_bodies import read_order, write_order
 from sync.orders import (
     BalancesOrder,
     CalendarOrder,
@@ -78,8 +78,6 @@ from sync.orders import (
     Roster,
     RosterPupil,
     SealAgainOrder,
-    read_order,
-    write_order,
 )
 from sync.sealed_reference import ReferenceGrant, open_reference, seal_reference
 from sync.sealing import OpeningKey

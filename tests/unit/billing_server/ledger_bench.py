@@ -23,7 +23,8 @@ from canteen.meal_pass import PassDenied, PassGranted, PassMethod
 from canteen.serving_periods import ServiceMoment
 from sync.encoding import octets_text
 from sync.errors import TransportLost
-from sync.facts import CardIssued, ConsentRecorded, Fact, OrderApplied, PurgeReceipt, write_fact
+from sync.fact_bodies import write_fact
+from sync.facts import CardIssued, ConsentRecorded, Fact, OrderApplied, PurgeReceipt
 from sync.greeting import EntryProof, Hello, OrderProof, write_hello
 from sync.messages import (
     GENESIS,

@@ -23,7 +23,8 @@ from enrollment_station.app import make_app
 from enrollment_station.assembly import Station, assemble
 from enrollment_station.configuration import load_configuration
 from hand_geometry.synthetic_hand import encode_jpeg, synthetic_hand
-from sync.facts import Fact, read_fact
+from sync.fact_bodies import read_fact
+from sync.facts import Fact
 from sync.messages import sign_order
 from sync.order_box import OrderBox
 from sync.orders import DeviceEntry, DeviceRole, DevicesOrder, LeaseOrder, Order, Roster, RosterPupil

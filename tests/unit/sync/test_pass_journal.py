@@ -17,7 +17,8 @@ from canteen.clock import ClockTrust
 from canteen.identifiers import DeviceId, new_pass_id
 from canteen.meal_pass import PassCompleted
 from sync.errors import BadSignature, JournalBroken, JournalUnavailable
-from sync.facts import FactKind, JournalBegun, OrdersHeld, read_fact
+from sync.fact_bodies import read_fact
+from sync.facts import FactKind, JournalBegun, OrdersHeld
 from sync.messages import GENESIS, JournalEntry
 from sync.pass_journal import JournalReader, PassJournal
 from sync.signing import SigningKey

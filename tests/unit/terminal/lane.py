@@ -36,7 +36,8 @@ from hand_geometry.acquisition import Features
 from hand_geometry.mask import NO_MASK, Mask
 from hand_geometry.quality import Finding, QualityReason
 from hand_geometry.silhouette import Platen
-from sync.facts import Fact, read_fact
+from sync.fact_bodies import read_fact
+from sync.facts import Fact
 from sync.messages import sign_order
 from sync.order_box import OrderBox
 from sync.orders import CalendarOrder, DeviceEntry, DeviceRole, DevicesOrder, Order, Roster, RosterPupil

@@ -22,7 +22,8 @@ from canteen.serving_periods import EVERY_DAY, ServingCalendar, ServingPeriod
 from demo.processes import leashed
 from firmware_bridge.peripheral_client import PeripheralClient
 from hand_geometry.simulated_camera import FrameServer
-from sync.facts import Fact, read_fact
+from sync.fact_bodies import read_fact
+from sync.facts import Fact
 from sync.messages import sign_order
 from sync.order_box import OrderBox
 from sync.orders import Order
