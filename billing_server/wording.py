@@ -50,9 +50,9 @@ REASONS = {
 }
 
 HAND_POLICIES = {
-    HandPolicy.EASY: N_("Souple : un inconnu sur 100 passe (1 %)"),
-    HandPolicy.USUAL: N_("Habituel : un inconnu sur 1 000 passe (0,1 %)"),
-    HandPolicy.STRICT: N_("Strict : un inconnu sur 10 000 passe (0,01 %)"),
+    HandPolicy.EASY: N_("Souple : vise un inconnu sur 100 (1 %)"),
+    HandPolicy.USUAL: N_("Habituel : vise un inconnu sur 1 000 (0,1 %)"),
+    HandPolicy.STRICT: N_("Strict : vise un inconnu sur 10 000 (0,01 %)"),
 }
 
 CONSENTS = {

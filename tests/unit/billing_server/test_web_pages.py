@@ -285,7 +285,8 @@ def test_how_strict_the_terminals_are_is_chosen_on_a_page(small_bench: LedgerBen
     """Each choice with what it means; pressed, every device is told, once; and it is in the audit."""
     terminal = small_bench.device("terminal-1")
     shown = page.get("/reglages").text
-    assert "un inconnu sur 1 000 passe" in shown
+    assert "vise un inconnu sur 1 000" in shown
+    assert "Mesuré : un inconnu sur 428 est passé." in shown
     assert "12 à 76 premiers essais refusés à tort par semaine, pour 600 élèves" in shown
     before = len(small_bench.orders(terminal))
     for _again in range(2):
