@@ -117,8 +117,7 @@ def _export(configuration: SyncConfiguration, journal: JournalReader, path: Path
 
 def _import(configuration: SyncConfiguration, journal: JournalReader, box: OrderBox, path: Path) -> int:
     """Take the server's orders and acknowledgements out of a file; 1 if some lines were refused."""
-    renewal = _renewal(configuration, lambda: None)
-    downlink = Downlink(journal, box, configuration.device, configuration.server, SystemClock(), renewal)
+    downlink = _downlink(configuration, journal, box, _renewal(configuration, lambda: None))
     with path.open("rb") as file:
         count = downlink.handle_carried(read_carried_down(file, configuration.device))
     print(f"{path}: {count.taken} messages taken, {count.refused} lines refused.")  # noqa: T201
@@ -126,9 +125,14 @@ def _import(configuration: SyncConfiguration, journal: JournalReader, box: Order
 
 
 def _stick(configuration: SyncConfiguration, journal: JournalReader, box: OrderBox, renewal: Renewal) -> Stick:
-    clock, device = SystemClock(), configuration.device
-    downlink = Downlink(journal, box, device, configuration.server, clock, renewal)
-    return Stick(configuration.sticks, journal, box, downlink, device, configuration.server_seal, renewal, clock)
+    downlink = _downlink(configuration, journal, box, renewal)
+    device, server = configuration.device, configuration.server_seal
+    return Stick(configuration.sticks, journal, box, downlink, device, server, renewal, SystemClock())
+
+
+def _downlink(configuration: SyncConfiguration, journal: JournalReader, box: OrderBox, renewal: Renewal) -> Downlink:
+    """For what comes in a file; the line has its own."""
+    return Downlink(journal, box, configuration.device, configuration.server, SystemClock(), renewal)
 
 
 def _renewal(configuration: SyncConfiguration, reload: Callable[[], None]) -> Renewal:

@@ -101,7 +101,8 @@ class Stick:
                 if self._server is None:
                     written, trouble = 0, NO_SEAL
                 else:
-                    write_carried_file(Path(f"passages-{self._device}.jsonl"), self._lines(self._server), folder)
+                    lines = lines_up(self._journal, self._device, self._server, self._renewal)
+                    write_carried_file(Path(f"passages-{self._device}.jsonl"), lines, folder)
                 os.fsync(folder)
         except FileNotFoundError:
             written, trouble = 0, NO_STICK
@@ -121,9 +122,6 @@ class Stick:
         except OSError as error:
             _log.warning("a file on the stick is not read: %s", error.strerror)
             return CarriedCount(taken=0, refused=1), 0
-
-    def _lines(self, server: SealingKey) -> Iterator[bytes]:
-        return lines_up(self._journal, self._device, server, self._renewal)
 
 
 def lines_up(journal: JournalReader, device: DeviceId, server: SealingKey, renewal: Renewal) -> Iterator[bytes]:
