@@ -191,16 +191,25 @@ def test_nobody_writes_or_hears_below_anothers_name(broker: RunningBroker) -> No
         thief.subscribe(pattern)
     for transport in (server, thief):
         transport.start()
-    wait_until(lambda: server.connected and thief.connected, what="the lines")
-    time.sleep(0.2)
+    own, acknowledgement = "canteen/terminal-1/up/journal", "canteen/terminal-1/down/ack"
+
+    def both_ways() -> bool:
+        for transport, topic in ((thief, own), (server, acknowledgement)):
+            if transport.connected:
+                transport.publish(topic, b"{}")
+        return bool(heard) and bool(overheard)
+
+    wait_until(both_ways, what="the subscriptions")
     for topic in ("canteen/terminal-2/up/journal", "canteen/terminal-2/lane/passes", "canteen/terminal-2/down/ack"):
         thief.publish(topic, b"{}")
     server.publish("canteen/terminal-2/down/orders", b"{}")
-    server.publish("canteen/terminal-1/down/ack", b"{}")
-    thief.publish("canteen/terminal-1/up/journal", b"{}")
-    wait_until(lambda: bool(heard) and bool(overheard), what="what is allowed")
-    time.sleep(0.2)
-    assert (["canteen/terminal-1/up/journal"], {"canteen/terminal-1/down/ack"}) == (heard, set(overheard))
+    thief.publish("canteen/terminal-1/up/hello", b"{}")  # a line keeps its order: what comes first is judged first
+    server.publish("canteen/terminal-1/down/greeting", b"{}")
+    wait_until(lambda: heard[-1].endswith("hello") and overheard[-1].endswith("greeting"), what="what came last")
+    assert ({own, "canteen/terminal-1/up/hello"}, {acknowledgement, "canteen/terminal-1/down/greeting"}) == (
+        set(heard),
+        set(overheard),
+    )
     for transport in (server, thief):
         transport.stop()
 
