@@ -17,20 +17,23 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from sqlalchemy import func, select
 
-from billing_server.models import AccountEntry, Alarm, Entry, ForkedEntry, MealPassRow, Purge, PurgeHolder
+from billing_server.models import AccountEntry, Alarm, Entry, ForkedEntry, MealPassRow, PupilRow, Purge, PurgeHolder
 from billing_server.reconciliation import Standing, standing_passes
 from canteen.consent import ConsentState
 from canteen.entitlements import EntitlementKind
 from canteen.meal_pass import PassOutcome
 from sync.messages import topic_up
 from sync.orders import PurgeCause
-from tests.properties.whole_school import EXTERNAL, MEAL_CENTS, PUPILS, LaneWorld, WholeSchool
+from tests.properties.school_devices import DeviceWorld, LaneWorld
+from tests.properties.whole_school import EXTERNAL, MEAL_CENTS, PUPILS, WholeSchool
 from tests.unit.billing_server.ledger_bench import SqliteFiles
 
 _files: list[SqliteFiles] = []
 _folder = tempfile.TemporaryDirectory(prefix="whole-school-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)  # noqa: S108
 
 which_lane = st.integers(0, 1)
+which_device = st.integers(0, 2)
+"""The lanes, and the station."""
 which_pupil = st.integers(0, PUPILS - 1)
 
 
@@ -60,6 +63,9 @@ class SchoolUnderFire(RuleBasedStateMachine):
     def lane(self, number: int) -> LaneWorld:
         return self.school.lanes[number]
 
+    def device(self, number: int) -> DeviceWorld:
+        return self.school.devices[number]
+
     # Lunch
 
     @rule(lane=which_lane, pupil=which_pupil, how=st.sampled_from(["pushes", "pushes", "waits", "power-cut"]))
@@ -75,15 +81,15 @@ class SchoolUnderFire(RuleBasedStateMachine):
 
     # The network
 
-    @rule(lane=which_lane)
-    def work(self, lane: int) -> None:
-        self.lane(lane).step()
+    @rule(device=which_device)
+    def work(self, device: int) -> None:
+        self.device(device).step()
         self.school.tend()
 
-    @rule(lane=which_lane, order=st.permutations(range(6)), lost=st.sets(st.integers(0, 5), max_size=2))
-    def deliver(self, lane: int, order: list[int], lost: set[int]) -> None:
+    @rule(device=which_device, order=st.permutations(range(6)), lost=st.sets(st.integers(0, 5), max_size=2))
+    def deliver(self, device: int, order: list[int], lost: set[int]) -> None:
         """Some of what is on the line, in any order, some of it lost; each direction by itself."""
-        line = self.lane(lane).line
+        line = self.device(device).line
         for messages, up in ((line.up, True), (line.down, False)):
             taken, messages[:] = messages[:6], messages[6:]
             for place in order:
@@ -91,29 +97,29 @@ class SchoolUnderFire(RuleBasedStateMachine):
                     if up:
                         self.school.deliver_up(*taken[place])
                     else:
-                        self.lane(lane).hear(*taken[place])
+                        self.device(device).hear(*taken[place])
 
-    @rule(lane=which_lane, which=st.integers(0, 1000))
-    def deliver_again(self, lane: int, which: int) -> None:
+    @rule(device=which_device, which=st.integers(0, 1000))
+    def deliver_again(self, device: int, which: int) -> None:
         """Something of long ago comes a second time."""
-        seen = self.lane(lane).line.seen
+        seen = self.device(device).line.seen
         if seen:
             self.school.deliver_up(*seen[which % len(seen)])
 
-    @rule(lane=which_lane, connected=st.booleans())
-    def cut_or_restore(self, lane: int, connected: bool) -> None:
-        self.lane(lane).connect(connected=connected)
+    @rule(device=which_device, connected=st.booleans())
+    def cut_or_restore(self, device: int, connected: bool) -> None:
+        self.device(device).connect(connected=connected)
 
-    @rule(noise=st.binary(max_size=80), lane=which_lane, at=st.integers(0, 600))
-    def garbage_and_anothers_topic(self, noise: bytes, lane: int, at: int) -> None:
-        name, other = self.lane(lane).school.device, self.lane(1 - lane)
+    @rule(noise=st.binary(max_size=80), device=which_device, other=which_device, at=st.integers(0, 600))
+    def garbage_and_anothers_topic(self, noise: bytes, device: int, other: int, at: int) -> None:
+        name = self.device(device).name
         self.school.server_takes(topic_up(name, "journal"), noise)
-        batch = other.school.journal.batch_after(0, 4000)
+        batch = self.device(other).journal.batch_after(0, 4000)
         if batch is not None:
             spoiled = batch.payload[:at] + noise + batch.payload[at + len(noise) :]
             for payload in (batch.payload, spoiled):
                 self.school.server_takes(topic_up(name, "journal"), payload)
-        self.lane(lane).hear(f"canteen/{name}/down/orders", noise)
+        self.device(device).hear(f"canteen/{name}/down/orders", noise)
 
     @rule(days=st.integers(1, 9))
     def days_pass(self, days: int) -> None:
@@ -122,24 +128,29 @@ class SchoolUnderFire(RuleBasedStateMachine):
 
     # Machines
 
-    @rule(lane=which_lane)
-    def power_cut(self, lane: int) -> None:
-        self.lane(lane).power_cut()
+    @rule(device=which_device)
+    def power_cut(self, device: int) -> None:
+        self.device(device).power_cut()
 
-    @rule(lane=which_lane)
-    def copy_storage_card(self, lane: int) -> None:
-        self.lane(lane).copy_card()
+    @rule(device=which_device)
+    def copy_storage_card(self, device: int) -> None:
+        self.device(device).copy_card()
 
-    @rule(lane=which_lane, pupil=which_pupil)
-    def old_storage_card_is_put_back(self, lane: int, pupil: int) -> None:
-        """And lunch goes on with it."""
-        if self.lane(lane).old_card is not None:
-            self.lane(lane).put_old_card_back()
-            self.school.eats(self.lane(lane), pupil, "pushes")
+    @rule(device=which_device, pupil=which_pupil)
+    def old_storage_card_is_put_back(self, device: int, pupil: int) -> None:
+        """And lunch, or the desk, goes on with it."""
+        world = self.device(device)
+        if world.old_card is None:
+            return
+        world.put_old_card_back()
+        if isinstance(world, LaneWorld):
+            self.school.eats(world, pupil, "pushes")
+        else:
+            self.school.station.take_form(self.school.pupils[pupil], ConsentState.OPPOSED)
 
-    @rule(lane=which_lane, hours=st.sampled_from([-30, -2, 1, 24, 24 * 400]))
-    def wrong_clock(self, lane: int, hours: int) -> None:
-        clock = self.lane(lane).school.clock
+    @rule(device=which_device, hours=st.sampled_from([-30, -2, 1, 24, 24 * 400]))
+    def wrong_clock(self, device: int, hours: int) -> None:
+        clock = self.device(device).clock
         clock.set_wall(clock.utc_now() + timedelta(hours=hours))
 
     @rule(lane=which_lane, pupil=which_pupil)
@@ -157,11 +168,11 @@ class SchoolUnderFire(RuleBasedStateMachine):
     def server_is_killed(self) -> None:
         self.school.restart_server()
 
-    @rule(lane=which_lane)
-    def killed_between_ledger_and_acknowledgement(self, lane: int) -> None:
-        self.lane(lane).step()
+    @rule(device=which_device)
+    def killed_between_ledger_and_acknowledgement(self, device: int) -> None:
+        self.device(device).step()
         self.school.server.published.connected = False
-        for topic, payload in self.lane(lane).line.up:
+        for topic, payload in self.device(device).line.up:
             self.school.deliver_up(topic, payload)
         self.school.restart_server()
 
@@ -184,9 +195,11 @@ class SchoolUnderFire(RuleBasedStateMachine):
 
     @rule(pupil=st.integers(0, 2), state=st.sampled_from([ConsentState.WITHDRAWN, ConsentState.GIVEN]))
     def changes_their_mind(self, pupil: int, state: ConsentState) -> None:
-        self.school.server.clock.advance(60.0)
-        self.school.consent(self.school.pupils[pupil], state)
-        self.school.station_works()
+        """At the station, which tells the server if it can."""
+        for clock in (self.school.server.clock, self.school.station.clock):
+            clock.advance(60.0)
+        self.school.station.take_form(self.school.pupils[pupil], state)
+        self.school.exchange(self.school.station)
 
     @rule()
     def pays(self) -> None:
@@ -201,17 +214,18 @@ class SchoolUnderFire(RuleBasedStateMachine):
             return
         try:
             self.school.all_well()
-            for lane in self.school.lanes:
-                self._ledger_is_the_journal(lane)
+            for device in self.school.devices:
+                self._ledger_is_the_journal(device)
             self._nobody_who_left_is_anywhere()
+            self._no_hand_without_consent()
             self._alarms()
             self._bills()
         finally:
             self.school.close()
 
-    def _ledger_is_the_journal(self, lane: LaneWorld) -> None:
-        name, generation = lane.school.device, lane.school.journal.generation
-        entries = lane.school.journal.entries_after(0, 100_000)
+    def _ledger_is_the_journal(self, device: DeviceWorld) -> None:
+        name, generation = device.name, device.journal.generation
+        entries = device.journal.entries_after(0, 100_000)
         with self.school.server.services.database.reading() as session:
             stored = session.execute(
                 select(Entry.sequence, Entry.digest)
@@ -225,8 +239,9 @@ class SchoolUnderFire(RuleBasedStateMachine):
                 )
             }
             forked = select(func.count(ForkedEntry.id)).where(ForkedEntry.device == name)
-            assert lane.put_back or not session.scalar(forked)
-        assert [(e.sequence, e.digest) for e in entries] == [tuple(row) for row in stored]
+            assert device.put_back or not session.scalar(forked)
+        # What a device has forgotten meanwhile, its time being over, the ledger still has.
+        assert [(e.sequence, e.digest) for e in entries] == [tuple(row) for row in stored[-len(entries) :]]
         expected: dict[str, str] = {}
         for entry in entries:
             if entry.kind == "pass-granted":
@@ -234,16 +249,18 @@ class SchoolUnderFire(RuleBasedStateMachine):
                 expected[entry.body["pass"]] = PassOutcome.OPEN.value
             elif entry.kind in {"pass-completed", "pass-abandoned", "pass-unresolved"}:
                 expected[entry.body["pass"]] = entry.kind.removeprefix("pass-")
-        if lane.put_back:
+        if device.put_back:
             # What the ledger had before of the other card stays; what this one says is there too, and once.
             assert {name: outcomes.get(name) for name in expected} == expected
         else:
             assert expected == outcomes
-        assert 0 == lane.school.journal.backlog
+        assert 0 == device.journal.backlog
 
     def _nobody_who_left_is_anywhere(self) -> None:
         departed = self.school.departed()
         for pupil in departed:
+            station = self.school.station.store
+            assert (None, None) == (station.pupil(pupil), station.find_by_card(self.school.cards[pupil]))
             for lane in self.school.lanes:
                 store = lane.school.store
                 assert store.pupil(pupil) is None
@@ -257,6 +274,13 @@ class SchoolUnderFire(RuleBasedStateMachine):
             assert [] == session.scalars(select(PurgeHolder.device).where(PurgeHolder.received_at.is_(None))).all()
             assert all(purge.completed_at for purge in purges)
             assert departed <= {purge.pupil for purge in purges if purge.scope == "everything"}
+
+    def _no_hand_without_consent(self) -> None:
+        with self.school.server.services.database.reading() as session:
+            standing = {row.pupil: row.consent_state for row in session.scalars(select(PupilRow))}
+        for device in self.school.devices:
+            holds = {one.record.pupil for one in device.store.standings() if one.revision}
+            assert {ConsentState.GIVEN.value} >= {standing[pupil] for pupil in holds}, (device.name, standing)
 
     def _alarms(self) -> None:
         alarms = self.school.alarms()
@@ -273,7 +297,7 @@ class SchoolUnderFire(RuleBasedStateMachine):
             balance = self.school.server.services.accounts.balance_cents(session, self.school.pupils[EXTERNAL])
         assert "bad-signature" not in still_open
         assert still_open.isdisjoint({"gap", "purge-overdue", "purge-due-soon"}), still_open
-        if not any(lane.put_back for lane in self.school.lanes):
+        if not any(device.put_back for device in self.school.devices):
             assert 0 == alarms["fork"] + alarms["pass-repeated"] + alarms["outcome-conflict"]
         assert ("prepaid-overdrawn" in still_open) == (balance < 0)
         # A receipt for a purge that only the lost days knew of is a mismatch, and rightly so.
@@ -296,13 +320,14 @@ def test_a_backup_older_than_what_the_lanes_remember(tmp_path: Path) -> None:
     """A withdrawal is under way, both lanes erase, and forget that they said so; then the server loses it, too."""
     school = WholeSchool(tmp_path, SqliteFiles(tmp_path).fresh())
     try:
-        school.server.clock.advance(60.0)
-        school.consent(school.pupils[0], ConsentState.WITHDRAWN)
-        school.station_works()
+        for clock in (school.server.clock, school.station.clock):
+            clock.advance(60.0)
+        assert school.station.take_form(school.pupils[0], ConsentState.WITHDRAWN)
+        school.exchange(school.station)
         school.take_backup()
         school.all_well()
         for lane in school.lanes:
-            journal, later = lane.school.journal, school.server.clock.utc_now() + timedelta(days=1)
+            journal, later = lane.journal, school.server.clock.utc_now() + timedelta(days=1)
             assert journal.last_sequence - 1 == journal.forget_before(later, later)
         school.restore_backup()
         school.all_well()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,28 +11,23 @@ from sqlalchemy import select
 
 from billing_server.models import Alarm, PupilRow
 from billing_server.roster import Identity, NewPupil
-from canteen.consent import Consent, ConsentState, GivenBy
+from canteen.clock import ManualClock
+from canteen.consent import ConsentState
+from canteen.credentials import CardNumber
 from canteen.entitlements import Entitlement, EntitlementKind
-from canteen.identifiers import PupilId
+from canteen.identifiers import DeviceId, PupilId
 from canteen.private_file import create_private_file
 from canteen.serving_periods import EVERY_DAY
-from sync.agent import SyncAgent
-from sync.errors import TransportLost
-from sync.facts import ConsentRecorded, OrderApplied, OrdersHeld, ReferenceEnrolled, ReferenceSealed
-from sync.greeting import read_greeting
-from sync.messages import SignedOrder, topic_down
-from sync.orders import DeviceEntry, DeviceRole, PurgeOrder
-from sync.sealed_reference import ReferenceGrant, seal_reference
 from sync.signing import SigningKey
-from sync.transport import StateHandler
 from terminal.pass_machine import State
-from tests.unit.billing_server.ledger_bench import LedgerBench, SignedDevice, receipt_for
+from tests.properties.school_devices import DeviceWorld, LaneWorld, StationWorld
+from tests.unit.billing_server.ledger_bench import LedgerBench
 from tests.unit.terminal.lane import (
     NEIGHBOUR,
     NEIGHBOUR_KEY,
     NOON,
-    OPENING_KEY,
     SERVER_KEY,
+    STATION,
     TERMINAL,
     TERMINAL_KEY,
     YEAR,
@@ -47,117 +40,6 @@ EXTERNAL = 4
 MEAL_CENTS = 420
 
 
-class Line:
-    """A transport that keeps what is sent until somebody delivers it, loses it, or delivers it again."""
-
-    def __init__(self) -> None:
-        self.connected = False
-        self.up: list[tuple[str, bytes]] = []
-        self.down: list[tuple[str, bytes]] = []
-        self.seen: list[tuple[str, bytes]] = []
-        """What has gone up once, and may do so again."""
-        self.hear: Callable[[str, bytes], None] = lambda *_: None
-        self.come: StateHandler = lambda: None
-        self.go: StateHandler = lambda: None
-
-    @property
-    def unconfirmed(self) -> int:
-        return 0
-
-    def start(self) -> None:
-        """It is cut and restored by the test."""
-
-    def stop(self) -> None:
-        """Nothing to stop."""
-
-    def subscribe(self, pattern: str) -> None:
-        """The test knows who hears what."""
-
-    def publish(self, topic: str, payload: bytes) -> None:
-        if not self.connected:
-            raise TransportLost
-        self.up.append((topic, payload))
-        self.seen = [*self.seen[-30:], (topic, payload)]
-
-
-@dataclass
-class LaneWorld:
-    """A terminal: its lane, its files, its agent and its line."""
-
-    school: School
-    line: Line = field(default_factory=Line)
-    agent: SyncAgent | None = None
-    old_card: Path | None = None
-    put_back: bool = False
-    """An old storage card was put back: its later journal may contradict itself."""
-
-    def start_agent(self) -> None:
-        line = Line()
-        line.seen, self.line = self.line.seen, line
-
-        def make(on_message: Callable[[str, bytes], None], on_come: StateHandler, on_go: StateHandler) -> Line:
-            line.hear, line.come, line.go = on_message, on_come, on_go
-            return line
-
-        self.agent = SyncAgent(
-            self.school.journal,
-            self.school.box,
-            self.school.device,
-            SERVER_KEY.verifying_key,
-            make,
-            self.school.clock,
-        )
-
-    def connect(self, *, connected: bool) -> None:
-        if self.line.connected is connected:
-            return
-        self.line.connected = connected
-        if not connected:
-            self.line.up.clear()
-            self.line.down.clear()
-        (self.line.come if connected else self.line.go)()
-
-    def step(self) -> None:
-        """What both programs do in a moment."""
-        assert self.agent is not None
-        self.agent._step()
-        self.school.settle(0.5)
-
-    def hear(self, topic: str, payload: bytes) -> None:
-        self.line.hear(topic, payload)
-
-    def power_cut(self) -> None:
-        self.school.close()
-        self.school.hands.stop()
-        self.school.board.unlocked = False
-        self.school.open()
-        self.school.begin()
-        self.start_agent()
-
-    def copy_card(self) -> None:
-        self.school.close()
-        self.school.hands.stop()
-        self.school.board.unlocked = False
-        self.old_card = self.school.folder.with_name(self.school.folder.name + "-old")
-        shutil.rmtree(self.old_card, ignore_errors=True)
-        shutil.copytree(self.school.folder, self.old_card)
-        self.school.open()
-        self.school.begin()
-        self.start_agent()
-
-    def put_old_card_back(self) -> None:
-        assert self.old_card is not None
-        self.school.close()
-        self.school.hands.stop()
-        self.school.board.unlocked = False
-        shutil.rmtree(self.school.folder)
-        shutil.copytree(self.old_card, self.school.folder)
-        self.put_back = True
-        self.school.open()
-        self.school.begin()
-        self.start_agent()
-
-
 class WholeSchool:
     """Everything, and the hands that turn it."""
 
@@ -166,9 +48,13 @@ class WholeSchool:
         server.mkdir()
         create_private_file(server / "signing", SERVER_KEY.octets)
         self.server = LedgerBench(server, database_url)
-        self.lanes = [self._lane(folder, TERMINAL, TERMINAL_KEY), self._lane(folder, NEIGHBOUR, NEIGHBOUR_KEY)]
-        self.station: SignedDevice = self.server.device("station-1", DeviceRole.STATION)
-        self._station_newest: SignedOrder | None = None
+        self.lanes = [
+            LaneWorld(self._lane(folder, *which)) for which in ((TERMINAL, TERMINAL_KEY), (NEIGHBOUR, NEIGHBOUR_KEY))
+        ]
+        station = folder / STATION
+        station.mkdir()
+        self.station = StationWorld(station, ManualClock(NOON), self.server.services.opening_key.sealing_key)
+        self.devices: list[DeviceWorld] = [*self.lanes, self.station]
         self.backup: Path | None = None
         self.restored = False
         year = [
@@ -177,23 +63,22 @@ class WholeSchool:
         ]
         new = [NewPupil(Identity(f"Prénom{n}", "Nom", "6A"), (year[n == EXTERNAL],)) for n in range(PUPILS)]
         with self.server.services.database.writing() as session:
+            for device in self.devices:
+                self.server.services.devices.register(session, device.entry)
             self.pupils = [pupil for pupil, _ in self.server.services.pupils.add(session, new)]
             self.server.services.accounts.credit(session, self.pupils[EXTERNAL], 5 * MEAL_CENTS, "Mme Roux")
-        self.cards = {pupil: self.server.card_issued(self.station, pupil) for pupil in self.pupils}
+        self.all_well()
+        self.cards = {pupil: CardNumber(f"04A1B2C3D4E5{n:02X}") for n, pupil in enumerate(self.pupils)}
+        for pupil, card in self.cards.items():
+            self.station.give_card(pupil, card)
         for pupil in self.pupils[:3]:
-            self.consent(pupil, ConsentState.GIVEN)
+            assert self.station.take_form(pupil, ConsentState.GIVEN)
         self.all_well()
 
-    def _lane(self, folder: Path, name: str, key: SigningKey) -> LaneWorld:
+    def _lane(self, folder: Path, name: DeviceId, key: SigningKey) -> School:
         home = folder / name
         home.mkdir()
-        school = School(home, NOON, TERMINAL if name == TERMINAL else NEIGHBOUR, key).begin()
-        entry = DeviceEntry(school.device, DeviceRole.TERMINAL, key.verifying_key, OPENING_KEY.sealing_key)
-        with self.server.services.database.writing() as session:
-            self.server.services.devices.register(session, entry)
-        lane = LaneWorld(school)
-        lane.start_agent()
-        return lane
+        return School(home, NOON, name, key).begin()
 
     # What people do
 
@@ -207,19 +92,6 @@ class WholeSchool:
             lane.school.push()
         lane.school.settle(10.0)
         return opened
-
-    def consent(self, pupil: PupilId, state: ConsentState) -> None:
-        """The family's word at the station; with a consent the hand follows, sealed for each lane."""
-        now = self.server.clock.utc_now()
-        self.station.note(ConsentRecorded(pupil, state, "2026-1", GivenBy.LEGAL_REPRESENTATIVE, now, "Mme Roux"))
-        if state is ConsentState.GIVEN:
-            consent = Consent("2026-1", GivenBy.LEGAL_REPRESENTATIVE, now)
-            self.station.note(ReferenceEnrolled(pupil, 1, "2026-1"))
-            for lane in self.lanes:
-                name = lane.school.device
-                grant = ReferenceGrant(pupil, 1, now, consent, b"hand" + pupil.encode()[:4])
-                sealed = seal_reference(grant, self.station.name, name, self.station.signing, OPENING_KEY.sealing_key)
-                self.station.note(ReferenceSealed(pupil, name, 1, sealed))
 
     # What messages do
 
@@ -237,42 +109,36 @@ class WholeSchool:
     def publish(self) -> None:
         """What the server has said since the last time goes onto the lines that are up."""
         for topic, payload in self.server.published.sent:
-            for lane in self.lanes:
-                if topic.startswith(f"canteen/{lane.school.device}/down/") and lane.line.connected:
-                    lane.line.down.append((topic, payload))
+            for device in self.devices:
+                if topic.startswith(f"canteen/{device.name}/down/") and device.line.connected:
+                    device.line.down.append((topic, payload))
         self.server.published.sent.clear()
 
     def deliver_up(self, topic: str, payload: bytes) -> None:
         if topic.endswith("/lane/passes"):
-            for other in self.lanes:
-                if other.line.connected:
-                    other.hear(topic, payload)
+            for lane in self.lanes:
+                if lane.line.connected:
+                    lane.hear(topic, payload)
         else:
             self.server_takes(topic, payload)
 
-    def tend(self) -> None:
-        """The server's housekeeping, and its new orders on their way; the station answers."""
-        self.server.services.housekeeping.round()
-        for lane in self.lanes:
-            self.server.services.downlink.send_new(lane.school.device)
-        self.publish()
+    def exchange(self, device: DeviceWorld) -> bool:
+        """All that a device and the server have to say to each other just now, over a good line; whether it is any."""
+        device.step()
+        sent, device.line.up = device.line.up, []
+        for topic, payload in sent:
+            self.deliver_up(topic, payload)
+        said, device.line.down = device.line.down, []
+        for topic, payload in said:
+            device.hear(topic, payload)
+        device.step()
+        return bool(sent or said)
 
-    def station_works(self) -> None:
-        """Tells all it knows (again, if the server has lost some of it) and carries out what it is told."""
-        self.server.send(self.station)
-        for order in self.server.hello(self.station, self.station.orders_done, self._station_newest):
-            self._station_newest = max(self._station_newest or order, order, key=lambda one: one.number)
-            if order.number != self.station.orders_done + 1:
-                continue
-            body = order.open(self.station.opening)
-            if isinstance(body, PurgeOrder):
-                self.station.note(receipt_for(body, self.server.clock.utc_now()))
-            self.station.note(OrderApplied(order.number, order.issued_at))
-            self.station.orders_done = order.number
-        for topic, payload in self.server.published.sent:
-            if topic == topic_down(self.station.name, "greeting") and read_greeting(payload).asks:
-                self.station.note(OrdersHeld(self.station.orders_done))
-        self.server.send(self.station)
+    def tend(self) -> None:
+        """The server's housekeeping, and its new orders on their way."""
+        self.server.services.housekeeping.round()
+        for device in self.devices:
+            self.server.services.downlink.send_new(device.name)
         self.publish()
 
     # What breaks
@@ -282,8 +148,8 @@ class WholeSchool:
         # No restart is over in the microsecond of its beginning, and by its instant a lost order is told from another.
         self.server.clock.advance(1.0)
         self.server.restart()
-        for lane in self.lanes:
-            lane.connect(connected=False)
+        for device in self.devices:
+            device.connect(connected=False)
 
     @property
     def _database(self) -> Path:
@@ -309,41 +175,29 @@ class WholeSchool:
 
         What was lost from a line that stayed up, a broker has lost at its restart: every device comes again.
         """
-        for lane in self.lanes:
-            lane.school.clock.set_wall(self.server.clock.utc_now())
-            if lane.line.connected:
-                lane.line.come()
-            lane.connect(connected=True)
+        for device in self.devices:
+            device.clock.set_wall(self.server.clock.utc_now())
+            if device.line.connected:
+                device.line.come()
+            device.connect(connected=True)
         quiet = 0
         for _ in range(80):
-            busy = False
-            self.station_works()
             self.tend()
-            for lane in self.lanes:
-                lane.step()
-                sent, lane.line.up = lane.line.up, []
-                for topic, payload in sent:
-                    self.deliver_up(topic, payload)
-                said, lane.line.down = lane.line.down, []
-                for topic, payload in said:
-                    lane.hear(topic, payload)
-                lane.step()
-                busy = busy or bool(sent or said)
+            busy = [self.exchange(device) for device in self.devices]
             self.server.clock.advance(2.0)
-            for lane in self.lanes:
-                lane.school.clock.advance(2.0)
-            quiet = 0 if busy else quiet + 1
+            for device in self.devices:
+                device.clock.advance(2.0)
+            quiet = 0 if any(busy) else quiet + 1
             if quiet > 4:
                 return
 
     def days_pass(self, days: int) -> None:
-        self.server.clock.set_wall(self.server.clock.utc_now() + timedelta(days=days))
-        for lane in self.lanes:
-            lane.school.clock.set_wall(lane.school.clock.utc_now() + timedelta(days=days))
+        for clock in (self.server.clock, *(device.clock for device in self.devices)):
+            clock.set_wall(clock.utc_now() + timedelta(days=days))
 
     def close(self) -> None:
-        for lane in self.lanes:
-            lane.school.close()
+        for device in self.devices:
+            device.close()
         self.server.close()
 
     # What is there
