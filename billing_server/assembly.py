@@ -35,6 +35,7 @@ from billing_server.purge_evidence import EvidenceDesk
 from billing_server.refusals import Refusals
 from billing_server.renewals import RenewalDesk
 from billing_server.resealing import ResealDesk
+from billing_server.retention import RetentionDesk
 from billing_server.roster import PupilRegistry
 from billing_server.school import School
 from billing_server.settlements import SettlementDesk
@@ -184,6 +185,7 @@ def assemble(settings: Settings, clock: Clock | None = None, worker: str | None 
                 purges.watch,
                 devices.renew_leases,
                 ResealDesk(orders, clock).watch,
+                RetentionDesk(school, clock, settings.policy.passes_kept, settings.policy.audit_kept).watch,
                 balances.tell_changes,
                 lambda session: forget_reached(session, clock.utc_now()),
                 lambda session: pulse.beat() if drains.look(session) else None,  # a worker's beats are its own

@@ -56,6 +56,8 @@ class Policy:
         purge_deadline: how long holders have to erase; a week by the old AU-009's retention rule, still the usage.
         lease: how long references may be compared without a word from us.
         erase_hands_on: month and day on which every hand is erased, each year; None keeps them over the summer.
+        passes_kept: how long a pass leads to its pupil; three months by AU-008 and after.
+        audit_kept: how long the audit is kept; six months to a year by the CNIL's deliberation 2021-122.
         no_meals_left: what happens at the line to an external whose prepaid meals are used up.
         code_length: digits of every personal code, chosen once: a terminal decides at the last one, so all have as
             many. 5 serve 1,000 pupils with ten valid codes for each one given.
@@ -67,6 +69,8 @@ class Policy:
     code_length: int = 5
     no_meals_left: MissingEntitlement = MissingEntitlement.SERVE_AND_BILL
     erase_hands_on: tuple[int, int] | None = None
+    passes_kept: timedelta = timedelta(days=92)
+    audit_kept: timedelta = timedelta(days=365)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,8 @@ class _Reader:
                 erase_hands_on=self._day_of_year(policy, "erase_hands_on"),
                 no_meals_left=self._choice(policy, "no_meals_left", MissingEntitlement.SERVE_AND_BILL),
                 code_length=self._whole(policy, "code_length", 5, CODE_DIGITS_MIN, CODE_DIGITS_MAX),
+                passes_kept=timedelta(days=self._whole(policy, "passes_kept_days", 92, 8, 400)),
+                audit_kept=timedelta(days=self._whole(policy, "audit_kept_days", 365, 183, 1100)),
             ),
             school=self._school(self._table("school", required=False)),
             authority=self._authority(),

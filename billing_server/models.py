@@ -1,4 +1,4 @@
-"""The tables. Entries of the ledger are never changed or deleted; everything else can be told again from them."""
+"""The tables. Entries of the ledger are never changed or deleted, but for bodies whose time is over (`retention`)."""
 
 from __future__ import annotations
 
@@ -102,7 +102,8 @@ class Journal(Base):
 class Entry(Base):
     """A journal entry as it was signed; (device, generation, sequence) is unique for ever.
 
-    `body` is None where the body had to be forgotten (see `ledger.FORGOTTEN_BODIES`); `body_digest` keeps the chain.
+    `body` is None where the body had to be forgotten (see `ledger.FORGOTTEN_BODIES`, `retention`); `body_digest` keeps
+    the chain.
     """
 
     __tablename__ = "entries"
@@ -144,6 +145,7 @@ class MealPassRow(Base):
 
     Attributes:
         position: its place in the feed of passes; assigned in commit order, without holes.
+        pupil: whose it is; after three months a pseudonym of that day that leads to nobody (`retention`).
         outcome_position: the outcome's place in the feed of outcomes, once there is one.
     """
 

@@ -14,6 +14,7 @@ from billing_server.assembly import Services
 from billing_server.enrollment_advice import to_enroll_anew
 from billing_server.ledger import stored_entry
 from billing_server.models import Card, Denial, Device, Entry, MealPassRow, PupilRow, Purge, PurgeHolder
+from billing_server.retention import leads_to_nobody
 from billing_server.roster import Identity
 from billing_server.text import Text
 from canteen.access_decision import Reason
@@ -70,7 +71,7 @@ def _ledger_line(row: MealPassRow | Denial, identity: Identity | None, text: Tex
     return LedgerLine(
         key=key,
         time=text.time(reading.happened_at(row)),
-        who=full_name(identity) if identity is not None else text("Inconnu"),
+        who=named(identity, row.pupil, text),
         class_name="" if identity is None else identity.class_name,
         device=row.device,
         method=method,
@@ -80,6 +81,13 @@ def _ledger_line(row: MealPassRow | Denial, identity: Identity | None, text: Tex
         remark=remark,
         clock_doubt=row.clock_trust != ClockTrust.TRUSTED,
     )
+
+
+def named(identity: Identity | None, pupil: str | None, text: Text) -> str:
+    """Who it is, or why that cannot be said."""
+    if identity is not None:
+        return full_name(identity)
+    return text("Plus relié à un élève") if pupil is not None and leads_to_nobody(pupil) else text("Inconnu")
 
 
 def full_name(identity: Identity) -> str:

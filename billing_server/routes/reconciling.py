@@ -42,7 +42,7 @@ def page(request: Request, services: TheServices, operator: TheOperator, jour: d
             identity = identities.get(one.row.pupil)
             return {
                 "one": one,
-                "who": text("Inconnu") if identity is None else presenting.full_name(identity),
+                "who": presenting.named(identity, one.row.pupil, text),
                 "class_name": "" if identity is None else identity.class_name,
                 "at": text.time(one.row.granted_at),
                 "method": text(wording.METHODS[PassMethod(one.row.method)]),

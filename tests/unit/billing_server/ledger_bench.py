@@ -87,14 +87,19 @@ class SignedDevice:
     def entry(self) -> DeviceEntry:
         return DeviceEntry(self.name, self.role, self.signing.verifying_key, self.opening.sealing_key)
 
-    def sign(self, fact: Fact, sequence: int, previous: str, at: datetime | None = None) -> JournalEntry:
+    def sign(
+        self,
+        fact: Fact,
+        sequence: int,
+        previous: str,
+        at: datetime | None = None,
+        trust: ClockTrust = ClockTrust.TRUSTED,
+    ) -> JournalEntry:
         """A signed entry at any place, true or not."""
         kind, body = write_fact(fact)
         body["nonce"] = octets_text(secrets.token_bytes(12))
         recorded_at = at or self.clock.utc_now()
-        header = entry_header(
-            self.name, self.generation, sequence, previous, recorded_at, ClockTrust.TRUSTED, kind, body
-        )
+        header = entry_header(self.name, self.generation, sequence, previous, recorded_at, trust, kind, body)
         signature = self.signing.sign(Purpose.JOURNAL_ENTRY, header)
         return JournalEntry(
             self.name,
@@ -102,18 +107,20 @@ class SignedDevice:
             sequence,
             previous,
             recorded_at,
-            ClockTrust.TRUSTED,
+            trust,
             kind.value,
             body,
             signature,
         )
 
-    def note(self, *facts: Fact, at: datetime | None = None) -> list[JournalEntry]:
+    def note(
+        self, *facts: Fact, at: datetime | None = None, trust: ClockTrust = ClockTrust.TRUSTED
+    ) -> list[JournalEntry]:
         """Append facts to the journal."""
         entries = []
         for fact in facts:
             previous = self.journal[-1].digest if self.journal else GENESIS
-            entry = self.sign(fact, len(self.journal) + 1, previous, at)
+            entry = self.sign(fact, len(self.journal) + 1, previous, at, trust)
             self.journal.append(entry)
             entries.append(entry)
         return entries
