@@ -11,7 +11,7 @@ compiling="gcc libpcsclite-dev pkg-config python3-dev swig"
 case $what in
 demo) packages="mosquitto python3-venv tzdata $compiling" lock=requirements.lock ;;
 dev)
-    packages="mosquitto python3-venv tzdata $compiling chromium fonts-dejavu-core postgresql systemd"
+    packages="mosquitto python3-venv tzdata $compiling chromium fonts-dejavu-core postgresql systemd udev"
     packages="$packages pcscd vsmartcard-vpcd iproute2 nftables"
     # A software TPM, and the library that tpm2-pytss is compiled against.
     packages="$packages swtpm tpm2-tools libtss2-dev" lock=requirements-dev.lock ;;

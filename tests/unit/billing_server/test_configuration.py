@@ -28,6 +28,7 @@ certificate = "server.pem"
 key = "server.key"
 [policy]
 purge_deadline_days = 5
+passes_kept_days = 31
 missing_entitlement = "serve-and-bill"
 """
 
@@ -52,6 +53,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
     assert (8883, tmp_path / "ca.pem") == (settings.broker.port, settings.broker.ca)
     policy = settings.policy
     assert (timedelta(days=5), timedelta(days=7)) == (policy.purge_deadline, policy.lease)
+    assert (timedelta(days=31), timedelta(days=365)) == (policy.passes_kept, policy.audit_kept)
     assert MissingEntitlement.SERVE_AND_BILL is policy.missing_entitlement
 
 
@@ -69,6 +71,7 @@ def test_the_database_address_is_in_no_repr(tmp_path: Path) -> None:
         ("port = 8883", "port = 0", "port"),
         ("port = 8883", 'port = "8883"', "port"),
         ("purge_deadline_days = 5", "purge_deadline_days = 90", "purge_deadline_days"),
+        ("passes_kept_days = 31", "passes_kept_days = 2", "passes_kept_days"),
         ('"serve-and-bill"', '"free-for-all"', "missing_entitlement"),
         ("[keys]", "[kees]", "[keys]"),
         ("[database]", "[database", "TOML"),
