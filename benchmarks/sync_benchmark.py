@@ -38,8 +38,11 @@ from benchmarks.sync_world import World, private_broker, private_postgres
 from billing_server.assembly import Services, assemble
 from billing_server.configuration import KeyFiles, Policy, Settings
 from billing_server.line import settle_process
-from billing_server.models import Journal, MealPassRow
+from billing_server.models import Device, Journal, MealPassRow
+from billing_server.roster import Identity, NewPupil
 from canteen.clock import ClockTrust, SystemClock
+from canteen.identifiers import DeviceId
+from sync.facts import CardIssued
 from sync.messages import topic_up
 
 
@@ -50,6 +53,7 @@ class SyncSettings:
     passes: int = 4_000
     rounds: int = 5
     live: int = 40
+    cards: int = 20
     devices: int = 4
     """Of the workers' share, each with a quarter of the passes."""
     pulls: int = 60
@@ -175,6 +179,7 @@ class _Ledger:
                 rates.append(settings.passes / (time.perf_counter() - started_s))
             progress(what, entries, entries)
             delays_ms = [self._live(device, number, settings.live, child, progress) for number in range(settings.live)]
+            blocks_ms = [] if agent is None else self._lost_cards(settings.cards, agent, child, progress)
         finally:
             if agent is not None:
                 agent.stop()
@@ -208,6 +213,16 @@ class _Ledger:
                 300.0,
                 detail=_("médiane de {n}, la plus longue {most:.0f} ms").format(n=len(delays_ms), most=max(delays_ms)),
             ),
+            Figure(
+                "sync.lost_card_ms",
+                _("carte perdue, du clic à la borne"),
+                max(blocks_ms),
+                "ms",
+                2000.0,
+                detail=_("la plus longue de {n}, médiane {middle:.0f} ms").format(
+                    n=len(blocks_ms), middle=median(blocks_ms)
+                ),
+            ),
         ]
 
     def _live(self, device: BenchDevice, number: int, of: int, child: Child, progress: Progress) -> float:
@@ -226,6 +241,30 @@ class _Ledger:
         progress(_("en direct"), number + 1, of)
         time.sleep(0.02 * random.random())  # noqa: S311 - not in step with the agent's own pace
         return (time.perf_counter() - started_s) * 1000
+
+    def _lost_cards(self, cards: int, agent: RunningAgent, child: Child, progress: Progress) -> list[float]:
+        """From the button on the server's page until the order is durable at the terminal, card by card."""
+        station = DeviceId("station-bench")
+        token = self.services.operators.add("Banc")
+        with self.services.database.writing() as session:
+            new = [NewPupil(Identity("Carte", f"{number}", "6A"), ()) for number in range(cards)]
+            for number, (pupil, _code) in enumerate(self.services.pupils.add(session, new)):
+                context = {"v": 1, "what": "card", "station": station, "pupil": pupil}
+                sealed = self.services.opening_key.sealing_key.seal(f"04{number:012X}".encode(), context)
+                self.services.cards.take_issued(session, station, CardIssued(pupil, sealed))
+            session.flush()
+            told = session.get_one(Device, agent.device).last_order
+        took_ms = []
+        for number in range(cards):
+            self._wait(lambda: agent.box.received_up_to >= told + number, child)  # noqa: B023 - called at once
+            started_s = time.perf_counter()
+            self._post(f"/cartes/{number + 1}/bloquer", token, "server")
+            while agent.box.received_up_to <= told + number:
+                self._check(child, started_s)
+                time.sleep(0.002)
+            took_ms.append((time.perf_counter() - started_s) * 1000)
+            progress(_("carte perdue"), number + 1, cards)
+        return took_ms
 
     def workers(self, settings: SyncSettings, world: World, progress: Progress) -> Figure:
         """Entries a second from several devices into the ledger: a server and a worker, over the server alone."""
@@ -309,12 +348,25 @@ class _Ledger:
         log = self._log(name).read_text(encoding="utf-8", errors="replace")
         return "connected to the broker" in log
 
+    def _address(self, name: str) -> str | None:
+        ready = re.search(r"ready on http://([^/]+)/", self._log(name).read_text(encoding="utf-8", errors="replace"))
+        return None if ready is None else ready[1]
+
+    def _post(self, path: str, token: str, name: str) -> None:
+        connection = HTTPConnection(self._address(name) or "", timeout=WITHIN_S)
+        try:
+            connection.request("POST", path, headers={"Authorization": f"Bearer {token}"})
+            if connection.getresponse().status >= 400:
+                raise BenchmarkFailed(_("le serveur a refusé de bloquer une carte"))
+        finally:
+            connection.close()
+
     def _serves(self, name: str) -> bool:
         """Whether its pages answer: until then it is loading, which is no part of a drain."""
-        ready = re.search(r"ready on http://([^/]+)/", self._log(name).read_text(encoding="utf-8", errors="replace"))
-        if ready is None:
+        address = self._address(name)
+        if address is None:
             return False
-        connection = HTTPConnection(ready[1], timeout=1.0)
+        connection = HTTPConnection(address, timeout=1.0)
         try:
             connection.request("GET", "/")
             connection.getresponse()

@@ -118,9 +118,10 @@ class RunningAgent:
 
     def __init__(self, device: BenchDevice, world: World, services: Services) -> None:
         settings = world.settings(device.name)
+        self.device, self.box = device.name, OrderBox(device.folder / f"{device.name}.box")
         self._agent = SyncAgent(
             device.journal,
-            OrderBox(device.folder / f"{device.name}.box"),
+            self.box,
             device.name,
             services.signing_key.verifying_key,
             lambda *handlers: MqttTransport(settings, device.name, *handlers),
