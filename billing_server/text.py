@@ -64,6 +64,10 @@ class Text:
         """For example "lundi 23 novembre 2026"."""
         return f"{self(_WEEKDAYS[day.weekday()])} {day.day} {self(_MONTHS[day.month - 1])} {day.year}"
 
+    def day_of_year(self, month: int, day: int) -> str:
+        """For example "31 juillet"."""
+        return f"{day} {self(_MONTHS[month - 1])}"
+
     def time(self, instant: datetime) -> str:
         """For example "12:04:31"."""
         return f"{instant.astimezone(ZoneInfo(self.timezone)):%H:%M:%S}"

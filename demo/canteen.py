@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from canteen.identifiers import DeviceId, PupilId
-from canteen.operator_access import new_token, token_digest
+from canteen.operator_access import Operator, new_token, token_digest
 from canteen.private_file import create_private_file, read_or_create_private_file
 from demo.broker import SERVER_NAME, start_broker, write_broker_configuration
 from demo.clients import ServerClient, StationClient
@@ -118,6 +118,11 @@ class Canteen:
         """A link that opens a page as the demonstration's operator."""
         return f"http://127.0.0.1:{port}/entrer?jeton={self.token}"
 
+    @property
+    def staff_link(self) -> str:
+        """A link to the page at the lane where somebody on duty lets a pupil through."""
+        return f"http://127.0.0.1:{self.ports.display}/personnel/entrer?jeton={self.token}"
+
     def verifying_key_of(self, device: str) -> VerifyingKey:
         """A device's public key as the device itself has it."""
         home = {TERMINAL: "terminal", STATION: "station"}[DeviceId(device)]
@@ -133,6 +138,10 @@ class Canteen:
         if not path.exists():
             create_private_file(path, new_token().encode())
         return path.read_text(encoding="utf-8")[:_TOKEN_LONGEST]
+
+    @property
+    def _operator(self) -> Operator:
+        return Operator(OPERATOR, token_digest(self.token))
 
     def _write_configurations(self) -> None:
         layout, ports = self.layout, self.ports
@@ -157,7 +166,7 @@ class Canteen:
         self._add(
             "canteen-terminal",
             "canteen-terminal",
-            self._write("terminal", "terminal.toml", terminal_configuration(layout, ports, server)),
+            self._write("terminal", "terminal.toml", terminal_configuration(layout, ports, server, self._operator)),
         )
         for device, program in ((TERMINAL, "terminal"), (STATION, "station")):
             files = self._authority.issue(device)
@@ -187,11 +196,12 @@ class Canteen:
 
     def _write(self, program: str, name: str, text: str) -> Path:
         path = self.layout.of(program) / name
-        path.write_text(text, encoding="utf-8")
+        path.unlink(missing_ok=True)
+        create_private_file(path, text.encode())
         return path
 
     def _write_operators(self, path: Path) -> None:
-        operators = [{"name": OPERATOR, "token_digest": token_digest(self.token)}]
+        operators = [{"name": self._operator.name, "token_digest": self._operator.token_digest}]
         path.unlink(missing_ok=True)
         create_private_file(path, json.dumps(operators).encode())
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from canteen.identifiers import DeviceId
+from canteen.operator_access import Operator
 from demo.errors import PortInUse
 from demo.pki import CertificateFiles
 from sync.encoding import octets_text
@@ -113,8 +114,8 @@ class ServerKeys:
     sealing: SealingKey
 
 
-def terminal_configuration(layout: Layout, ports: Ports, server: ServerKeys) -> str:
-    """`canteen-terminal`'s TOML."""
+def terminal_configuration(layout: Layout, ports: Ports, server: ServerKeys, staff: Operator) -> str:
+    """`canteen-terminal`'s TOML; `staff` may let a pupil through at the lane."""
     home = layout.of("terminal")
     return f"""\
 device = "{TERMINAL}"
@@ -140,6 +141,10 @@ port = {ports.display}
 
 [passage]
 timeout_s = 6
+
+[[staff.person]]
+name = "{staff.name}"
+token_digest = "{staff.token_digest}"
 """
 
 

@@ -74,6 +74,7 @@ def _serve(folder: Path, ports: Ports, people: list[Person]) -> int:
         ("le registre", canteen.operator_link(ports.billing)),
         ("la borne d'inscription", canteen.operator_link(ports.station)),
         ("l'écran seul", f"http://127.0.0.1:{ports.display}/"),
+        ("le personnel", canteen.staff_link),
     ):
         _console.print(f"  {what:<24}{address}", soft_wrap=True)
     _console.print("\nCtrl-C arrête tout ; les données restent (`make demo-clean` les oublie).")

@@ -25,6 +25,7 @@ def settings(request: Request, services: TheServices, fait: int = 0) -> HTMLResp
     with services.database.reading() as session:
         text = text_for(request, services, session)
         present = services.school.calendar_order(session).hand_policy
+    policy = services.settings.policy
     context = {
         "here": "reglages",
         "present": present,
@@ -33,6 +34,8 @@ def settings(request: Request, services: TheServices, fait: int = 0) -> HTMLResp
         "meals": MEALS_A_WEEK,
         "people": PEOPLE_MEASURED,
         "done": bool(fait),
+        "policy": policy,
+        "erased_on": None if policy.erase_hands_on is None else text.day_of_year(*policy.erase_hands_on),
     }
     return render(request, "reglages.html", text, context)
 
