@@ -45,7 +45,7 @@ WORDS = {
     "pupil": _("Qui passe ?"),
     "search": _("Prénom ou classe"),
     "why": _("Pourquoi ?"),
-    "nobody": _("Personne de ce nom"),
+    "nobody": _("Aucun élève de ce prénom ni de cette classe : la borne ne connaît pas les noms de famille"),
     "today": _("Passages ouverts par le personnel aujourd’hui : {count} sur {quota}"),
     "beyond": _("Au-delà de ce qui est prévu : prévenez l’intendance"),
     "unreachable": _("La borne ne répond pas"),
