@@ -134,6 +134,7 @@ def assemble(configuration: StationConfiguration, clock: Clock | None = None) ->
             dispatch,
             consents,
             advice,
+            audit,
             configuration.server,
             lock,
             Retention(journal, store.certain_time, recorder.clock.monotonic_s, JOURNAL_KEPT),

@@ -1,4 +1,7 @@
-"""Who looked at, or changed, what of whom, and when. Append-only; pseudonyms, no pupil's name, no code, no hand."""
+"""Who looked at, or changed, what of whom, and when. Append-only; pseudonyms, no pupil's name, no code, no hand.
+
+A line is kept for a year (the CNIL's deliberation 2021-122 gives such logs six months to a year), and goes then.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import os
 import sqlite3
 import threading
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
@@ -52,9 +55,16 @@ CREATE TABLE IF NOT EXISTS audit (
     pupil TEXT);
 CREATE TRIGGER IF NOT EXISTS audit_is_not_changed BEFORE UPDATE ON audit
     BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
-CREATE TRIGGER IF NOT EXISTS audit_is_not_shortened BEFORE DELETE ON audit
-    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+DROP TRIGGER IF EXISTS audit_is_not_shortened;
+CREATE TRIGGER IF NOT EXISTS audit_is_kept_for_a_year BEFORE DELETE ON audit
+    WHEN julianday(OLD.at) > (SELECT julianday(MAX(at)) FROM audit) - 365
+    BEGIN SELECT RAISE(ABORT, 'the audit log is kept for a year'); END;
 """
+
+_SHORTEN = """
+DELETE FROM audit WHERE at < ? AND julianday(at) <= (SELECT julianday(MAX(at)) FROM audit) - 365
+"""
+_KEPT = timedelta(days=365)
 
 
 class AuditLog:
@@ -63,6 +73,7 @@ class AuditLog:
     def __init__(self, path: Path) -> None:
         """Raises AuditUnavailable if the file cannot be opened."""
         self._lock = threading.Lock()
+        self._shortened_for: date | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -83,6 +94,20 @@ class AuditLog:
                 )
             except sqlite3.Error as error:
                 raise AuditUnavailable(f"the audit log cannot be written: {error}") from error
+
+    def keep(self, certain: datetime | None) -> None:
+        """Let go of lines over a year old, once a day. `certain` is no later than the true time; None: not known.
+
+        Raises AuditUnavailable.
+        """
+        if certain is None or certain.date() == self._shortened_for:
+            return
+        with self._lock:
+            try:
+                self._connection.execute(_SHORTEN, (instant_text(certain - _KEPT),))
+            except sqlite3.Error as error:
+                raise AuditUnavailable(f"the audit log cannot be shortened: {error}") from error
+        self._shortened_for = certain.date()
 
     def entries(self, latest: int = 100) -> list[AuditEntry]:
         """The latest lines, newest first. Raises AuditUnavailable."""

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 from canteen.identifiers import DeviceId
 from enrollment_station.advice import Advice, AdviceList
+from enrollment_station.audit_log import AuditLog
 from enrollment_station.consents import ConsentDesk
 from enrollment_station.dispatch import ReferenceDispatch
-from enrollment_station.errors import LeaseOver
+from enrollment_station.errors import AuditUnavailable, LeaseOver
 from enrollment_station.recording import Recorder
 from sync.errors import BadSignature, JournalUnavailable, MalformedMessage, OrderBoxUnavailable, SealBroken
 from sync.facts import Fact, FactKind, OrderApplied, OrderRefused, PurgeReceipt
@@ -83,6 +84,7 @@ class OrderApplier:
     dispatch: ReferenceDispatch
     consents: ConsentDesk
     advice: AdviceList
+    audit: AuditLog
     server: VerifyingKey
     lock: threading.RLock
     retention: Retention
@@ -102,7 +104,14 @@ class OrderApplier:
                 wait_s = 0.0 if self.apply_next() else POLL_S
                 if wait_s:
                     self.retention.keep()
-            except (StoreUnavailable, JournalUnavailable, OrderBoxUnavailable, MalformedMessage) as error:
+                    self.audit.keep(self.store.certain_time())
+            except (
+                StoreUnavailable,
+                JournalUnavailable,
+                OrderBoxUnavailable,
+                AuditUnavailable,
+                MalformedMessage,
+            ) as error:
                 _log.error("orders wait: %s", error)
                 wait_s = _RETRY_S
             stop.wait(wait_s)
