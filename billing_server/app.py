@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from billing_server.assembly import Services
 from billing_server.gate import Gate
-from billing_server.routes import accounts, actions, devices, evidence, machine, pages, reconciling, settings
+from billing_server.routes import accounts, actions, devices, evidence, held, machine, pages, reconciling, settings
 from billing_server.routes.pull import make_pull_app
 
 _STATIC = Path(__file__).parent / "static"
@@ -40,6 +40,7 @@ def make_app(services: Services) -> FastAPI:
     app.include_router(machine.router)
     app.include_router(pages.router, include_in_schema=False)
     app.include_router(actions.router, include_in_schema=False)
+    app.include_router(held.router, include_in_schema=False)
     app.include_router(accounts.router, include_in_schema=False)
     app.include_router(reconciling.router, include_in_schema=False)
     app.include_router(settings.router, include_in_schema=False)

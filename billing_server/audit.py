@@ -16,6 +16,7 @@ class Action(StrEnum):
     ENTERED = "entered"
     SAW_LEDGER = "saw-ledger"
     SAW_ROSTER = "saw-roster"
+    SAW_HELD_DATA = "saw-held-data"
     SAW_CODES = "saw-codes"
     SAW_PURGES = "saw-purges"
     PULLED_PASSES = "pulled-passes"

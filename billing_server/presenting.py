@@ -130,7 +130,7 @@ def pupil_lines(services: Services, session: Session, text: Text) -> list[PupilL
                 last_name=identity.last_name,
                 first_name=identity.first_name,
                 class_name=identity.class_name,
-                meals=_meals(row, text),
+                meals=meals(row, text),
                 consent=consent,
                 consent_text=text(wording.CONSENTS[consent]),
                 enroll_anew=row.pupil in anew and may_use_biometrics(consent),
@@ -143,7 +143,8 @@ def pupil_lines(services: Services, session: Session, text: Text) -> list[PupilL
     return lines
 
 
-def _meals(row: PupilRow, text: Text) -> str:
+def meals(row: PupilRow, text: Text) -> str:
+    """What the pupil is entitled to, in words."""
     kinds = [EntitlementKind(item["kind"]) for item in json.loads(row.entitlements)]
     said = dict.fromkeys(text(wording.ENTITLEMENTS[kind]) for kind in kinds)
     return ", ".join(said) if said else text("Aucun repas")

@@ -9,7 +9,7 @@ from billing_server.refusals import WhyRefused
 from billing_server.text import N_
 from canteen.access_decision import Reason
 from canteen.clock import ClockTrust
-from canteen.consent import ConsentState
+from canteen.consent import ConsentState, GivenBy
 from canteen.entitlements import EntitlementKind
 from canteen.hand_policy import HandPolicy
 from canteen.meal_pass import PassMethod, PassOutcome
@@ -60,6 +60,11 @@ CONSENTS = {
     ConsentState.GIVEN: N_("Accord"),
     ConsentState.OPPOSED: N_("Opposition"),
     ConsentState.WITHDRAWN: N_("Accord retiré"),
+}
+
+GIVEN_BY = {
+    GivenBy.LEGAL_REPRESENTATIVE: N_("Représentant légal"),
+    GivenBy.ADULT_PUPIL: N_("L’élève, majeur"),
 }
 
 ENTITLEMENTS = {

@@ -20,7 +20,7 @@ from billing_server.alarms import AlarmKind
 from billing_server.refusals import WhyRefused
 from billing_server.text import Text
 from canteen.access_decision import Reason
-from canteen.consent import ConsentState
+from canteen.consent import ConsentState, GivenBy
 from canteen.entitlements import EntitlementKind
 from canteen.hand_policy import HandPolicy
 from canteen.meal_pass import PassMethod, PassOutcome
@@ -34,6 +34,7 @@ TABLES: list[tuple[type[StrEnum], Mapping[Any, str]]] = [
     (PassOutcome, wording.OUTCOMES),
     (Reason, wording.REASONS),
     (ConsentState, wording.CONSENTS),
+    (GivenBy, wording.GIVEN_BY),
     (HandPolicy, wording.HAND_POLICIES),
     (EntitlementKind, wording.ENTITLEMENTS),
     (DeviceRole, wording.ROLES),
