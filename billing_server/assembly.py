@@ -27,6 +27,7 @@ from billing_server.ingest import Ingest
 from billing_server.line import Line, Outlet, Share, TransportFactory
 from billing_server.operators import OperatorBook
 from billing_server.orders import OrderDesk, announce
+from billing_server.pass_desk import PassDesk
 from billing_server.projections import Projector
 from billing_server.provisioning import ProvisioningDesk
 from billing_server.pulse import Pulse
@@ -138,7 +139,7 @@ def assemble(settings: Settings, clock: Clock | None = None, worker: str | None 
     authority = None if settings.authority is None else Authority(settings.authority, clock)
     provisioning = None if authority is None else ProvisioningDesk(devices, authority, clock)
     greeter = Greeter(signing_key, authority, clock, outlet.publish)
-    projector = Projector(orders, devices, consents, cards, purges, accounts, school, clock)
+    projector = Projector(orders, devices, consents, cards, purges, PassDesk(accounts, school, clock), clock)
     ingest = Ingest(database, projector, devices, refusals, pulse, signing_key, clock, outlet.publish, greeter)
     downlink = Downlink(database, outlet.publish, greeter, {})
     shared = settings.broker is not None and settings.broker.workers

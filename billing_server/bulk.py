@@ -7,10 +7,9 @@ parse, which saves it a third of a row, and a value that comes again is put into
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from itertools import islice
 from struct import Struct
 from typing import Any
 
@@ -24,7 +23,7 @@ _ROWS_AT_ONCE = 200
 """Handed over together: PostgreSQL takes these in while the next ones are put together here."""
 
 _SIZE, _WHOLE, _DAY, _COLUMNS = Struct(">i"), Struct(">q"), Struct(">i"), Struct(">h")
-_pack_size, _pack_whole, _pack_day, _pack_digest = (Struct(form).pack for form in (">i", ">iq", ">ii", ">i64s"))
+_pack_size, _pack_whole, _pack_day = (Struct(form).pack for form in (">i", ">iq", ">ii"))
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = _COLUMNS.pack(-1)
 
@@ -51,11 +50,6 @@ word_field = lru_cache(1000)(text_field)
 """The same for one of few texts that come again and again."""
 
 
-def digest_field(hexadecimal: str) -> bytes:
-    """A SHA-256 in hexadecimal as a field of a row."""
-    return _pack_digest(64, hexadecimal.encode())
-
-
 def whole_field(number: int) -> bytes:
     """A whole number as a field of a row."""
     return _pack_whole(8, number)
@@ -71,33 +65,47 @@ def day_field(day: date) -> bytes:
     return _pack_day(4, day.toordinal() - _EPOCH.toordinal())
 
 
-def insert_rows(session: Session, model: type[Base], rows: Iterable[bytes]) -> None:
-    """Insert rows, their fields in the order of the columns of `model`, within the session's transaction."""
+def insert_rows(
+    session: Session,
+    model: type[Base],
+    rows: Sequence[bytes],
+    columns: Sequence[str] | None = None,
+    shared: bytes = b"",
+) -> None:
+    """Insert rows within the session's transaction.
+
+    Args:
+        session: where the transaction is.
+        model: whose table it is.
+        rows: the fields of each, in the order of `columns`.
+        columns: all those of `model` in its own order, if not given.
+        shared: fields that every row begins with.
+    """
     table = model.__table__
     assert isinstance(table, Table)  # noqa: S101 - a mapped class of ours is a table
+    named = table.columns.keys() if columns is None else columns
     connection = session.connection()
     if connection.dialect.name != "postgresql":
-        _insert_objects(session, table, rows)
+        _insert_objects(session, table, named, [shared + row for row in rows])
         return
-    columns = table.columns.keys()
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
-        sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, columns))
+        sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, named))
     )
     driver: Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]  # psycopg's, by the dialect
-    begins, left = _COLUMNS.pack(len(columns)), iter(rows)
+    begins = _COLUMNS.pack(len(named)) + shared
     with driver.cursor() as cursor, cursor.copy(statement) as copy:
         copy.write(_HEADER)
-        while some := list(islice(left, _ROWS_AT_ONCE)):
-            copy.write(begins + begins.join(some))
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            copy.write(begins + begins.join(rows[start : start + _ROWS_AT_ONCE]))
         copy.write(_TRAILER)
 
 
-def _insert_objects(session: Session, table: Table, rows: Iterable[bytes]) -> None:
-    columns = [(column.name, _reader(column.type)) for column in table.columns]
+def _insert_objects(session: Session, table: Table, columns: Sequence[str], rows: Sequence[bytes]) -> None:
+    readers = [(name, _reader(table.columns[name].type)) for name in columns]
     objects = []
     for row in rows:
         values, at = {}, 0
-        for name, reader in columns:
+        for name, reader in readers:
             (size,) = _SIZE.unpack_from(row, at)
             at += _SIZE.size
             values[name] = reader(row[at : at + size]) if size >= 0 else None

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from billing_server import ledger
 from billing_server.alarms import AlarmKind, raise_alarm
-from billing_server.batch_reading import ReadEntry, read_entries
+from billing_server.batch_reading import read_entries
 from billing_server.database import Database
 from billing_server.devices import DeviceDesk
 from billing_server.early_passes import note_early
@@ -24,6 +24,7 @@ from billing_server.models import Device, Journal
 from billing_server.orders import locked_device, locked_devices
 from billing_server.projections import Projector
 from billing_server.pulse import Pulse
+from billing_server.read_batch import ReadBatch, made_ready
 from billing_server.refusals import Refusals, WhyRefused
 from canteen.clock import Clock
 from canteen.identifiers import DeviceId
@@ -43,14 +44,6 @@ _log = logging.getLogger("canteen.billing.ingest")
 
 
 _MAKES_ORDERS = FactKind.ENROLLMENT_ADVISED.value
-
-
-@dataclass(frozen=True, slots=True)
-class ReadBatch:
-    """A message of journal entries, read and not yet verified; all of them say that they are of `device`."""
-
-    device: DeviceId
-    untrusted_entries: list[ReadEntry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +79,10 @@ class Ingest:
     def store(self, batches: list[ReadBatch]) -> bool:
         """Put batches of one device into the ledger together, and acknowledge; False if not all were stored."""
         device = batches[0].device
-        stored = self._take_together(device, [entry for batch in batches for entry in batch.untrusted_entries])
+        stored = self._take_together(device, batches)
         if not stored and len(batches) > 1:
             # One of them may be what the database refuses; the others must not wait for it.
-            stored = sum(self._take_together(device, batch.untrusted_entries) for batch in batches) == len(batches)
+            stored = sum(self._take_together(device, [batch]) for batch in batches) == len(batches)
         return stored
 
     def reached(self, device: str) -> dict[str, int]:
@@ -130,11 +123,11 @@ class Ingest:
         if {read.device for read in entries} - {device}:
             self.refusals.count(device, WhyRefused.ANOTHERS_ENTRIES)
             return None
-        return ReadBatch(device, entries)
+        return made_ready(device, entries)
 
-    def _take_together(self, device: DeviceId, untrusted_entries: list[ReadEntry]) -> bool:
+    def _take_together(self, device: DeviceId, batches: list[ReadBatch]) -> bool:
         try:
-            marks = self._store(device, untrusted_entries)
+            marks = self._store(device, batches)
         except SQLAlchemyError as error:
             # No acknowledgement: the device keeps its entries and sends them again.
             _log.error("batch of %s not stored: %s", device, type(error).__name__)
@@ -196,7 +189,7 @@ class Ingest:
             return None
         return device if direction == expected else None
 
-    def _store(self, name: DeviceId, untrusted_entries: list[ReadEntry]) -> list[ledger.Mark] | None:
+    def _store(self, name: DeviceId, batches: list[ReadBatch]) -> list[ledger.Mark] | None:
         now = self.clock.utc_now()
         with self.database.writing() as session:
             device = session.get(Device, name)
@@ -204,13 +197,13 @@ class Ingest:
             if device is None or why is not None:
                 self.refusals.count(name, why or WhyRefused.UNKNOWN_DEVICE)
                 return None
-            if device.role == DeviceRole.STATION or _MAKES_ORDERS in {one.kind for one in untrusted_entries}:
+            if device.role == DeviceRole.STATION or any(_MAKES_ORDERS in batch.kinds for batch in batches):
                 locked_devices(session)  # what a station tells makes orders; of what a terminal tells, an advice alone
-            appended = ledger.append(session, device, untrusted_entries, now)
+            appended = ledger.append(session, device, batches, now)
             if appended.bad_signatures:
                 self.refusals.count(name, WhyRefused.BAD_SIGNATURE)
                 raise_alarm(session, AlarmKind.BAD_SIGNATURE, name, now, device=name)
-            self.projector.project(session, device, appended.entries)
+            self.projector.project(session, device, appended.batches)
         return appended.marks
 
     def _acknowledge(self, device: DeviceId, mark: ledger.Mark, at: datetime | None = None) -> None:

@@ -10,7 +10,7 @@ of it; entry by entry is verified only what is to convince others by itself, or 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
@@ -21,16 +21,9 @@ from sqlalchemy.orm import Session
 
 from billing_server.alarms import AlarmKind, close_alarm, raise_alarm
 from billing_server.batch_reading import ReadEntry
-from billing_server.bulk import (
-    NOTHING,
-    digest_field,
-    insert_rows,
-    instant_field,
-    octets_field,
-    whole_field,
-    word_field,
-)
+from billing_server.bulk import insert_rows, instant_field
 from billing_server.models import Device, Entry, ForkedEntry, Journal
+from billing_server.read_batch import FORGOTTEN_BODIES, ROW_COLUMNS, ReadBatch, made_ready, shared_fields
 from canteen.clock import ClockTrust
 from canteen.identifiers import DeviceId
 from sync.encoding import canonical
@@ -38,10 +31,6 @@ from sync.errors import BadSignature
 from sync.facts import FactKind
 from sync.messages import GENESIS, JournalEntry
 from sync.signing import VerifyingKey
-
-FORGOTTEN_BODIES = frozenset({FactKind.REFERENCE_SEALED.value, FactKind.CARD_ISSUED.value, FactKind.CARD_RETIRED.value})
-"""Bodies that are acted on in the same transaction and not kept: a copy of a sealed reference in the ledger would
-outlive its purge, and a card number would stay readable to us. The chain and the signature hold without them."""
 
 EVIDENCE = frozenset({FactKind.PURGE_RECEIPT.value, FactKind.CONSENT_RECORDED.value})
 """Entries that must convince somebody who has nothing else: their own signature is verified, not only the chain's."""
@@ -60,13 +49,13 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What became of a batch: the new entries in order, and where each journal of it now stands.
+    """What became of batches: the new entries in order, and where each journal of them now stands.
 
     Attributes:
         bad_signatures: entries that were not signed by the device; nothing of the journal after one is taken.
     """
 
-    entries: list[ReadEntry]
+    batches: list[ReadBatch]
     marks: list[Mark]
     bad_signatures: int
 
@@ -80,18 +69,32 @@ class _Tail:
     new: list[ReadEntry] = field(default_factory=list)
 
 
-def append(session: Session, device: Device, untrusted_entries: Iterable[ReadEntry], now: datetime) -> Appended:
-    """Take in what verifies, chains and follows; `untrusted_entries` are all of `device`."""
-    result = Appended([], [], 0)
+def append(session: Session, device: Device, untrusted_batches: Sequence[ReadBatch], now: datetime) -> Appended:
+    """Take in what verifies, chains and follows; `untrusted_batches` are all of `device`."""
+    appended, marks = [], []
     bad_signatures = 0
-    in_order = sorted(untrusted_entries, key=_SEQUENCE)
-    in_order.sort(key=_GENERATION)  # twice by one field is three times as fast as once by a pair
-    for generation, group in groupby(in_order, key=_GENERATION):
-        mark, new, bad = _append_to_journal(session, device, generation, list(group), now)
-        result.entries.extend(new)
-        result.marks.append(mark)
+    for generation, batches in sorted(_by_generation(untrusted_batches).items()):
+        mark, new, bad = _append_to_journal(session, device, generation, batches, now)
+        appended += new
+        marks.append(mark)
         bad_signatures += bad
-    return Appended(result.entries, result.marks, bad_signatures)
+    return Appended(appended, marks, bad_signatures)
+
+
+def _by_generation(batches: Sequence[ReadBatch]) -> dict[str, list[ReadBatch]]:
+    """Batches of one journal each; what is of several, or out of order, becomes one batch a journal."""
+    if not all(batch.follows for batch in batches):
+        entries = [read for batch in batches for read in batch.untrusted_entries]
+        entries.sort(key=_GENERATION)
+        batches = [
+            made_ready(group[0].device, group)
+            for _, some in groupby(entries, _GENERATION)
+            if (group := sorted(some, key=_SEQUENCE))
+        ]
+    by_generation: dict[str, list[ReadBatch]] = {}
+    for batch in batches:
+        by_generation.setdefault(batch.untrusted_entries[0].generation, []).append(batch)
+    return by_generation
 
 
 def mark_of(session: Session, device: str, generation: str) -> Mark:
@@ -118,48 +121,68 @@ def stored_entry(row: Entry) -> JournalEntry:
 
 
 def _append_to_journal(
-    session: Session, device: Device, generation: str, untrusted_entries: Sequence[ReadEntry], now: datetime
-) -> tuple[Mark, list[ReadEntry], int]:
+    session: Session, device: Device, generation: str, untrusted_batches: Sequence[ReadBatch], now: datetime
+) -> tuple[Mark, list[ReadBatch], int]:
     key = VerifyingKey(device.verifying_key)
     journal = session.get(Journal, (device.device, generation), with_for_update=True, populate_existing=True)
     durable = 0 if journal is None else journal.up_to
     tail = _Tail(durable, GENESIS if journal is None else journal.last_digest)
-    stored = _stored_digests(session, device, generation, untrusted_entries, durable)
+    stored = _stored_digests(session, device, generation, untrusted_batches, durable)
     bad = 0
-    straight = _straight(key, tail, stored, untrusted_entries)
-    if straight is None:
-        bad = _judge_each(session, key, tail, stored, untrusted_entries, now)
-    elif straight:
-        tail.new = straight
-        tail.up_to, tail.digest = straight[-1].sequence, straight[-1].digest
-    if tail.new:
-        _store(session, device, generation, journal, tail, now)
+    new = _straight(key, tail, stored, untrusted_batches)
+    if new is None:
+        bad = _judge_each(session, key, tail, stored, untrusted_batches, now)
+        new = [made_ready(untrusted_batches[0].device, tail.new)] if tail.new else []
+    elif new:
+        last = new[-1].untrusted_entries[-1]
+        tail.up_to, tail.digest = last.sequence, last.digest
+    if new:
+        _advance(session, device, generation, journal, tail, now)
+        shared = shared_fields(device.device, generation, instant_field(now))
+        insert_rows(session, Entry, [row for batch in new for row in batch.rows], ROW_COLUMNS, shared)
         close_alarm(session, AlarmKind.GAP, f"{device.device}/{generation}", now)
     elif journal is not None:
         journal.last_received_at = now
-    return Mark(generation, tail.up_to, tail.digest), tail.new, bad
+    return Mark(generation, tail.up_to, tail.digest), new, bad
 
 
 def _straight(
-    key: VerifyingKey, tail: _Tail, stored: dict[int, str], untrusted_entries: Sequence[ReadEntry]
-) -> list[ReadEntry] | None:
-    """The new entries, if all of them simply continue the journal under one signature; None if each must be judged."""
-    new: list[ReadEntry] = []
+    key: VerifyingKey, tail: _Tail, stored: dict[int, str], untrusted_batches: Sequence[ReadBatch]
+) -> list[ReadBatch] | None:
+    """What is new, if all of it simply continues the journal under one signature; None if each must be judged."""
+    new: list[ReadBatch] = []
     place, previous = tail.up_to, tail.digest
-    for untrusted in untrusted_entries:
-        if stored.get(untrusted.sequence) == untrusted.digest:
-            continue  # it was sent again
-        if untrusted.sequence != place + 1 or untrusted.previous != previous:
+    for batch in sorted(untrusted_batches, key=_first_place):
+        untrusted = _without(batch, stored)
+        if not untrusted.untrusted_entries:
+            continue
+        first, last = untrusted.untrusted_entries[0], untrusted.untrusted_entries[-1]
+        if not untrusted.follows or first.sequence != place + 1 or first.previous != previous:
             return None
-        place, previous = untrusted.sequence, untrusted.digest
+        place, previous = last.sequence, last.digest
         new.append(untrusted)
     try:
-        for untrusted in new:
-            if untrusted is new[-1] or untrusted.kind in EVIDENCE:
-                untrusted.entry.verify(key)
+        for batch in new:
+            for one in batch.untrusted_entries if not EVIDENCE.isdisjoint(batch.kinds) else ():
+                if one.kind in EVIDENCE:
+                    one.entry.verify(key)
+        if new:
+            new[-1].untrusted_entries[-1].entry.verify(key)
     except BadSignature:
         return None
     return new
+
+
+def _first_place(batch: ReadBatch) -> int:
+    return batch.untrusted_entries[0].sequence
+
+
+def _without(batch: ReadBatch, stored: dict[int, str]) -> ReadBatch:
+    """What of a batch was not sent before."""
+    if not stored:
+        return batch
+    entries = [read for read in batch.untrusted_entries if stored.get(read.sequence) != read.digest]
+    return batch if len(entries) == len(batch.untrusted_entries) else made_ready(batch.device, entries)
 
 
 def _judge_each(
@@ -167,11 +190,11 @@ def _judge_each(
     key: VerifyingKey,
     tail: _Tail,
     stored: dict[int, str],
-    untrusted_entries: Sequence[ReadEntry],
+    untrusted_batches: Sequence[ReadBatch],
     now: datetime,
 ) -> int:
     """Entry by entry: append what follows, keep forks apart, stop at a hole or a bad signature; how many were bad."""
-    for untrusted in untrusted_entries:
+    for untrusted in sorted([read for batch in untrusted_batches for read in batch.untrusted_entries], key=_SEQUENCE):
         place = untrusted.sequence
         if stored.get(place) == untrusted.digest:
             continue
@@ -193,23 +216,24 @@ def _judge_each(
 
 
 def _stored_digests(
-    session: Session, device: Device, generation: str, entries: Sequence[ReadEntry], durable: int
+    session: Session, device: Device, generation: str, batches: Sequence[ReadBatch], durable: int
 ) -> dict[int, str]:
-    """The digests that stand in the places `entries` claim, as far as the journal reaches."""
-    first = entries[0].sequence
+    """The digests that stand in the places `batches` claim, as far as the journal reaches."""
+    first = min(batch.untrusted_entries[0].sequence for batch in batches)
+    last = max(batch.untrusted_entries[-1].sequence for batch in batches)
     if first > durable:
         return {}
     rows = session.execute(
         select(Entry.sequence, Entry.digest).where(
             Entry.device == device.device,
             Entry.generation == generation,
-            Entry.sequence.between(first, entries[-1].sequence),
+            Entry.sequence.between(first, last),
         )
     )
     return {row.sequence: row.digest for row in rows}
 
 
-def _store(
+def _advance(
     session: Session, device: Device, generation: str, journal: Journal | None, tail: _Tail, now: datetime
 ) -> None:
     if journal is None:
@@ -217,31 +241,19 @@ def _store(
         if earlier is not None:
             about = f"{device.device}/{generation}"
             raise_alarm(session, AlarmKind.NEW_GENERATION, about, now, device=device.device)
-        journal = Journal(device=device.device, generation=generation, first_received_at=now)
-        session.add(journal)
-    journal.up_to, journal.last_digest, journal.last_received_at = tail.up_to, tail.digest, now
-    session.flush()
-    received_at = instant_field(now)
-    insert_rows(session, Entry, (_row(read, received_at) for read in tail.new))
-
-
-def _row(read: ReadEntry, received_at: bytes) -> bytes:
-    return b"".join(
-        (
-            word_field(read.device),
-            word_field(read.generation),
-            whole_field(read.sequence),
-            digest_field(read.previous),
-            digest_field(read.digest),
-            read.instant,
-            word_field(read.clock_trust),
-            word_field(read.kind),
-            NOTHING if read.kind in FORGOTTEN_BODIES else octets_field(read.body),
-            digest_field(read.body_digest),
-            octets_field(read.signature),
-            received_at,
+        session.add(
+            Journal(
+                device=device.device,
+                generation=generation,
+                up_to=tail.up_to,
+                last_digest=tail.digest,
+                first_received_at=now,
+                last_received_at=now,
+            )
         )
-    )
+        session.flush()
+    else:
+        journal.up_to, journal.last_digest, journal.last_received_at = tail.up_to, tail.digest, now
 
 
 def _keep_fork(session: Session, read: ReadEntry, now: datetime) -> None:

@@ -18,7 +18,8 @@ from enum import Enum
 from typing import Generic, TypeVar
 
 from billing_server.downlink import Downlink
-from billing_server.ingest import Ingest, ReadBatch
+from billing_server.ingest import Ingest
+from billing_server.read_batch import ReadBatch
 from billing_server.refusals import Refusals, WhyRefused
 from billing_server.renewals import RenewalDesk
 from billing_server.turns import LOOK_EVERY_S, Turns

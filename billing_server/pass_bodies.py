@@ -63,6 +63,7 @@ _SHAPES: dict[str, type[PassBody]] = {
     FactKind.PASS_ABANDONED.value: OutcomeBody,
     FactKind.PASS_UNRESOLVED.value: OutcomeBody,
 }
+PASS_KINDS = frozenset(_SHAPES)
 _ONE: dict[type[PassBody], Callable[[bytes], PassBody]] = {
     GrantedBody: Decoder(GrantedBody).decode,
     DeniedBody: Decoder(DeniedBody).decode,

@@ -15,11 +15,12 @@ from billing_server.alarms import AlarmKind, close_alarm
 from billing_server.batch_reading import as_read
 from billing_server.errors import NothingToSettle
 from billing_server.models import Device, ForkedEntry, ForkSettlement, MealPassRow, PassSettlement
+from billing_server.pass_bodies import PASS_KINDS
 from billing_server.projections import Projector
+from billing_server.read_batch import made_ready
 from billing_server.reconciliation import Decision
 from canteen.clock import Clock, ClockTrust
 from canteen.identifiers import DeviceId
-from sync.facts import FactKind
 from sync.messages import JournalEntry
 
 
@@ -29,18 +30,6 @@ class ForkDecision(StrEnum):
     LEDGER_STANDS = "ledger-stands"
     BOTH_HAPPENED = "both-happened"
     """The other version's passes were real too (an old card was put back and meals went on): they are counted."""
-
-
-_OF_PASSES = frozenset(
-    kind.value
-    for kind in (
-        FactKind.PASS_GRANTED,
-        FactKind.PASS_DENIED,
-        FactKind.PASS_COMPLETED,
-        FactKind.PASS_ABANDONED,
-        FactKind.PASS_UNRESOLVED,
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +73,8 @@ class SettlementDesk:
         before = session.scalar(select(func.count()).select_from(MealPassRow)) or 0
         if decision is ForkDecision.BOTH_HAPPENED:
             entries = [as_read(forked_entry(fork)) for fork in forked]
-            self.projector.project(session, row, [entry for entry in entries if entry.kind in _OF_PASSES])
+            of_passes = [entry for entry in entries if entry.kind in PASS_KINDS]
+            self.projector.project(session, row, [made_ready(DeviceId(device), of_passes)])
         session.flush()
         taken = (session.scalar(select(func.count()).select_from(MealPassRow)) or 0) - before
         now = self.clock.utc_now()

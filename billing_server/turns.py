@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from billing_server.ingest import ReadBatch
+from billing_server.read_batch import ReadBatch
 from canteen.clock import Clock
 
 PATIENCE_S = 10.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from billing_server.batch_reading import as_read
-from billing_server.ingest import ReadBatch
+from billing_server.read_batch import ReadBatch, made_ready
 from billing_server.turns import PATIENCE_S, Turns
 from canteen.clock import ManualClock
 from canteen.identifiers import DeviceId
@@ -23,7 +23,7 @@ def batches(clock: ManualClock) -> list[ReadBatch]:
     """Six batches of ten."""
     terminal = SignedDevice(DeviceId("terminal-1"), DeviceRole.TERMINAL, clock)
     entries = [as_read(entry) for entry in terminal.note(*(denied() for _ in range(60)))]
-    return [ReadBatch(terminal.name, entries[start : start + 10]) for start in range(0, 60, 10)]
+    return [made_ready(terminal.name, entries[start : start + 10]) for start in range(0, 60, 10)]
 
 
 def test_a_batch_waits_for_the_one_before_it(clock: ManualClock, batches: list[ReadBatch]) -> None:
@@ -57,5 +57,5 @@ def test_a_repetition_waits_for_nothing(clock: ManualClock, batches: list[ReadBa
     generation = batches[0].untrusted_entries[0].generation
     turns = Turns(lambda _: {generation: 60}, clock)
     turns.hold(batches[1])
-    turns.hold(ReadBatch(batches[0].device, []))
+    turns.hold(made_ready(batches[0].device, []))
     assert 2 == sum(map(len, turns.due()))
