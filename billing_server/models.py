@@ -140,6 +140,15 @@ class ForkedEntry(Base):
     received_at: Mapped[datetime]
 
 
+NOBODY = "x-"
+"""How the pseudonym begins that leads to nobody; a pupil's begins with "p-"."""
+
+
+def leads_to_nobody(pupil: str) -> bool:
+    """Whether a row has let go of its pupil."""
+    return pupil.startswith(NOBODY)
+
+
 class MealPassRow(Base):
     """A granted pass with what became of it.
 

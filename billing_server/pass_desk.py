@@ -14,7 +14,7 @@ from billing_server.accounts import AccountDesk
 from billing_server.alarms import AlarmKind, raise_alarm
 from billing_server.batch_reading import ReadEntry
 from billing_server.bulk import insert_rows, value_set
-from billing_server.models import Denial, FeedPosition, Journal, MealPassRow
+from billing_server.models import Denial, FeedPosition, Journal, MealPassRow, leads_to_nobody
 from billing_server.pass_bodies import DeniedBody
 from billing_server.pass_rows import GRANTED_COLUMNS, OUTCOMES, Denied, Granted, Passes, open_row, settled_row
 from billing_server.school import School
@@ -185,9 +185,10 @@ def _is_told_again(session: Session, granted: Granted) -> bool:
     """Whether a grant is the known one once more, from a journal that began anew: billed once, and nobody's alarm."""
     read, body = granted.read, granted.body
     row = session.get_one(MealPassRow, (read.device, body.pass_id))
-    known = (row.pupil, row.method, row.day, row.period, row.charged_to, instant_text(row.granted_at))
-    again = (body.pupil, body.method, body.day, body.period, body.charged_to, read.recorded_at)
-    return known == again and row.generation != read.generation
+    known = (row.method, row.day, row.period, row.charged_to, instant_text(row.granted_at))
+    again = (body.method, body.day, body.period, body.charged_to, read.recorded_at)
+    whose = row.pupil == body.pupil or leads_to_nobody(row.pupil)
+    return whose and known == again and row.generation != read.generation
 
 
 def _is_settled_so(session: Session, device: str, pass_id: str, outcome: str, at: str) -> bool:

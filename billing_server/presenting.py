@@ -13,8 +13,17 @@ from billing_server import reading, wording
 from billing_server.assembly import Services
 from billing_server.enrollment_advice import to_enroll_anew
 from billing_server.ledger import stored_entry
-from billing_server.models import Card, Denial, Device, Entry, MealPassRow, PupilRow, Purge, PurgeHolder
-from billing_server.retention import leads_to_nobody
+from billing_server.models import (
+    Card,
+    Denial,
+    Device,
+    Entry,
+    MealPassRow,
+    PupilRow,
+    Purge,
+    PurgeHolder,
+    leads_to_nobody,
+)
 from billing_server.roster import Identity
 from billing_server.text import Text
 from canteen.access_decision import Reason

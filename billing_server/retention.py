@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from billing_server.alarms import AlarmKind
 from billing_server.models import (
+    NOBODY,
     Alarm,
     Audit,
     Denial,
@@ -40,16 +41,12 @@ _DAYS_AT_ONCE = 10
 _DENIALS_AT_ONCE = 5000
 """A round is short: an ingest waits for no more than some thousand rows."""
 
-_NOBODY = "x-"
-"""How the pseudonym of a day begins; a pupil's begins with "p-"."""
-
 _NO_ACCOUNT = MealPassRow.charged_to.is_distinct_from(EntitlementKind.EXTERNAL_MEAL.value)
 """A prepaid meal stands in its pupil's account, pass by pass, for as long as the school must keep its books."""
 
 
-def leads_to_nobody(pupil: str) -> bool:
-    """Whether a row has let go of its pupil."""
-    return pupil.startswith(_NOBODY)
+_OF_A_PERSON = ("pass-granted", "pass-denied")
+"""The facts of a movement that name the pupil; the later ones name the pass."""
 
 
 @dataclass(slots=True)
@@ -72,6 +69,7 @@ class RetentionDesk:
         if let_go:
             _log.info("%d passes and denials lead to nobody any more", let_go)
             return let_go  # and more the next time
+        self._forget_what_was_told_again(session, horizon)
         self._forget_settled_forks(session, horizon)
         session.execute(delete(Audit).where(Audit.at < now - self.audit_kept))
         self._done_for = now.date()
@@ -97,14 +95,14 @@ class RetentionDesk:
         ).all()
         renamed: dict[str, str] = {}
         for (day, pupil), own in groupby(rows, key=lambda row: (row.day, row.pupil)):
-            nobody = f"{_NOBODY}{secrets.token_hex(8)}"
+            nobody = f"{NOBODY}{secrets.token_hex(8)}"
             for row in own:
                 renamed[double_about(pupil, day, row.period)] = double_about(nobody, day, row.period)
                 row.pupil = nobody
         doubles = select(Alarm).where(Alarm.kind == AlarmKind.DOUBLE_SERVICE.value, Alarm.about.like("p-%"))
         for alarm in session.scalars(doubles) if renamed else ():
             alarm.about = renamed.get(alarm.about, alarm.about)
-        _forget_bodies(session, rows)
+        _forget_bodies(session, [(row.device, row.generation, row.sequence) for row in rows])
         return len(rows)
 
     def _let_go_of_denials(self, session: Session, horizon: datetime) -> int:
@@ -113,8 +111,24 @@ class RetentionDesk:
         rows = session.scalars(query.limit(_DENIALS_AT_ONCE)).all()
         for row in rows:
             row.pupil = None
-        _forget_bodies(session, rows)
+        _forget_bodies(session, [(row.device, row.generation, row.sequence) for row in rows])
         return len(rows)
+
+    def _forget_what_was_told_again(self, session: Session, horizon: datetime) -> None:
+        """Old entries that name a pupil and have no row: a journal that began anew told of its passes once more."""
+        believed = Entry.clock_trust != ClockTrust.UNTRUSTED.value
+        entries = select(Entry.device, Entry.generation, Entry.sequence).where(
+            Entry.kind.in_(_OF_A_PERSON),
+            Entry.body.is_not(None),
+            or_(and_(Entry.recorded_at < horizon, believed), Entry.received_at < horizon),
+        )
+        loose = {(place.device, place.generation, place.sequence) for place in session.execute(entries)}
+        if not loose:
+            return
+        for row, linked in ((MealPassRow, MealPassRow.pupil.like("p-%")), (Denial, Denial.pupil.is_not(None))):
+            places = select(row.device, row.generation, row.sequence).where(linked)
+            loose -= {(place.device, place.generation, place.sequence) for place in session.execute(places)}
+        _forget_bodies(session, sorted(loose))
 
     def _forget_settled_forks(self, session: Session, horizon: datetime) -> None:
         """The other version of a journal, once a human has said which passes happened."""
@@ -141,15 +155,16 @@ def _is_old(row: type[MealPassRow | Denial], day: date, horizon: datetime) -> Co
     return or_(and_(row.day < day, believed), Entry.received_at < horizon)
 
 
-def _forget_bodies(session: Session, rows: Iterable[MealPassRow | Denial]) -> None:
-    """Of the signed entries behind these rows; the facts that follow name the pass and not the pupil."""
-    places: Sequence[dict[str, Any]] = [
-        {"the_device": row.device, "the_generation": row.generation, "the_sequence": row.sequence} for row in rows
+def _forget_bodies(session: Session, places: Iterable[tuple[str, str, int]]) -> None:
+    """Of the signed entries in these places: device, generation, sequence."""
+    told: Sequence[dict[str, Any]] = [
+        {"the_device": device, "the_generation": generation, "the_sequence": sequence}
+        for device, generation, sequence in places
     ]
-    if places:
+    if told:
         its = update(Entry.__table__).where(  # type: ignore[arg-type]  # a mapped table is a Table
             Entry.device == bindparam("the_device"),
             Entry.generation == bindparam("the_generation"),
             Entry.sequence == bindparam("the_sequence"),
         )
-        session.connection().execute(its.values(body=None), places)
+        session.connection().execute(its.values(body=None), told)

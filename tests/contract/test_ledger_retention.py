@@ -23,6 +23,7 @@ from canteen.identifiers import PupilId, new_pass_id
 from canteen.meal_pass import PassCompleted, PassGranted, PassMethod
 from canteen.serving_periods import ServiceMoment
 from sync.encoding import canonical, digest
+from sync.fact_bodies import read_fact
 from sync.messages import GENESIS
 from sync.signing import Purpose
 from tests.unit.billing_server.ledger_bench import TODAY, LedgerBench, SignedDevice, denied, granted
@@ -186,6 +187,28 @@ def test_a_pass_that_comes_after_three_months_is_let_go_of_at_once(bench: Ledger
     bench.send(other)
     tidy(bench)
     assert ["x-"] == [pupil[:2] for pupil in pupils_of_passes(bench)]
+
+
+def test_a_journal_that_begins_anew_brings_no_pupil_back(bench: LedgerBench) -> None:
+    """Its entries of the time before name the pupils once more: known passes, no alarm, and forgotten again."""
+    terminal, lea = bench.device("terminal-1"), bench.pupil()
+    first, at = granted(lea), bench.clock.utc_now()
+    terminal.note(first, denied(lea), at=at)
+    bench.send(terminal)
+    old = [(entry.kind, entry.body) for entry in terminal.journal]
+    days_go_by(bench, terminal, 93)
+    let_go = pupils_of_passes(bench)
+    terminal.generation, terminal.journal = "00000000000000aa", []
+    for kind, body in old:
+        terminal.note(read_fact(kind, body), at=at)
+    bench.send(terminal)
+    days_go_by(bench, terminal, 1)
+    assert let_go == pupils_of_passes(bench)
+    assert [None, None, None] == denied_pupils(bench)
+    assert [None, None] == bodies(bench, "pass-granted")
+    assert not any(lea in (body or "") for body in bodies(bench, "pass-denied"))
+    with bench.services.database.reading() as session:
+        assert ["new-generation"] == list(session.scalars(select(Alarm.kind)))
 
 
 def test_a_settled_fork_is_forgotten_and_an_open_one_waits(bench: LedgerBench) -> None:
