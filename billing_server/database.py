@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from billing_server.errors import ConfigurationRefused
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-SCHEMA = "0006"
+SCHEMA = "0007"
 """The newest revision in migrations/versions; a test compares."""
 
 _MIGRATION_LOCK = 0x63616E7465656E

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -63,6 +64,7 @@ _Generation = String(16)
 _Pupil = String(18)
 _Digest = String(64)
 _Word = String(40)
+_PREPAID = text("charged_to = 'external-meal'")
 
 
 class Device(Base):
@@ -159,7 +161,10 @@ class MealPassRow(Base):
     """
 
     __tablename__ = "passes"
-    __table_args__ = (Index(None, "day", "position"), Index(None, "pupil", "day"))
+    __table_args__ = (
+        Index(None, "day", "pupil"),
+        Index("ix_passes_prepaid_pupil", "pupil", postgresql_where=_PREPAID, sqlite_where=_PREPAID),
+    )
 
     device: Mapped[str] = mapped_column(_Device, primary_key=True)
     pass_id: Mapped[str] = mapped_column(String(26), primary_key=True)
