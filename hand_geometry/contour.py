@@ -44,6 +44,11 @@ class Contour:
     hidden: NDArray[np.bool_] = field(repr=False)
     on_border: NDArray[np.bool_] = field(repr=False)
 
+    @property
+    def plane(self) -> NDArray[np.complex128]:
+        """(N,) complex128, the points as x + iy: so one call of numpy turns or shifts all of them."""
+        return np.ascontiguousarray(self.points).view(np.complex128)[:, 0]
+
 
 def trace_contour(silhouette: Silhouette) -> Contour:
     """Follows the border of the mask and moves each point to where ``soft`` crosses its level."""

@@ -4,7 +4,7 @@ Lengths are given as natural logarithms of pixels at the nominal size. A differe
 fitted weights hold for a camera of another height, while the size of the hand keeps its part in telling people apart.
 
 The five fingers, and their ten sides, are taken through every step together: on the terminal a call of numpy costs more
-than what it does to one finger.
+than what it does to one finger. For the same reason a point is one complex number, x and iy, and an axis one of size 1.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ VALLEY_DEPTH_PX = 2.0
 OPEN_SIDE = (0, 0, None, None, 1)
 
 _AXIS_STATIONS = np.linspace(AXIS_FROM, AXIS_TO, 24)
-# The straight line nearest to values at these stations: offset and slope.
-_STRAIGHT = np.linalg.pinv(np.stack([np.ones(24), _AXIS_STATIONS], axis=1)).T
+# The straight line nearest to the mean of two values at these stations, given their sum: offset and slope.
+_STRAIGHT = 0.5 * np.linalg.pinv(np.stack([np.ones(24), _AXIS_STATIONS], axis=1)).T
 _SIDE_PRODUCTS = (SIDE_BASIS[:, :, None] * SIDE_BASIS[:, None, :]).reshape(len(SIDE_BASIS), -1)
 # The same fit where every point counts alike.
 _TO_SMOOTH = SIDE_BASIS @ np.linalg.pinv(SIDE_BASIS)
@@ -72,7 +72,6 @@ _FINGER_OF_SIDE = _SIDES // 2
 # Sides are laid one after the other on one line, this far apart, so that one call looks all of them up.
 _APART = 1e5
 _OFFSETS = _APART * _SIDES
-_ALTERNATELY = np.tile([-1, 1], 5)
 
 
 def _at(grid: NDArray[np.float64], wanted: tuple[float, ...]) -> NDArray[np.float64]:
@@ -147,21 +146,24 @@ def _names() -> tuple[str, ...]:
 
 
 FEATURE_NAMES = _names()
-_VALLEY_PAIRS = np.array([(1, 2), (2, 3), (1, 3), (0, 1), (0, 3)])
-# Of two lengths, the widths and the bends, those that count: a finger with one valley has one length.
-_MEASURED = np.ones((len(Finger), 2 + len(WIDTH_STATIONS) + len(BEND_STATIONS)), dtype=np.bool_)
-_MEASURED[[Finger.THUMB, Finger.INDEX, Finger.LITTLE], 1] = False
+_VALLEY_FROM, _VALLEY_TO = np.array([(1, 2), (2, 3), (1, 3), (0, 1), (0, 3)]).T
+_ONE_VALLEY = (Finger.THUMB, Finger.INDEX, Finger.LITTLE)
+# Of two lengths, the widths and the bends of each finger, those that count: a finger with one valley has one length.
+_PER_FINGER = 2 + len(WIDTH_STATIONS) + len(BEND_STATIONS)
+_MEASURED = np.delete(np.arange(len(Finger) * _PER_FINGER), [finger * _PER_FINGER + 1 for finger in _ONE_VALLEY])
+_SIZES = np.flatnonzero(["_bend_" not in name for name in FEATURE_NAMES])
 _LN_NOMINAL = float(np.log(NOMINAL_SIDE_PX / WORKING_SIDE_PX))
 
 
 def features_of(shape: HandShape) -> NDArray[np.float64]:
     """The numbers in the order of ``FEATURE_NAMES``."""
-    apart = shape.valleys_px[_VALLEY_PAIRS[:, 0]] - shape.valleys_px[_VALLEY_PAIRS[:, 1]]
+    apart = shape.valleys_px.take(_VALLEY_FROM, axis=0) - shape.valleys_px.take(_VALLEY_TO, axis=0)
     apart_px = np.maximum(np.hypot(apart[:, 0], apart[:, 1]), 0.5)
-    sizes = np.log(np.concatenate([shape.lengths_px, shape.widths_px], axis=1)) + _LN_NOMINAL
-    bends = shape.bends_px / shape.lengths_px.mean(axis=1)[:, None]
-    fingers = np.concatenate([sizes, bends], axis=1)[_MEASURED]
-    return np.concatenate([fingers, np.log(apart_px) + _LN_NOMINAL])
+    bends = shape.bends_px / _mean(shape.lengths_px)[:, None]
+    fingers = np.concatenate([shape.lengths_px, shape.widths_px, bends], axis=1)
+    values = np.concatenate([fingers.ravel().take(_MEASURED), apart_px])
+    values[_SIZES] = np.log(values[_SIZES]) + _LN_NOMINAL
+    return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,44 +171,45 @@ class _Sides:
     """The visible outline points of all ten sides, one side after the other, each from tip to base.
 
     Attributes:
-        x, y: (M,) float64.
+        points: (M,) complex128.
         side: (M,) intp, 0 to 9. A finger's side towards the thumb is even, towards the little finger odd.
         starts, ends: (10,) intp, first and last point of each side.
     """
 
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
+    points: NDArray[np.complex128]
     side: NDArray[np.intp]
     starts: NDArray[np.intp]
     ends: NDArray[np.intp]
 
-    def lateral(
-        self,
-        origins: NDArray[np.float64],
-        axes: NDArray[np.float64],
-        normals: NDArray[np.float64],
-        stations: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
-        """(10, s) distances from each finger's axis at (5, s) stations; a hidden stretch is bridged straight.
-
-        Origins, axes and normals are (2, 5), x and y of each finger's.
-        """
-        (ox, oy), (ax, ay), (nx, ny) = origins, axes, normals
-        # Along and across are each a sum of x, y and a constant: what each side multiplies them with, for each point.
-        terms = np.array((ax, ay, -(ox * ax + oy * ay), nx, ny, -(ox * nx + oy * ny))).take(_FINGER_OF_SIDE, axis=1)
-        terms[2] += _OFFSETS
-        ax, ay, along, nx, ny, across = terms.take(self.side, axis=1)
-        along += self.x * ax
-        along += self.y * ay
-        across += self.x * nx
-        across += self.y * ny
+    def lateral(self, frames: _Frames, stations: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(10, s) distances from each finger's axis at (5, s) stations; a hidden stretch is bridged straight."""
+        turned = self.points * frames.turns.take(_FINGER_OF_SIDE).take(self.side)
+        turned -= (frames.tips.take(_FINGER_OF_SIDE) - _OFFSETS).take(self.side)
+        along = turned.real
         # A side may run back a little (nails, the web): only points that go further down than all before are kept.
         forward = np.maximum.accumulate(along)
         keep = np.ones(len(along), dtype=np.bool_)
         np.greater(along[1:], forward[:-1], out=keep[1:])
-        wanted = stations.take(_FINGER_OF_SIDE, axis=0) + _OFFSETS[:, None]
-        wanted = np.minimum(np.maximum(wanted, along[self.starts][:, None]), forward[self.ends][:, None])
-        return np.asarray(np.interp(wanted.ravel(), along[keep], across[keep]).reshape(wanted.shape), np.float64)
+        wanted = stations.take(_FINGER_OF_SIDE, axis=0)
+        wanted += _OFFSETS[:, None]
+        np.maximum(wanted, along.take(self.starts)[:, None], out=wanted)
+        np.minimum(wanted, forward.take(self.ends)[:, None], out=wanted)
+        return np.asarray(np.interp(wanted.ravel(), along[keep], turned.imag[keep]).reshape(wanted.shape), np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class _Frames:
+    """Each finger's own coordinates: a point times ``turns``, less ``tips``, lies so far along and (imaginary) across.
+
+    Attributes:
+        turns: (5,) complex128, the axes' conjugates.
+        tips: (5,) complex128, where each axis leaves its finger, turned likewise.
+        lengths_px: (5, 2) float64, from there to the valleys.
+    """
+
+    turns: NDArray[np.complex128]
+    tips: NDArray[np.complex128]
+    lengths_px: NDArray[np.float64]
 
 
 def measure(contour: Contour, marks: Landmarks) -> HandShape | QualityReason:
@@ -214,63 +217,52 @@ def measure(contour: Contour, marks: Landmarks) -> HandShape | QualityReason:
 
     A finger whose sides make no sense is a reason, never a wrong number.
     """
-    points = contour.points
-    x, y = points.T
-    limits, tips = _limits(points, marks), points.take(marks.tips, axis=0).T
-    apart = limits - tips[:, :, None]
-    squares = apart[0] ** 2 + apart[1] ** 2
-    reaches = np.sqrt(np.maximum(squares[:, 0], squares[:, 1]))
-    if reaches[1:].min() < 0.5 * marks.palm_radius_px:
+    points = contour.plane
+    limits, tips = _limits(points, marks), points.take(marks.tips)
+    reaches = np.abs(limits - tips[:, None]).max(axis=1).tolist()
+    if min(reaches[1:]) < 0.5 * marks.palm_radius_px:
         return QualityReason.FINGERS_CLOSED
     sides = _sides(contour, marks, reaches)
     if sides is None:
         return QualityReason.FINGERS_CLOSED
-    cap_reach = round(CAP_REACH * float(reaches.max()) / STEP_PX)
-    caps = np.array(marks.tips)[:, None] + np.arange(-cap_reach, cap_reach + 1)
-    caps_x, caps_y = x.take(caps, mode="wrap"), y.take(caps, mode="wrap")
-    sign = 1.0 if marks.step > 0 else -1.0
+    cap_reach = round(CAP_REACH * max(reaches) / STEP_PX)
+    caps = points.take(np.array(marks.tips)[:, None] + np.arange(-cap_reach, cap_reach + 1), mode="wrap")
 
-    def crosswise(axes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The axes turned by a quarter towards the thumb's side, whichever hand it is."""
-        return np.array((-sign * axes[1], sign * axes[0]))
-
-    def to_the_tips(origins: NDArray[np.float64], axes: NDArray[np.float64]) -> NDArray[np.float64]:
-        ahead = (caps_x * axes[0][:, None] + caps_y * axes[1][:, None]).min(axis=1)
-        return np.asarray(origins - axes * (_dot(origins, axes) - ahead), dtype=np.float64)
-
-    def lengths_from(origins: NDArray[np.float64], axes: NDArray[np.float64]) -> NDArray[np.float64]:
-        return _dot(limits, axes[:, :, None]) - _dot(origins, axes)[:, None]
+    def frames_on(origins: NDArray[np.complex128], axes: NDArray[np.complex128]) -> _Frames:
+        turns = axes.conj()
+        ahead = (caps * turns[:, None]).real.min(axis=1)
+        lengths = (limits * turns[:, None]).real - ahead[:, None]
+        return _Frames(turns, ahead + 1j * (origins * turns).imag, lengths)
 
     origins, axes = tips, _first_axes(sides, marks, tips, limits, reaches)
     for _ in range(AXIS_ITERATIONS):
-        normals = crosswise(axes)
-        origins = to_the_tips(origins, axes)
-        length = _mean(lengths_from(origins, axes))
+        frames = frames_on(origins, axes)
+        length = _mean(frames.lengths_px)
         if length.min() < LEAST_LENGTH_PX:
             return QualityReason.IMPLAUSIBLE_MEASUREMENT
-        across = sides.lateral(origins, axes, normals, length[:, None] * _AXIS_STATIONS)
-        offset, slope = (0.5 * (across[0::2] + across[1::2]) @ _STRAIGHT).T
-        origins = origins + offset * normals
-        axes = axes + (slope / length) * normals
-        axes = axes / np.sqrt(_dot(axes, axes))
-    normals = crosswise(axes)
-    origins = to_the_tips(origins, axes)
-    lengths = lengths_from(origins, axes)
-    if lengths.min() < LEAST_LENGTH_PX:
+        across = sides.lateral(frames, length[:, None] * _AXIS_STATIONS)
+        offset, slope = ((across[0::2] + across[1::2]) @ _STRAIGHT).T
+        origins = axes * (frames.tips + 1j * offset)
+        axes = axes * (1.0 + 1j * (slope / length))
+        axes /= np.abs(axes)
+    frames = frames_on(origins, axes)
+    if frames.lengths_px.min() < LEAST_LENGTH_PX:
         return QualityReason.IMPLAUSIBLE_MEASUREMENT
-    length = _mean(lengths)
-    across = _freed_from_lumps(
-        sides.lateral(origins, axes, normals, length[:, None] * SIDE_GRID), length.take(_FINGER_OF_SIDE)
-    )
-    widths = (across[0::2] - across[1::2]) @ _TO_WIDTHS
+    length = _mean(frames.lengths_px)
+    across = _freed_from_lumps(sides.lateral(frames, length[:, None] * SIDE_GRID), length.take(_FINGER_OF_SIDE))
+    # Towards the thumb's side is positive, whichever hand it is.
+    towards_thumb = 1.0 if marks.step > 0 else -1.0
+    widths = (across[0::2] - across[1::2]) @ (towards_thumb * _TO_WIDTHS)
     if widths.min() < 1.0:
         return QualityReason.IMPLAUSIBLE_MEASUREMENT
-    steps = np.log(widths[:, 2:] / widths[:, 1:-1])
-    if max(steps.max(), -steps.min()) > LARGEST_STEP:
+    # Between two neighbouring stations, whichever is wider.
+    if np.abs(np.log(widths[:, 2:] / widths[:, 1:-1])).max() > LARGEST_STEP:
         return QualityReason.IMPLAUSIBLE_MEASUREMENT
-    bends = 0.5 * (across[0::2] + across[1::2]) @ _TO_BENDS
-    valleys = _deepest(x, y, marks, axes)
-    return HandShape(origins.T, axes.T, lengths, widths, bends, valleys, marks.mirrored)
+    bends = (across[0::2] + across[1::2]) @ (0.5 * towards_thumb * _TO_BENDS)
+    valleys = _deepest(points, marks, axes)
+    return HandShape(
+        _pairs(axes * frames.tips), _pairs(axes), frames.lengths_px, widths, bends, _pairs(valleys), marks.mirrored
+    )
 
 
 def _mean(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -278,73 +270,63 @@ def _mean(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(0.5 * (pairs[:, 0] + pairs[:, 1]), dtype=np.float64)
 
 
-def _dot(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Products of vectors of which (2, …) holds x and y."""
-    return np.asarray(one[0] * other[0] + one[1] * other[1], dtype=np.float64)
+def _pairs(points: NDArray[np.complex128]) -> NDArray[np.float64]:
+    """(n,) complex128 to (n, 2) float64, x and y."""
+    return points.view(np.float64).reshape(-1, 2)
 
 
-def _limits(points: NDArray[np.float64], marks: Landmarks) -> NDArray[np.float64]:
-    """(2, 5, 2) float64, x and y: the valley on each finger's thumb side and little side; twice the same where there is
-    one.
-    """
+def _limits(points: NDArray[np.complex128], marks: Landmarks) -> NDArray[np.complex128]:
+    """(5, 2) complex128: the valley on each finger's thumb side and little side; twice the same where there is one."""
     # The thumb's valley does not limit the index: it lies far below its base.
     v = marks.valleys
-    pairs = np.array([[v[0], v[0]], [v[1], v[1]], [v[1], v[2]], [v[2], v[3]], [v[3], v[3]]])
-    return np.asarray(points.T.take(pairs.take(marks.measured_as, axis=0), axis=1), dtype=np.float64)
+    pairs = ((v[0], v[0]), (v[1], v[1]), (v[1], v[2]), (v[2], v[3]), (v[3], v[3]))
+    return points.take([pairs[finger] for finger in marks.measured_as])
 
 
-def _sides(contour: Contour, marks: Landmarks, reaches: NDArray[np.float64]) -> _Sides | None:
+def _sides(contour: Contour, marks: Landmarks, reaches: list[float]) -> _Sides | None:
     """Every finger's two sides; None where hardly anything of one is seen."""
-    count = len(contour.points)
-    arcs: list[int] = []
-    (_, index, middle, ring), step, far = marks.valleys, marks.step, reaches.tolist()
+    count, step = len(contour.points), marks.step
+    ways: list[NDArray[np.intp]] = []
+    _, index, middle, ring = marks.valleys
     # The valley between thumb and index ends the thumb's side alone.
     ends_before, ends_after = (None, None, index, middle, ring), (*marks.valleys, None)
     for finger in marks.measured_as:
-        tip, free = marks.tips[finger], round(1.25 * far[finger] / STEP_PX)
-        before, after = ends_before[finger], ends_after[finger]
-        arcs.append(free if before is None else _arc(before, tip, -step, count))
-        arcs.append(free if after is None else _arc(after, tip, step, count))
-    long = np.array(arcs)
-    side = np.repeat(_SIDES, long)
-    # From the tip on, one after the other: how far each side's first point lies from where counting would put it.
-    steps = _ALTERNATELY * marks.step
-    first = np.array(marks.tips).take(marks.measured_as).repeat(2) - steps * (long.cumsum() - long)
-    at = first.take(side) + steps.take(side) * np.arange(len(side))
-    at %= count
-    hidden = contour.hidden.take(at)
+        tip, free = marks.tips[finger], round(1.25 * reaches[finger] / STEP_PX)
+        for end, way in ((ends_before[finger], -step), (ends_after[finger], step)):
+            long = free if end is None else _arc(end, tip, way, count)
+            ways.append(np.arange(tip, tip + way * long, way))
+    counts = np.array([len(way) for way in ways])
+    side, at = np.repeat(_SIDES, counts), np.concatenate(ways)
+    hidden = contour.hidden.take(at, mode="wrap")
     if hidden.any():
         side, at = side[~hidden], at[~hidden]
-    counts = np.bincount(side, minlength=10)
+        counts = np.bincount(side, minlength=len(_SIDES))
     if counts.min() < FEWEST_SIDE_POINTS:
         return None
     ends = counts.cumsum() - 1
-    x, y = contour.points.T.take(at, axis=1)
-    return _Sides(x, y, side, ends - counts + 1, ends)
+    return _Sides(contour.plane.take(at, mode="wrap"), side, ends - counts + 1, ends)
 
 
 def _first_axes(
     sides: _Sides,
     marks: Landmarks,
-    tips: NDArray[np.float64],
-    limits: NDArray[np.float64],
-    reaches: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """(2, 5) unit vectors from each tip to about the middle of the finger's base."""
-    bases = 0.5 * (limits[:, :, 0] + limits[:, :, 1])
+    tips: NDArray[np.complex128],
+    limits: NDArray[np.complex128],
+    reaches: list[float],
+) -> NDArray[np.complex128]:
+    """(5,) unit vectors from each tip to about the middle of the finger's base."""
+    bases = 0.5 * (limits[:, 0] + limits[:, 1])
     # Where one valley is far away or none, the point of that side as far from the tip as the valley on the other side.
     for finger, measured in enumerate(marks.measured_as):
         open_side = OPEN_SIDE[measured]
         if open_side is None:
             continue
         side = 2 * finger + open_side
-        own = slice(int(sides.starts[side]), int(sides.ends[side]) + 1)
-        x, y = sides.x[own] - tips[0, finger], sides.y[own] - tips[1, finger]
-        at = own.start + int(np.abs(np.sqrt(x * x + y * y) - reaches[finger]).argmin())
-        bases[0, finger] = (limits[0, finger, 0] + sides.x[at]) / 2.0
-        bases[1, finger] = (limits[1, finger, 0] + sides.y[at]) / 2.0
+        own = sides.points[sides.starts[side] : sides.ends[side] + 1]
+        level = own[np.abs(np.abs(own - tips[finger]) - reaches[finger]).argmin()]
+        bases[finger] = 0.5 * (limits[finger, 0] + level)
     axes = bases - tips
-    return np.asarray(axes / np.maximum(np.sqrt(_dot(axes, axes)), 1e-9), dtype=np.float64)
+    return np.asarray(axes / np.maximum(np.abs(axes), 1e-9), dtype=np.complex128)
 
 
 def _freed_from_lumps(sides_px: NDArray[np.float64], lengths_px: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -374,17 +356,13 @@ def _arc(end: int, start: int, step: int, count: int) -> int:
     return ((end - start) * step) % count + 1
 
 
-def _deepest(
-    x: NDArray[np.float64], y: NDArray[np.float64], marks: Landmarks, axes: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(4, 2) float64: each valley's bottom, seen along the bisector of its two fingers; the mean of the last pixels."""
-    bisectors = axes[:, :-1] + axes[:, 1:]
-    bisectors /= np.maximum(np.sqrt(_dot(bisectors, bisectors)), 1e-9)
+def _deepest(points: NDArray[np.complex128], marks: Landmarks, axes: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """(4,): each valley's bottom, seen along the bisector of its two fingers; the mean of the last pixels."""
+    bisectors = axes[:-1] + axes[1:]
+    bisectors /= np.maximum(np.abs(bisectors), 1e-9)
     # The bottom lies near the point that is nearest to the palm's centre.
     reach = round(max(VALLEY_REACH_PX, VALLEY_REACH * marks.palm_radius_px) / STEP_PX)
-    at = np.array(marks.valleys)[:, None] + np.arange(-reach, reach + 1)
-    near_x, near_y = x.take(at, mode="wrap"), y.take(at, mode="wrap")
-    depth = near_x * bisectors[0][:, None] + near_y * bisectors[1][:, None]
-    bottom = np.maximum(VALLEY_DEPTH_PX - (depth.max(axis=1)[:, None] - depth), 0.0)
-    weight = bottom.sum(axis=1)
-    return np.array(((near_x * bottom).sum(axis=1) / weight, (near_y * bottom).sum(axis=1) / weight)).T
+    near = points.take(np.array(marks.valleys)[:, None] + np.arange(-reach, reach + 1), mode="wrap")
+    depth = (near * bisectors.conj()[:, None]).real
+    bottom = np.maximum(depth - (depth.max(axis=1) - VALLEY_DEPTH_PX)[:, None], 0.0)
+    return np.asarray((near * bottom).sum(axis=1) / bottom.sum(axis=1), dtype=np.complex128)
