@@ -25,7 +25,6 @@ REACH_PX = 1.5
 COARSE_REACH_PX = 2.5
 # Foreign things this near to the outline, in px of the coarse grid, hide the hand's own border.
 FOREIGN_REACH_PX = 2
-QUARTER_TURN = np.array([1.0, -1.0], dtype=np.float32)
 NEAR_FOREIGN = np.ones((2 * FOREIGN_REACH_PX + 1, 2 * FOREIGN_REACH_PX + 1), np.uint8)
 
 
@@ -114,23 +113,31 @@ def _smooth(points: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
 
 def _refine(points: NDArray[np.float64], silhouette: Silhouette, reach_px: float) -> NDArray[np.float64]:
     """Moves each point along its normal to the crossing of the level nearest to it; leaves it where there is none."""
-    around = np.concatenate([points[-2:], points, points[:2]]).astype(np.float32)
-    tangent = around[4:] - around[:-4]
-    tangent /= np.maximum(np.sqrt(tangent[:, :1] ** 2 + tangent[:, 1:] ** 2), np.float32(1e-9))
-    # Clockwise on the screen: the hand is on the right of the way, so the outside is (dy, -dx).
-    outward = tangent[:, ::-1] * QUARTER_TURN
+    around = np.concatenate([points[-2:], points, points[:2]]).astype(np.float32).view(np.complex64)[:, 0]
+    outward = around[4:] - around[:-4]
+    # Clockwise on the screen: the hand is on the right of the way, so the outside is a quarter turn to the left.
+    outward *= np.complex64(-1j) / np.maximum(np.abs(outward), np.float32(1e-9))
     offsets = np.arange(-reach_px, reach_px + 1.0, dtype=np.float32)
-    values = silhouette.values_at(around[2:-2] + offsets[:, None, None] * outward)
-    bright = values >= silhouette.level
-    leaving = bright[:-1] > bright[1:]
-    # Of the steps from bright to dark the one nearest to the point; steps further out are looked at first and lose.
-    steps, count = leaving.shape
-    nearest = np.full(count, steps, dtype=np.intp)
-    for step in sorted(range(steps), key=lambda at: -abs(2 * at - steps + 1)):
-        np.copyto(nearest, step, where=leaving[step])
-    found = np.flatnonzero(nearest < steps)
-    at = nearest[found]
-    inner, outer = (values.ravel().take(count * row + found).astype(np.float32) for row in (at, at + 1))
-    shift = np.zeros(count, dtype=np.float32)
-    shift[found] = offsets.take(at) + (inner - np.float32(silhouette.level)) / (inner - outer)
-    return np.asarray(points + shift[:, None] * outward, dtype=np.float64)
+    at_px = around[2:-2] + offsets[:, None] * outward
+    values = silhouette.values_at(at_px.view(np.float32).reshape(*at_px.shape, 2))
+    # Bright or dark on the way out, a bit each.
+    ways = np.packbits(values >= silhouette.level, axis=0)[0]
+    step = _nearest_leaving(len(offsets)).take(ways)
+    found = np.flatnonzero(step >= 0)
+    step = step.take(found)
+    inside = step * len(points) + found
+    inner, outer = (values.ravel().take(at).astype(np.float32) for at in (inside, inside + len(points)))
+    shift = np.zeros(len(points), dtype=np.float32)
+    shift[found] = offsets.take(step) + (inner - np.float32(silhouette.level)) / (inner - outer)
+    return points + (shift * outward).view(np.float32).reshape(-1, 2)
+
+
+@functools.cache
+def _nearest_leaving(samples: int) -> NDArray[np.intp]:
+    """(256,) intp: of the steps from bright to dark, as ``packbits`` has them, that nearest to the middle; -1: none."""
+    bright = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, :samples]
+    nearest = np.full(256, -1, dtype=np.intp)
+    # Steps further out are looked at first and lose.
+    for step in sorted(range(samples - 1), key=lambda at: -abs(2 * at - samples + 2)):
+        nearest[bright[:, step] > bright[:, step + 1]] = step
+    return nearest

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -42,7 +43,16 @@ PIXEL_MORE = np.ones((3, 3), np.uint8)
 WINDOW_MARGIN_PX = 6
 
 Pieces = tuple[NDArray[np.int32], ...]
-Channels = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
+# Rows: the sum of blue, green and red; red less green; green less blue.
+_SUM_AND_DIFFERENCES = np.array([(1, 1, 1), (0, -1, 1), (-1, 1, 0)], dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class _Channels:
+    """Of (H, W, 3) uint8, (H, W) uint8 each: the largest of the three channels, and that less the smallest."""
+
+    brightest: NDArray[np.uint8]
+    chroma: NDArray[np.uint8]
 
 
 def foreign_colours(small: NDArray[np.uint8], level: float, thinnest_px: int = LEAST_PEG_PX) -> NDArray[np.uint8]:
@@ -64,9 +74,8 @@ def find_foreign(
     there has no peg: all pixels are looked at only around what does.
     """
     marked = np.zeros(coarse.shape[:2], dtype=np.uint8)
-    channels = split(sparse)
-    bright = _bright(channels, level)
-    hue = _hue_of_core(channels, bright)
+    channels = _channels(sparse)
+    hue = _hue_of_core(sparse, _over(channels.brightest, level))
     if hue is None:
         return marked, ()
     box = _round(_foreign_in(sparse, channels, hue, level)) if thinnest_px >= LEAST_PEG_PX else np.s_[0:, 0:]
@@ -75,7 +84,7 @@ def find_foreign(
     window = np.asarray(cv2.cvtColor(coarse[box], cv2.COLOR_BGRA2BGR), dtype=np.uint8)
     side = thinnest_px | 1
     peg = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    thick = cv2.morphologyEx(_foreign_in(window, split(window), hue, level), cv2.MORPH_OPEN, peg)
+    thick = cv2.morphologyEx(_foreign_in(window, _channels(window), hue, level), cv2.MORPH_OPEN, peg)
     corner = (box[1].start, box[0].start)
     pieces, _ = cv2.findContours(cv2.dilate(thick, PIXEL_MORE), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=corner)
     cv2.drawContours(marked, pieces, -1, 255, cv2.FILLED)
@@ -88,19 +97,18 @@ def every_other(coarse: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(words.view(np.uint8), cv2.COLOR_BGRA2BGR), dtype=np.uint8)
 
 
-def split(image: NDArray[np.uint8]) -> Channels:
-    """Blue, green and red of (H, W, 3) uint8, (H, W) each."""
-    blue, green, red = (np.asarray(one, dtype=np.uint8) for one in cv2.split(image))
-    return blue, green, red
+def _channels(image: NDArray[np.uint8]) -> _Channels:
+    blue, green, red = cv2.split(image)
+    brightest = np.asarray(cv2.max(cv2.max(blue, green), red), dtype=np.uint8)
+    darkest = cv2.min(cv2.min(blue, green), red)
+    return _Channels(brightest, np.asarray(cv2.subtract(brightest, darkest), dtype=np.uint8))
 
 
-def _bright(channels: Channels, level: float) -> NDArray[np.uint8]:
+def _over(brightest: NDArray[np.uint8], level: float) -> NDArray[np.uint8]:
     """255 where any channel is over the level.
 
     A blue peg is dark in red, yet its glint and its rim are not: it has to be seen whole to be taken away whole.
     """
-    blue, green, red = channels
-    brightest = cv2.max(cv2.max(blue, green), red)
     return np.asarray(cv2.threshold(brightest, level, 255, cv2.THRESH_BINARY)[1], dtype=np.uint8)
 
 
@@ -114,7 +122,7 @@ def _round(marked: NDArray[np.uint8]) -> tuple[slice, slice] | None:
 
 
 def _foreign_in(
-    window: NDArray[np.uint8], channels: Channels, hue: tuple[float, float], level: float
+    window: NDArray[np.uint8], channels: _Channels, hue: tuple[float, float], level: float
 ) -> NDArray[np.uint8]:
     """255 where a pixel of (H, W, 3) uint8 BGR is bright and too gaudy or of another hue; bytes alone, for speed.
 
@@ -122,10 +130,7 @@ def _foreign_in(
     ``channels`` are those of ``window``.
     """
     redness, yellowness = hue
-    blue, green, red = channels
-    brightest = cv2.max(cv2.max(blue, green), red)
-    bright = cv2.threshold(brightest, level, 255, cv2.THRESH_BINARY)[1]
-    chroma = cv2.subtract(brightest, cv2.min(cv2.min(blue, green), red))
+    bright, chroma = _over(channels.brightest, level), channels.chroma
     gaudy = min(1.0, max(GAUDY, GAUDIER_THAN_SKIN * (redness + yellowness)))
     mean, beyond, behind = cv2.split(cv2.transform(window, _weights(redness, yellowness)))
     foreign = cv2.compare(chroma, cv2.convertScaleAbs(mean, alpha=3.0 * gaudy), cv2.CMP_GT)
@@ -156,23 +161,24 @@ def _weights(redness: float, yellowness: float) -> NDArray[np.float64]:
     return weights
 
 
-def _hue_of_core(channels: Channels, bright: NDArray[np.uint8]) -> tuple[float, float] | None:
-    """Redness and yellowness of the middle of the hand, from every other pixel of what is given.
+def _hue_of_core(sparse: NDArray[np.uint8], bright: NDArray[np.uint8]) -> tuple[float, float] | None:
+    """Redness and yellowness of the middle of the hand, from every other pixel of (H, W, 3) uint8 BGR.
 
     (0, 0) where it has no colour, None where there is no hand.
     """
     core = np.asarray(cv2.erode(np.ascontiguousarray(bright[::2, ::2]), CORE), dtype=np.uint8)
     # A sleeve comes in from the picture's border and may be wider than the hand: the hand is looked for further in.
-    rows, columns = (round(BORDER_SHARE * side) for side in core.shape)
-    centre = np.s_[rows : core.shape[0] - rows, columns : core.shape[1] - columns]
-    inner = np.flatnonzero(core[centre])
+    top, left = (round(BORDER_SHARE * side) for side in core.shape)
+    centre = core[top : core.shape[0] - top, left : core.shape[1] - left]
+    inner = np.flatnonzero(centre)
     if len(inner) < FEWEST_CORE_PIXELS:
-        centre, inner = np.s_[:, :], np.flatnonzero(core)
+        top = left = 0
+        centre, inner = core, np.flatnonzero(core)
         if len(inner) < FEWEST_CORE_PIXELS:
             return None
-    chosen = inner[::HUE_STEP]
-    blue, green, red = (one[::2, ::2][centre].ravel().take(chosen).astype(np.float32) for one in channels)
-    total = blue + green + red + 1.0
-    redness = float(np.sort((red - green) / total)[len(total) // 2])
-    yellowness = float(np.sort((green - blue) / total)[len(total) // 2])
+    rows, columns = np.divmod(inner[::HUE_STEP], centre.shape[1])
+    palm = sparse[2 * (rows + top), 2 * (columns + left)]
+    total, *differences = _SUM_AND_DIFFERENCES @ palm.T.astype(np.float32)
+    hues = np.sort(differences / (total + np.float32(1.0)), axis=1)
+    redness, yellowness = hues[:, len(rows) // 2].tolist()
     return (redness, yellowness) if redness**2 + yellowness**2 > COLOURED**2 / 2.0 else (0.0, 0.0)

@@ -58,20 +58,14 @@ def _width(finger: Finger) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class _Limits:
-    """``rows`` (m, n) times the features lie between ``low`` and ``high``, (m,)."""
+    """``rows`` (m, n) times the features lie between ``low`` and ``high``, (m,); the first ``closed`` tell touching
+    fingers, the others no hand.
+    """
 
     rows: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
-
-    def broken_by(self, values: NDArray[np.float64]) -> bool:
-        found = self.rows @ values
-        return bool(((found < self.low) | (found > self.high)).any())
-
-
-def _limits(limited: list[tuple[NDArray[np.float64], tuple[float, float]]]) -> _Limits:
-    rows, limits = np.stack([row for row, _ in limited]), np.array([limit for _, limit in limited])
-    return _Limits(rows, limits[:, 0], limits[:, 1])
+    closed: int
 
 
 def _side(finger: Finger, side: int) -> NDArray[np.float64]:
@@ -85,8 +79,8 @@ def _compared_with(base: Finger, limits: tuple[tuple[float, float], ...], finger
 
 
 @cache
-def _limits_without(left_out: frozenset[Finger]) -> tuple[_Limits, _Limits]:
-    """What tells touching fingers, and what tells no hand, of the fingers that are not left out."""
+def _limits_without(left_out: frozenset[Finger]) -> _Limits:
+    """The limits of the fingers that are not left out."""
     shown = [finger for finger in Finger if finger not in left_out]
     base = next(finger for finger in (Finger.MIDDLE, Finger.RING, Finger.INDEX) if finger in shown)
     level = [finger for finger in SIDES if not left_out & {finger - 1, finger, finger + 1}]
@@ -101,25 +95,29 @@ def _limits_without(left_out: frozenset[Finger]) -> tuple[_Limits, _Limits]:
         *((_width(one) - _width(base), _compared_with(base, WIDTH_TO_MIDDLE, one)) for one in shown),
         *((_mean_of([name]) - _length(Finger.MIDDLE), VALLEYS[name]) for name in far_apart),
     ]
-    return _limits(closed), _limits(unlike)
+    rows, limits = zip(*closed, *unlike, strict=True)
+    low, high = np.array(limits).T
+    return _Limits(np.stack(rows), low, high, len(closed))
 
 
 def uneven(shape: HandShape) -> bool:
     """Whether the middle one of the three valleys between the fingers lies off the knuckles' line: at a ring, say."""
-    index, middle, little = shape.valleys_px[1:]
+    _, index, middle, little = (complex(x, y) for x, y in shape.valleys_px.tolist())
     line = little - index
-    length = max(float(np.hypot(*line)), 1e-9)
-    towards_tips = np.array([-line[1], line[0]]) / length
-    towards_tips *= -np.sign(towards_tips @ shape.axes[1:].sum(axis=0)) or 1.0
-    along, out = float((middle - index) @ line) / length**2, float((middle - index) @ towards_tips) / length
+    # With the line as one, how far along it the middle one lies, and (imaginary) beside it.
+    place = (middle - index) / (line if abs(line) > 1e-9 else 1e-9)
+    to_base = sum(complex(x, y) for x, y in shape.axes[1:].tolist()) * line.conjugate()
+    along, out = place.real, -place.imag if to_base.imag > 0.0 else place.imag
     return not (KNUCKLES_ALONG[0] <= along <= KNUCKLES_ALONG[1] and KNUCKLES_OUT[0] <= out <= KNUCKLES_OUT[1])
 
 
 def implausible(values: NDArray[np.float64], left_out: frozenset[Finger] = frozenset()) -> QualityReason | None:
     """Why the features of ``measurements.features_of`` are no hand's, or None; fingers left out are not looked at."""
-    closed, unlike = _limits_without(left_out)
     if not np.isfinite(values).all():
         return QualityReason.IMPLAUSIBLE_MEASUREMENT
-    if closed.broken_by(values):
-        return QualityReason.FINGERS_CLOSED
-    return QualityReason.IMPLAUSIBLE_MEASUREMENT if unlike.broken_by(values) else None
+    limits = _limits_without(left_out)
+    found = limits.rows @ values
+    broken = np.flatnonzero((found < limits.low) | (found > limits.high))
+    if not len(broken):
+        return None
+    return QualityReason.FINGERS_CLOSED if broken[0] < limits.closed else QualityReason.IMPLAUSIBLE_MEASUREMENT

@@ -7,6 +7,8 @@ ratio.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,15 +19,21 @@ def raw_score(
     numbers: FittedNumbers, reference: NDArray[np.float64], sample_count: int, probe: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Negated log likelihood ratio of (…, k) probes to a (k,) reference, the mean of ``sample_count`` samples."""
+    expected, near, far, constant = _weights(numbers, sample_count)
+    beside = probe - expected * reference
+    return np.asarray((beside * beside) @ near - (probe * probe) @ far + constant, dtype=np.float64)
+
+
+# As many as a terminal meets: a handful of postures and platens, each with few counts of samples.
+@functools.lru_cache(maxsize=32)
+def _weights(
+    numbers: FittedNumbers, sample_count: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
+    """What a reference is multiplied with, (k,), what squares are, of one hand and of two, (k,) each, and the rest."""
     between = numbers.between
     posterior = between / (sample_count * between + 1.0)
-    expected = sample_count * posterior * reference
-    terms = (
-        (probe - expected) ** 2 / (posterior + 1.0)
-        - probe**2 / (between + 1.0)
-        + np.log((posterior + 1.0) / (between + 1.0))
-    )
-    return np.asarray(0.5 * terms.sum(axis=-1), dtype=np.float64)
+    constant = float(np.log((posterior + 1.0) / (between + 1.0)).sum())
+    return sample_count * posterior, 0.5 / (posterior + 1.0), 0.5 / (between + 1.0), 0.5 * constant
 
 
 def calibrated(numbers: FittedNumbers, raw: NDArray[np.float64] | float) -> float:

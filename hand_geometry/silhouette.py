@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -153,7 +154,8 @@ def _colours_on_dark(coarse: NDArray[np.uint8], thinnest_px: int) -> tuple[float
 
 def _median_below(grey: NDArray[np.uint8], level: float) -> float:
     """Median of the values under ``level``; 0 where there are none."""
-    counts = np.bincount(grey.ravel(), minlength=256)[: max(0, math.ceil(level))].cumsum()
+    histogram = cv2.calcHist([np.ascontiguousarray(grey)], [0], None, [256], [0, 256]).ravel()
+    counts = histogram[: max(0, math.ceil(level))].cumsum()
     return float(counts.searchsorted(counts[-1] / 2.0)) if len(counts) and counts[-1] > 0 else 0.0
 
 
@@ -204,6 +206,7 @@ def _largest_piece(
     return _largest_outline(found)
 
 
+@functools.cache
 def _disc(across_px: int) -> NDArray[np.uint8]:
     """A disc on the coarse grid, ``across_px`` wide at the working size."""
     side = across_px // COARSE | 1

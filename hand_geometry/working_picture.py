@@ -20,7 +20,7 @@ WORKING_SIDE_PX = 800
 NOMINAL_SIDE_PX = 1600
 # Grids that need no border are at half of the working size once more.
 COARSE = 2
-RED, RED_BITS = 2, np.uint32(16)
+RED = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +61,8 @@ class WorkingPicture:
 
     @cached_property
     def coarse_red(self) -> NDArray[np.uint8]:
-        """(H / 2, W / 2) uint8, the red channel of ``coarse``; shifted out of words in half of OpenCV's time."""
-        return (self.coarse.view("<u4")[..., 0] >> RED_BITS).astype(np.uint8)
+        """(H / 2, W / 2) uint8, the red channel of ``coarse``."""
+        return np.asarray(cv2.extractChannel(self.coarse, RED), dtype=np.uint8)
 
     @property
     def shape(self) -> tuple[int, int]:
