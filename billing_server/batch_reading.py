@@ -19,6 +19,7 @@ from msgspec import Meta, Raw, Struct
 from msgspec.json import Decoder, Encoder
 
 from billing_server.bulk import instant_field
+from billing_server.entry_rows import entry_row
 from billing_server.pass_bodies import PassBody, read_pass_bodies, read_pass_body
 from canteen.clock import ClockTrust
 from canteen.errors import InvalidIdentifier
@@ -45,6 +46,7 @@ class ReadEntry(Struct, frozen=True, gc=False):
         recorded_at: as the protocol writes it; `instant` the same as a field of a row.
         body: in canonical form, as it is kept.
         pass_body: the same read, if it is plainly a pass.
+        row: of `entries`, without what all rows of a journal share.
     """
 
     device: DeviceId
@@ -60,6 +62,7 @@ class ReadEntry(Struct, frozen=True, gc=False):
     body_digest: str
     digest: str
     pass_body: PassBody | None
+    row: bytes
 
     @property
     def entry(self) -> JournalEntry:
@@ -97,20 +100,33 @@ def as_read(entry: JournalEntry) -> ReadEntry:
     """The same for an entry that came some other way."""
     header = entry.header
     body = canonical(entry.body)
+    hashed, body_hashed = digest(canonical(header)), header["body_digest"]
+    instant = instant_field(entry.recorded_at)
     return ReadEntry(
         entry.device,
         entry.generation,
         entry.sequence,
         entry.previous,
         instant_text(entry.recorded_at),
-        instant_field(entry.recorded_at),
+        instant,
         entry.clock_trust.value,
         entry.kind,
         entry.signature,
         body,
-        header["body_digest"],
-        digest(canonical(header)),
+        body_hashed,
+        hashed,
         read_pass_body(entry.kind, body),
+        entry_row(
+            entry.clock_trust.value,
+            entry.kind,
+            entry.sequence,
+            entry.previous.encode(),
+            hashed.encode(),
+            instant,
+            body_hashed.encode(),
+            entry.signature,
+            body,
+        ),
     )
 
 
@@ -158,7 +174,7 @@ def _read_canonical(untrusted_payload: bytes) -> Iterator[ReadEntry]:
         raise _OtherwiseWritten
     bodies_octets = [bytes(wire.body) for wire in batch.entries]
     pass_bodies = read_pass_bodies([header.kind for header in headers], bodies_octets)
-    device, generation, last = "", "", ""
+    device, generation, last, last_octets = DeviceId(""), "", "", b""
     for wire, header, octets, body_octets, pass_body in zip(
         batch.entries, headers, header_octets, bodies_octets, pass_bodies, strict=True
     ):
@@ -179,23 +195,38 @@ def _read_canonical(untrusted_payload: bytes) -> Iterator[ReadEntry]:
             raise _OtherwiseWritten
         if pass_body is None:
             _check_other(header.kind, body_octets)
+        previous = last_octets if header.previous == last else header.previous.encode()
         body_digest = sha256(body_octets).hexdigest()
-        last = sha256(b"".join((b'{"body_digest":"', body_digest.encode(), b'",', octets[1:]))).hexdigest()
-        generation = header.generation
+        body_digest_octets = body_digest.encode()
+        last = sha256(b"".join((b'{"body_digest":"', body_digest_octets, b'",', octets[1:]))).hexdigest()
+        last_octets = last.encode()
+        generation, instant = header.generation, instant_field(recorded_at)
+        clock_trust, kind, signature = header.clock_trust, header.kind, wire.signature
         yield ReadEntry(
-            DeviceId(device),
+            device,
             generation,
             header.sequence,
             header.previous,
             header.recorded_at,
-            instant_field(recorded_at),
-            header.clock_trust,
-            header.kind,
-            wire.signature,
+            instant,
+            clock_trust,
+            kind,
+            signature,
             body_octets,
             body_digest,
             last,
             pass_body,
+            entry_row(
+                clock_trust,
+                kind,
+                header.sequence,
+                previous,
+                last_octets,
+                instant,
+                body_digest_octets,
+                signature,
+                body_octets,
+            ),
         )
 
 

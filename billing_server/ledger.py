@@ -22,8 +22,9 @@ from sqlalchemy.orm import Session
 from billing_server.alarms import AlarmKind, close_alarm, raise_alarm
 from billing_server.batch_reading import ReadEntry
 from billing_server.bulk import insert_rows, instant_field
+from billing_server.entry_rows import FORGOTTEN_BODIES, ROW_COLUMNS, shared_fields
 from billing_server.models import Device, Entry, ForkedEntry, Journal
-from billing_server.read_batch import FORGOTTEN_BODIES, ROW_COLUMNS, ReadBatch, made_ready, shared_fields
+from billing_server.read_batch import ReadBatch, made_ready
 from canteen.clock import ClockTrust
 from canteen.identifiers import DeviceId
 from sync.encoding import canonical
@@ -139,7 +140,9 @@ def _append_to_journal(
     if new:
         _advance(session, device, generation, journal, tail, now)
         shared = shared_fields(device.device, generation, instant_field(now))
-        insert_rows(session, Entry, [row for batch in new for row in batch.rows], ROW_COLUMNS, shared)
+        insert_rows(
+            session, Entry, [read.row for batch in new for read in batch.untrusted_entries], ROW_COLUMNS, shared
+        )
         close_alarm(session, AlarmKind.GAP, f"{device.device}/{generation}", now)
     elif journal is not None:
         journal.last_received_at = now

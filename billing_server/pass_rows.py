@@ -145,12 +145,18 @@ def _join(known: dict[str, _Told], later: dict[str, _Told]) -> list[tuple[str, _
 def gathered(entries: Iterable[ReadEntry]) -> Passes:
     """What `entries` say of passes, plainly; the others are kept apart."""
     passes = Passes()
-    take, others = passes.take, passes.others.append
+    granted, outcomes = passes.granted, passes.outcomes
     for read in entries:
-        if (body := read.pass_body) is None:
-            others(read)
+        body = read.pass_body
+        # What a healthy batch is made of comes first, without a call: this is done for every entry.
+        if type(body) is OutcomeBody and body.pass_id not in outcomes:
+            outcomes[body.pass_id] = read
+        elif type(body) is GrantedBody and body.pass_id not in granted:
+            granted[body.pass_id] = Granted(read, body, _octets(read, body))
+        elif body is None:
+            passes.others.append(read)
         else:
-            take(read, body)
+            passes.take(read, body)
     return passes
 
 
