@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import cast
+from typing import NamedTuple, cast
 
 from msgspec import Struct
-from sqlalchemy import Table, and_, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Table, and_, bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
 from billing_server.accounts import AccountDesk
@@ -39,6 +39,10 @@ _WRITE_OUTCOME = (
     .values(outcome=bindparam("outcome"), outcome_at=bindparam("at"), outcome_position=bindparam("place"))
 )
 
+_IS_PREPAID = MealPassRow.charged_to == EntitlementKind.EXTERNAL_MEAL.value
+_MealDay = tuple[str, date]
+"""A pupil and a day."""
+
 
 @dataclass(frozen=True, slots=True)
 class PassDesk:
@@ -60,6 +64,10 @@ class PassDesk:
         first_outcome = _next_place(session, "outcomes", len(settled))
         first = _next_place(session, "passes", len(passes.granted))
         places = dict(zip(settled, range(first_outcome, first_outcome + len(settled)), strict=True))
+        later = [pass_id for pass_id in settled if pass_id not in passes.granted]
+        days = {(grant.body.pupil, grant.body.day) for grant in passes.granted.values()}
+        days |= {(known[pass_id].pupil, known[pass_id].day) for pass_id in later}
+        beside = _meals_beside(session, device, days)
         if passes.granted:
             rows = [
                 open_row(grant, position)
@@ -70,12 +78,10 @@ class PassDesk:
             insert_rows(session, MealPassRow, rows, GRANTED_COLUMNS)
         if denied:
             insert_rows(session, Denial, [denial.row(position) for position, denial in enumerate(denied, first_denial)])
-        later = [pass_id for pass_id in settled if pass_id not in passes.granted]
         if later:
             _write_outcomes(session, device, [(one, passes.outcomes[one], places[one]) for one in later])
-        changed_days = {(grant.body.pupil, grant.body.day) for grant in passes.granted.values()}
-        changed_days |= {(known[pass_id].pupil, known[pass_id].day) for pass_id in later}
-        self._look_at_meals(session, device, changed_days, passes, settled)
+        self._follow_prepaid(session, days, beside, passes)
+        self._tell_doubles(session, beside, passes, settled)
 
     def _take_out_known(self, session: Session, device: str, passes: Passes, known: dict[str, _Known]) -> None:
         for pass_id in sorted(known.keys() & passes.granted.keys()):
@@ -94,31 +100,25 @@ class PassDesk:
                 self._alarm(session, AlarmKind.OUTCOME_CONFLICT, device, pass_id)
         return settled
 
-    def _look_at_meals(
-        self, session: Session, device: str, days: set[tuple[str, date]], passes: Passes, settled: list[str]
-    ) -> None:
-        """What a batch told of pupils' `days` beside all that is known of them: prepaid meals, and meals twice.
-
-        Not only the passes told of: an earlier forfait that comes late turns a prepaid one into a double. The feeds are
-        locked since their positions were drawn.
-        """
-        if not days:
-            return
-        pupils = value_set(session, {pupil for pupil, _ in days})
-        within = (MealPassRow.pupil.in_(pupils), MealPassRow.day.in_({day for _, day in days}))
-        is_prepaid = MealPassRow.charged_to == EntitlementKind.EXTERNAL_MEAL.value
-        elsewhere = and_(MealPassRow.device != device, MealPassRow.outcome != PassOutcome.ABANDONED.value)
-        found = session.execute(
-            select(MealPassRow.pupil, MealPassRow.day, MealPassRow.period, elsewhere, is_prepaid)
-            .where(*within, or_(elsewhere, is_prepaid))
-            .distinct()
-        ).all()
-        if any(prepaid and (pupil, day) in days for pupil, day, _, _, prepaid in found):
+    def _follow_prepaid(self, session: Session, days: set[_MealDay], beside: list[_Beside], passes: Passes) -> None:
+        """Not only the passes told of: an earlier forfait that comes late turns a prepaid one into a double."""
+        prepaid = {(one.pupil, one.day) for one in beside if one.prepaid}
+        prepaid |= {
+            (grant.body.pupil, grant.body.day)
+            for grant in passes.granted.values()
+            if grant.body.charged_to is EntitlementKind.EXTERNAL_MEAL
+        }
+        prepaid &= days
+        if prepaid:
             rows = session.scalars(
-                select(MealPassRow).where(is_prepaid, *within).execution_options(populate_existing=True)
+                select(MealPassRow)
+                .where(_IS_PREPAID, *_within(session, prepaid))
+                .execution_options(populate_existing=True)
             )
-            self.accounts.follow(session, [row for row in rows if (row.pupil, row.day) in days])
-        twice = {(row.pupil, row.day, row.period) for row in found if row[3]}
+            self.accounts.follow(session, [row for row in rows if (row.pupil, row.day) in prepaid])
+
+    def _tell_doubles(self, session: Session, beside: list[_Beside], passes: Passes, settled: list[str]) -> None:
+        twice = {(one.pupil, one.day, one.period) for one in beside if one.elsewhere}
         if twice:
             outcomes = {pass_id: OUTCOMES[passes.outcomes[pass_id].kind] for pass_id in settled}
             twice &= {
@@ -158,6 +158,39 @@ def _write_outcomes(session: Session, device: str, told: list[tuple[str, ReadEnt
         for pass_id, read, place in told
     ]
     session.connection().execute(_WRITE_OUTCOME, rows)
+
+
+class _Beside(NamedTuple):
+    """A meal that is known, prepaid or of another terminal."""
+
+    pupil: str
+    day: date
+    period: str
+    elsewhere: bool
+    prepaid: bool
+
+
+def _meals_beside(session: Session, device: str, days: set[_MealDay]) -> list[_Beside]:
+    """What else is known of the meals of pupils' `days`.
+
+    The feeds are locked since their positions were drawn, so that nobody adds to it; and the passes of this batch are
+    not there yet, for each of them would be looked at.
+    """
+    if not days:
+        return []
+    elsewhere = and_(MealPassRow.device != device, MealPassRow.outcome != PassOutcome.ABANDONED.value)
+    found = session.execute(
+        select(MealPassRow.pupil, MealPassRow.day, MealPassRow.period, elsewhere, _IS_PREPAID)
+        .where(*_within(session, days), or_(elsewhere, _IS_PREPAID))
+        .distinct()
+    )
+    return [_Beside(*row) for row in found]
+
+
+def _within(session: Session, days: set[_MealDay]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Pupils and days apart, as an index finds them: more than asked for where they are several."""
+    pupils = value_set(session, {pupil for pupil, _ in days})
+    return MealPassRow.pupil.in_(pupils), MealPassRow.day.in_({day for _, day in days})
 
 
 class _Known(Struct, gc=False):
