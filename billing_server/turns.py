@@ -18,7 +18,8 @@ PATIENCE_S = 10.0
 LOOK_EVERY_S = 0.02
 
 HELD_MOST = 400
-"""100 MiB at the very most; more than that goes to the ledger as it is, which says what it thinks of it."""
+"""100 MiB of messages at the very most, four times that as they are held here; more than that goes to the ledger as it
+is, which says what it thinks of it."""
 
 
 @dataclass(slots=True)
