@@ -174,7 +174,7 @@ class EnrollmentDesk:
             measured = acquire(image, self.ground, calibration=self.platen.calibration, mask=mask)
             if isinstance(measured, Features):
                 return measured
-            if measured.reason is QualityReason.FLAT_THING:
+            if measured.reason in (QualityReason.FLAT_THING, QualityReason.WEB_HIDDEN):
                 return NotAcquired(measured.reason.value)
             found = find_findings(image, self.ground, calibration=self.platen.calibration, mask=mask)
             worst = next(iter(found), None)

@@ -28,6 +28,10 @@ PLACEMENTS: dict[str, str] = {
     QualityReason.FLAT_THING: marked(
         "Le miroir ne montre rien d’épais : pose ta main seule, bien à plat. Si elle l’est déjà, essuyez le miroir."
     ),
+    QualityReason.WEB_HIDDEN: marked(
+        "On ne voit pas bien entre deux doigts : écarte-les plus, et enlève ta bague si tu peux. "
+        "Si c’est une ombre, changez la lampe de place."
+    ),
     QualityReason.DEVICE_LOST: marked("Le lecteur ne répond plus : vérifiez son câble."),
     QualityReason.CANCELLED: marked("La pose a été annulée."),
     OTHER_READER: marked(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hand_geometry.contour import Contour, moved, trace_contour
 from hand_geometry.height_profile import height_features, is_flat, measure_heights
 from hand_geometry.image_decoding import decode_image
-from hand_geometry.landmarks import Finger, Landmarks, Palm, find_palm
+from hand_geometry.landmarks import VALLEY_SPREAD, Finger, Landmarks, Palm, find_palm
 from hand_geometry.mask import NO_MASK, Mask
 from hand_geometry.masked_landmarks import find_masked_landmarks
 from hand_geometry.measurements import FEATURE_NAMES, HandShape, features_of, measure
@@ -21,7 +21,7 @@ from hand_geometry.posture import Posture, posture_of
 from hand_geometry.quality import PlacedFinding, QualityReason
 from hand_geometry.reader_picture import picture_on
 from hand_geometry.silhouette import Platen, Silhouette, find_silhouette
-from hand_geometry.webs import with_clear_webs
+from hand_geometry.webs import a_web_is_hidden, with_clear_webs
 from hand_geometry.working_picture import WorkingPicture
 
 __all__ = ["FailureToAcquire", "Features", "Platen", "acquire", "decode_image"]
@@ -103,7 +103,9 @@ def acquire(
         if shape not in WORTH_A_SECOND_LOOK:
             break
         again = _features_in(picture, platen, mirrored, lump_px, reader, mask)
-        shape = shape if isinstance(again, QualityReason) else again
+        # A web that is hidden has five fingers beside it: more was seen than at a look that found them closed.
+        if not isinstance(again, QualityReason) or again is QualityReason.WEB_HIDDEN:
+            shape = again
     if isinstance(shape, QualityReason):
         return FailureToAcquire(shape)
     return shape
@@ -111,11 +113,18 @@ def acquire(
 
 # Reasons that may come from a shadow or from something beside the hand, so that a slower look can still find five
 # fingers: it cuts off what is joined to the hand by less than this. A grown little finger is about 38 px wide.
-WORTH_A_SECOND_LOOK = (QualityReason.FINGERS_CLOSED, QualityReason.HAND_CUT_OFF, QualityReason.IMPLAUSIBLE_MEASUREMENT)
+WORTH_A_SECOND_LOOK = (
+    QualityReason.FINGERS_CLOSED,
+    QualityReason.HAND_CUT_OFF,
+    QualityReason.IMPLAUSIBLE_MEASUREMENT,
+    QualityReason.WEB_HIDDEN,
+)
 SECOND_LOOKS_PX = (21, 33)
 
 # Together a little more than a finger is long, seen from the first valley that was found.
 WEB_STEPS = 3
+# How far apart valleys may lie before that, in radii of the palm: a shadow fills a web to a third of a finger.
+SHADED_SPREAD = 1.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +171,9 @@ def shape_in(
     if not isinstance(silhouette, Silhouette):
         return silhouette
     contour, palm = trace_contour(silhouette), find_palm(silhouette)
-    landmarks = find_masked_landmarks(palm, contour, mask.left_out)
+    # On white paper valleys are first where the shadow in a web ends: only once webs are drawn anew do they say much.
+    spread = SHADED_SPREAD if platen is Platen.LIGHT else VALLEY_SPREAD
+    landmarks = find_masked_landmarks(palm, contour, mask.left_out, spread)
     if not isinstance(landmarks, Landmarks):
         return landmarks
     if platen is Platen.LIGHT:
@@ -222,11 +233,14 @@ def _drawn_anew(
         if not isinstance(drawn, Silhouette):
             return drawn
         silhouette, contour, palm = drawn, trace_contour(drawn), find_palm(drawn)
-        found = find_masked_landmarks(palm, contour, mask.left_out)
+        found = find_masked_landmarks(palm, contour, mask.left_out, SHADED_SPREAD)
         if not isinstance(found, Landmarks):
             return found
         landmarks = found
-    return silhouette, contour, palm, landmarks
+    if a_web_is_hidden(picture.bgr, contour, landmarks):
+        return QualityReason.WEB_HIDDEN
+    found = find_masked_landmarks(palm, contour, mask.left_out)
+    return (silhouette, contour, palm, found) if isinstance(found, Landmarks) else found
 
 
 def _on_the_platen(

@@ -82,9 +82,9 @@ class _Watch:
             if acquired.reason is not self.reason:
                 self.reason, self.reason_since_s = acquired.reason, now_s
             elif self.reason is not QualityReason.NO_HAND and now_s - self.reason_since_s >= REASON_HOLDS_S:
-                # Where a flat thing is pale or narrow helps nobody.
-                flat = acquired.reason is QualityReason.FLAT_THING
-                return FailureToAcquire(acquired.reason, () if flat else self.wrong(image))
+                # Where a flat thing is pale or narrow helps nobody, and a web in the shadow would look like a touch.
+                alone = acquired.reason in (QualityReason.FLAT_THING, QualityReason.WEB_HIDDEN)
+                return FailureToAcquire(acquired.reason, () if alone else self.wrong(image))
         # The very same picture again says nothing new: a recording, a simulation, or a frozen camera.
         enough = not new or len(self.features) >= FRAMES_AT_REST or self.monotonic() - since_s >= REST_S
         return self.best() if self.features and enough else None

@@ -99,13 +99,16 @@ class FingerTips:
     too_few: QualityReason
 
 
-def find_landmarks(disc: Palm, contour: Contour) -> Landmarks | QualityReason:
-    """Finds five tips, and valleys as the minima of the distance from the palm between them."""
+def find_landmarks(disc: Palm, contour: Contour, spread: float = VALLEY_SPREAD) -> Landmarks | QualityReason:
+    """Finds five tips, and valleys as the minima of the distance from the palm between them.
+
+    ``spread`` is how far apart along the hand the three valleys between the four fingers may lie, in radii of the palm.
+    """
     tips = find_tips(disc, contour)
     if len(tips.found) < len(Finger):
         return tips.too_few
     ordered = _cut_at_wrist(tips.found[: len(Finger)], len(contour.points))
-    return _in_anatomical_order(ordered, contour.points, tips.distance_px, disc.centre_px, disc.radius_px)
+    return _in_anatomical_order(ordered, contour.points, tips.distance_px, disc, spread)
 
 
 def find_tips(disc: Palm, contour: Contour) -> FingerTips:
@@ -232,10 +235,11 @@ def _in_anatomical_order(
     tips: list[int],
     points: NDArray[np.float64],
     distance: NDArray[np.float64],
-    palm: NDArray[np.float64],
-    radius: float,
+    disc: Palm,
+    spread: float,
 ) -> Landmarks | QualityReason:
     """Decides at which end of the five the thumb is."""
+    palm, radius = disc.centre_px, disc.radius_px
     valleys = [lowest(distance, tips[at], tips[at + 1]) for at in range(4)]
     places, (palm_x, palm_y) = points.take(valleys + tips, axis=0).tolist(), palm.tolist()
     axis_x, axis_y = sum(x for x, _ in places[5:8]) / 3.0 - palm_x, sum(y for _, y in places[5:8]) / 3.0 - palm_y
@@ -247,7 +251,7 @@ def _in_anatomical_order(
     step = 1
     if evidence < 0.0:
         tips, valleys, low, step = tips[::-1], valleys[::-1], low[::-1], -1
-    if max(low[1:]) - min(low[1:]) > VALLEY_SPREAD * radius:
+    if max(low[1:]) - min(low[1:]) > spread * radius:
         return QualityReason.FINGERS_CLOSED
     return Landmarks(
         (tips[0], tips[1], tips[2], tips[3], tips[4]),

@@ -39,9 +39,11 @@ LEAST_GAP = 0.3
 FOOT_REACH = 0.8
 
 
-def find_masked_landmarks(disc: Palm, contour: Contour, left_out: frozenset[Finger]) -> Landmarks | QualityReason:
+def find_masked_landmarks(
+    disc: Palm, contour: Contour, left_out: frozenset[Finger], spread: float = VALLEY_SPREAD
+) -> Landmarks | QualityReason:
     """As ``find_landmarks``; the fingers left out may be there or not, and are measured as a neighbour."""
-    found = find_landmarks(disc, contour)
+    found = find_landmarks(disc, contour, spread)
     if not left_out:
         return found
     shown = [finger for finger in Finger if finger not in left_out]

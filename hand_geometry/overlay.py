@@ -31,7 +31,7 @@ def draw_overlay(image: NDArray[np.uint8], platen: Platen) -> tuple[NDArray[np.u
         if isinstance(seen, Seen) or seen not in WORTH_A_SECOND_LOOK:
             break
         again = shape_in(picture, platen, lump_px=lump_px)
-        seen = again if isinstance(again, Seen) else seen
+        seen = again if isinstance(again, Seen) or again is QualityReason.WEB_HIDDEN else seen
     whole = cv2.resize(image, (LARGER * width, LARGER * height), interpolation=cv2.INTER_AREA)
     drawn = np.asarray(whole if whole.ndim == 3 else cv2.cvtColor(whole, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
     drawn = (drawn * DIMMED).astype(np.uint8)

@@ -20,6 +20,7 @@ class QualityReason(StrEnum):
     TOO_FEW_SAMPLES = "too_few_samples"
     IMPLAUSIBLE_MEASUREMENT = "implausible_measurement"
     FLAT_THING = "flat_thing"
+    WEB_HIDDEN = "web_hidden"
     DEVICE_LOST = "device_lost"
     CANCELLED = "cancelled"
 

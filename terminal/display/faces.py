@@ -96,6 +96,13 @@ GUIDANCE: dict[str | None, Face] = {
         _("Pose ta main seule, bien à plat"),
         _("Ta main seule"),
     ),
+    QualityReason.WEB_HIDDEN: Face(
+        Tone.ASK,
+        "fingers",
+        _("Écarte encore les doigts"),
+        _("Une ombre ou une bague gêne entre eux"),
+        _("Écarte les doigts"),
+    ),
     Finding.FINGERS_TOUCHING: Face(
         Tone.ASK,
         "hand",

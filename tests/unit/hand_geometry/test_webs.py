@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hand_geometry.acquisition import Features, Seen, acquire, shape_in
+from hand_geometry.acquisition import FailureToAcquire, Features, Seen, acquire, shape_in
 from hand_geometry.contour import Contour
 from hand_geometry.landmarks import Palm, find_tips
 from hand_geometry.plausibility import uneven
@@ -44,6 +44,39 @@ def test_a_shadow_in_the_webs_moves_no_measurement(identity: int) -> None:
     assert isinstance(shaded, Features)
     lengths = np.array(["_length_" in name and not name.startswith("thumb") for name in plain.names])
     assert 0.02 > float(np.abs(plain.values - shaded.values)[lengths].max())
+
+
+@pytest.mark.parametrize("identity", [1, 6])
+@pytest.mark.parametrize("bounced", [0.5, 0.6, 0.7, 0.8])
+def test_a_shadow_too_deep_is_said_and_never_measured_wrongly(identity: int, bounced: float) -> None:
+    """Pins that where a shadow takes on more than half of the skin's tint, the web is hidden, or the hand refused."""
+    plain = acquire(on_paper(identity, 1.0), Platen.LIGHT)
+    shaded = acquire(on_paper(identity, 0.45, bounced=bounced), Platen.LIGHT)
+    assert isinstance(plain, Features)
+    if isinstance(shaded, Features):
+        lengths = np.array(["_length_" in name and not name.startswith("thumb") for name in plain.names])
+        assert 0.02 > float(np.abs(plain.values - shaded.values)[lengths].max())
+    elif bounced < 0.8:
+        assert QualityReason.WEB_HIDDEN is shaded.reason
+    else:
+        assert shaded.reason in (QualityReason.WEB_HIDDEN, QualityReason.FINGERS_CLOSED)
+
+
+@pytest.mark.parametrize("pair", [1, 2, 3])
+def test_fingers_that_touch_at_one_place_hide_their_web(pair: int) -> None:
+    """Pins that paper behind a place where two open fingers meet is not taken for the end of their gap."""
+    picture = on_paper(6, 1.0)
+    seen = shape_in(WorkingPicture(picture), Platen.LIGHT)
+    assert isinstance(seen, Seen)
+    larger = picture.shape[1] / seen.silhouette.shape[1]
+    fingers, valley = seen.shape.fingers, seen.shape.valleys_px[pair]
+    along = (fingers[pair].tip_px + fingers[pair + 1].tip_px) / 2.0 - valley
+    across = 40.0 * np.array([-along[1], along[0]]) / np.hypot(*along)
+    inside = np.rint(larger * (fingers[2].tip_px + seen.shape.valleys_px[2]) / 2.0).astype(int)
+    skin = np.median(picture[inside[1] - 3 : inside[1] + 3, inside[0] - 3 : inside[0] + 3].reshape(-1, 3), axis=0)
+    ends = np.rint(larger * (valley + 0.35 * along + np.array([[-1.0], [1.0]]) * across)).astype(int)
+    cv2.line(picture, ends[0].tolist(), ends[1].tolist(), skin.tolist(), round(14 * larger))
+    assert FailureToAcquire(QualityReason.WEB_HIDDEN) == acquire(picture, Platen.LIGHT)
 
 
 def test_a_valley_off_the_knuckles_line_is_none() -> None:
