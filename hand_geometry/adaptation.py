@@ -22,8 +22,8 @@ from hand_geometry.height_numbers import height_numbers
 from hand_geometry.reference import Heights, Reference, numbers_of
 from hand_geometry.reference_codec import QUANTUM, decode_reference, encode_reference
 
-# A strong match: strangers that come as near are thirty times rarer than the threshold lets pass.
-STRONG_MARGIN = 1.5
+# A strong match: strangers that come as near are ten times rarer than the threshold lets pass.
+STRONG_MARGIN = 1.0
 # Part of the way from the reference to the probe. Three passes a week follow 5 % of growth a year with a lag of 1 % of
 # it, and a single bad placement moves the reference by a tenth of itself.
 STEP = 0.1
@@ -43,7 +43,7 @@ LARGEST_GROWTH = 0.12
 SMOOTHING = 0.15
 PASSES_BEFORE_INVITING = 5
 # Re-enrolment is offered while the usual score still has this much to the threshold.
-INVITING_MARGIN = 1.2
+INVITING_MARGIN = 0.8
 REFUSALS_BEFORE_INVITING = 5
 
 

@@ -69,7 +69,7 @@ def compare(reference: Reference, probe: Features, *, today: date | None = None)
         return NOT_COMPARABLE
     numbers = numbers_of(reference)
     raw = raw_score(numbers, reference.values, reference.sample_count, numbers.project(probe.values))
-    return ComparisonScore(calibrated(numbers, raw + _heights_against(reference, probe)))
+    return ComparisonScore(calibrated(numbers, raw + _heights_against(reference, probe), reference.sample_count))
 
 
 def _heights_against(reference: Reference, probe: Features) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,8 @@ from numpy.typing import NDArray
 from hand_geometry.errors import FittedNumbersError
 from hand_geometry.fitted_numbers import FittedNumbers
 from hand_geometry.posture import Posture
-from hand_geometry.scoring import raw_score
 
 FEWEST_SUBJECTS = 6
-# Shares of strangers at which the calibration has its points: enough people stand behind each, so none shows one pair.
-CALIBRATION_RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-CALIBRATION_FOLDS = 10
 # A direction in which people differ this little against the noise, in variances, only costs bytes.
 LEAST_USEFUL_VARIANCE = 0.05
 
@@ -127,47 +123,3 @@ def fit_discriminant(own: Sequence[LabelledSet], other: Sequence[LabelledSet], r
     order = order[variance[order] > LEAST_USEFUL_VARIANCE]
     uncalibrated = np.array([[-30.0, -6.0], [30.0, 0.0]])
     return FittedNumbers(scatter.mean, whitening @ directions[:, order], variance[order], uncalibrated)
-
-
-def impostor_scores(numbers: FittedNumbers, tested: LabelledSet, enrolled: int) -> NDArray[np.float64]:
-    """Raw scores of every other person's pictures against a reference of each person's first pictures."""
-    projected = numbers.project(tested.values)
-    scores = []
-    for person in tested.people:
-        own = tested.subjects == person
-        samples = projected[own][:enrolled]
-        scores.append(raw_score(numbers, samples.mean(axis=0), len(samples), projected[~own]))
-    return np.concatenate(scores)
-
-
-def fit_numbers(
-    own: Sequence[LabelledSet], other: Sequence[LabelledSet], recipe: Recipe, *, enrolled: int = 3, seed: int = 0
-) -> FittedNumbers:
-    """The discriminant of all people, calibrated on impostors among people kept apart from fits on the others."""
-    generator = np.random.default_rng(seed)
-    collected = []
-    for _ in range(CALIBRATION_FOLDS):
-        orders = [generator.permutation(one.people) for one in own]
-        for first in (True, False):
-            halves = [(order[: len(order) // 2], order[len(order) // 2 :]) for order in orders]
-            fitted_on = [one.of(half[0 if first else 1]) for one, half in zip(own, halves, strict=True)]
-            tested_on = [one.of(half[1 if first else 0]) for one, half in zip(own, halves, strict=True)]
-            fold = fit_discriminant(fitted_on, other, recipe)
-            collected += [impostor_scores(fold, tested, enrolled) for tested in tested_on]
-    quantiles = np.quantile(np.concatenate(collected), CALIBRATION_RATES)
-    # Equal quantiles would make the calibration flat, and a flat calibration ties scores that differ.
-    quantiles = np.maximum.accumulate(quantiles + 1e-6 * np.arange(len(quantiles)))
-    calibration = np.stack([quantiles, np.log10(CALIBRATION_RATES)], axis=1)
-    return replace(fit_discriminant(own, other, recipe), calibration=calibration)
-
-
-def fit_masked(
-    own: Sequence[LabelledSet], other: Sequence[LabelledSet], recipe: Recipe, compared: NDArray[np.bool_]
-) -> FittedNumbers:
-    """As ``fit_numbers`` with only some of the features; the others have no weight in its projection."""
-    numbers = fit_numbers([one.only(compared) for one in own], [one.only(compared) for one in other], recipe)
-    projection = np.zeros((len(compared), numbers.dimensions))
-    projection[compared] = numbers.projection
-    mean = np.zeros(len(compared))
-    mean[compared] = numbers.mean
-    return replace(numbers, mean=mean, projection=projection)

@@ -62,6 +62,10 @@ def _arguments() -> argparse.ArgumentParser:
     fit.add_argument("--out", type=Path, default=NUMBERS_FILE, help="the numbers for masks go beside it, as masked_…")
     fit.add_argument("--no-masks", action="store_true", help="leave out the numbers for hands with fingers left out")
 
+    fit.add_argument(
+        "--only-rates", action="store_true", help="measure the rates of strangers alone: references stay readable"
+    )
+
     check = commands.add_parser("crossvalidate", help="fit on half of the subjects, measure on the other half")
     _measured_on_people_apart(check, seeds=5)
     check.add_argument("--enrolled", type=int, default=3, help="enrolment pictures a subject")
@@ -162,13 +166,17 @@ def _sets(given: list[str]) -> list[AcquiredSet]:
 
 
 def _fit(arguments: argparse.Namespace) -> int:
-    from hand_geometry.fit import fit_and_save, fit_and_save_masked
+    from hand_geometry.fit import calibrate_anew, fit_and_save, fit_and_save_masked
 
     sets = _sets(arguments.sets)
+    masked = arguments.out.with_name(f"masked_{arguments.out.name}")
+    if arguments.only_rates:
+        calibrate_anew(sets, arguments.out, masked)
+        return EXIT_OK
     means = _sets(arguments.mean)
     fit_and_save(sets, arguments.out, means=means)
     if not arguments.no_masks:
-        fit_and_save_masked(sets, arguments.out.with_name(f"masked_{arguments.out.name}"), means=means)
+        fit_and_save_masked(sets, masked, means=means)
     for one in (*sets, *means):
         _say(f"{one.name}: {one.posture}, {len(one.images)} pictures, {one.failures} not measured")
     return EXIT_OK

@@ -13,16 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hand_geometry.acquisition import FailureToAcquire, Features
-from hand_geometry.discriminant import RECIPES, LabelledSet, fit_masked, fit_numbers
+from hand_geometry.discriminant import RECIPES, LabelledSet
 from hand_geometry.errors import FittedNumbersError
-from hand_geometry.fitted_numbers import FittedNumbers, save_numbers
+from hand_geometry.fitted_numbers import FittedNumbers, load_numbers, read_provenance, save_numbers
 from hand_geometry.image_set import LabelledImage, acquire_files, read_index
 from hand_geometry.mask import NO_MASK, Mask
-from hand_geometry.masked_numbers import SUPPORTED_MASKS, save_masked_numbers
+from hand_geometry.masked_numbers import SUPPORTED_MASKS, load_masked_numbers, save_masked_numbers
 from hand_geometry.performance import TrialScores
 from hand_geometry.posture import Posture
 from hand_geometry.set_trials import trials_among
 from hand_geometry.silhouette import Platen
+from hand_geometry.stranger_rates import cross_fitted_rates, fit_masked, fit_numbers
 
 # Fewer fingers tell less apart: what comes after these directions is noise and bytes.
 MASKED_DIMENSIONS = 36
@@ -113,6 +114,38 @@ def fit_and_save_masked(
     by_posture = {posture: fitted for (posture, _), fitted in numbers.items()}
     save_masked_numbers(out, numbers, _provenance(sets, means, by_posture, when))
     return numbers
+
+
+def calibrate_anew(sets: Sequence[AcquiredSet], path: Path, masked: Path, *, when: datetime | None = None) -> None:
+    """Measures the rates of strangers anew and leaves the projections: references that exist stay readable."""
+    labelled = [(one.posture, one.labelled()) for one in sets]
+
+    def with_rates(numbers: FittedNumbers, posture: Posture, mask: Mask) -> FittedNumbers:
+        own, other = (
+            [data.only(mask.compared()) for found, data in labelled if (found is posture) is wanted]
+            for wanted in (True, False)
+        )
+        recipe = RECIPES[posture]
+        recipe = replace(recipe, dimensions=MASKED_DIMENSIONS) if mask.left_out else recipe
+        return replace(numbers, rates=cross_fitted_rates(numbers, own, other, recipe))
+
+    measured = {
+        "measured_on": (when or datetime.now(UTC)).date().isoformat(),
+        "sets": [
+            {"name": one.name, "subjects": len(data.people)} for one, (_, data) in zip(sets, labelled, strict=True)
+        ],
+        "protocol": "cross-fitted: fitted without the people of either group compared",
+    }
+    whole = {posture: with_rates(fitted, posture, NO_MASK) for posture, fitted in load_numbers(path).items()}
+    masks = {mask.bits: mask for mask in SUPPORTED_MASKS}
+    parts = {
+        (posture, bits): with_rates(fitted, posture, masks[bits])
+        for (posture, bits), fitted in load_masked_numbers(masked).items()
+    }
+    save_numbers(path, whole, read_provenance(path) | {"rates": measured})
+    save_masked_numbers(masked, parts, read_provenance(masked) | {"rates": measured})
+    load_numbers.cache_clear()
+    load_masked_numbers.cache_clear()
 
 
 def _provenance(

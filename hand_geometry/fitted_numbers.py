@@ -37,6 +37,8 @@ class FittedNumbers:
         calibration: (m, 2) float64, raw score against log10 of the share of strangers that score as low, rising.
         identifier: Checksum of the above, kept in each reference: numbers fitted anew do not read old references
             wrongly.
+        rates: By number of enrolment pictures, what ``calibration`` was replaced by: it may be measured better later
+            on, and references stay readable, because it does not count for the identifier.
     """
 
     mean: NDArray[np.float64] = field(repr=False)
@@ -45,6 +47,12 @@ class FittedNumbers:
     calibration: NDArray[np.float64] = field(repr=False)
     means: Mapping[Platen, NDArray[np.float64]] = field(default_factory=dict, repr=False)
     identifier: int = 0
+    rates: Mapping[int, NDArray[np.float64]] = field(default_factory=dict, repr=False)
+
+    def rates_for(self, sample_count: int) -> NDArray[np.float64]:
+        """(m, 2): raw score against log10 of the share of strangers, for references of so many pictures."""
+        known = [count for count in self.rates if count <= sample_count]
+        return self.rates[max(known)] if known else self.calibration
 
     @property
     def dimensions(self) -> int:
@@ -83,8 +91,15 @@ def load_numbers(path: Path) -> dict[Posture, FittedNumbers]:
             identifier = zlib.crc32(b"".join(part.tobytes() for part in (*parts, *means.values())))
             mean, projection, between, calibration = (part.astype(np.float64) for part in parts)
             wide = {platen: one.astype(np.float64) for platen, one in means.items()}
-            numbers[posture] = FittedNumbers(mean, projection, between, calibration, wide, identifier)
+            rates = rates_in(arrays, str(posture))
+            numbers[posture] = FittedNumbers(mean, projection, between, calibration, wide, identifier, rates)
     return numbers
+
+
+def rates_in(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[int, NDArray[np.float64]]:
+    """The tables of a file by number of enrolment pictures."""
+    start = f"{prefix}_rates_"
+    return {int(name[len(start) :]): one.astype(np.float64) for name, one in arrays.items() if name.startswith(start)}
 
 
 def read_provenance(path: Path = NUMBERS_FILE) -> dict[str, Any]:
@@ -104,4 +119,5 @@ def save_numbers(path: Path, numbers: dict[Posture, FittedNumbers], provenance: 
             arrays[f"{posture}_{part}"] = getattr(fitted, part).astype(np.float32)
         for platen, mean in fitted.means.items():
             arrays[f"{posture}_mean_{platen}"] = mean.astype(np.float32)
+        arrays |= {f"{posture}_rates_{count}": rates.astype(np.float32) for count, rates in fitted.rates.items()}
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own keywords

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hand_geometry.errors import FittedNumbersError
-from hand_geometry.fitted_numbers import FittedNumbers, numbers_for
+from hand_geometry.fitted_numbers import FittedNumbers, numbers_for, rates_in
 from hand_geometry.landmarks import Finger
 from hand_geometry.mask import NO_MASK, Mask
 from hand_geometry.posture import Posture
@@ -70,7 +70,8 @@ def load_masked_numbers(path: Path) -> MaskedNumbers:
             identifier = zlib.crc32(b"".join(part.tobytes() for part in (*parts, *means.values())))
             mean, projection, between, calibration = (part.astype(np.float64) for part in parts)
             wide = {platen: one.astype(np.float64) for platen, one in means.items()}
-            numbers[posture, mask.bits] = FittedNumbers(mean, projection, between, calibration, wide, identifier)
+            rates = rates_in(arrays, prefix)
+            numbers[posture, mask.bits] = FittedNumbers(mean, projection, between, calibration, wide, identifier, rates)
     return numbers
 
 
@@ -82,4 +83,6 @@ def save_masked_numbers(path: Path, numbers: MaskedNumbers, provenance: dict[str
             arrays[f"{posture}_{bits:02d}_{part}"] = getattr(fitted, part).astype(np.float32)
         for platen, mean in fitted.means.items():
             arrays[f"{posture}_{bits:02d}_mean_{platen}"] = mean.astype(np.float32)
+        for count, rates in fitted.rates.items():
+            arrays[f"{posture}_{bits:02d}_rates_{count}"] = rates.astype(np.float32)
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own keywords

@@ -55,7 +55,7 @@ class ExpectedRejects:
         a_week: As measured on one day.
         a_week_low: Lower and
         a_week_high: upper end of the 95 % interval, which few people make wide.
-        a_week_later: Enrolled on one day, passing on another: the nearest measurement to a school's days.
+        a_week_later: Enrolled on one picture, passing on another day: no set has three of one day and later ones.
         strangers_in: One stranger's hand in so many passes, as measured; None where none passed.
     """
 
@@ -86,7 +86,7 @@ class ExpectedRejects:
             high=f"{self.a_week_high:.0f}",
         )
         if self.a_week_later is not None:
-            text += " " + words("Enrôlé en un seul jour et passant un autre : environ {later}.").format(
+            text += " " + words("Enrôlé d’une seule image et passant un autre jour : environ {later}.").format(
                 later=f"{self.a_week_later:.0f}"
             )
         return text

@@ -35,9 +35,10 @@ def measure_curves(sets: Sequence[AcquiredSet], out: Path, *, seeds: int = SEEDS
 
 def _curve(measured: AcquiredSet, support: Sequence[AcquiredSet], seeds: int) -> dict[str, Any]:
     days = _days(measured)
-    folds, later = [], []
+    folds, single, later = [], [], []
     for numbers, people in held_out_folds(measured, support, seeds=seeds):
         folds.append(trials_among(measured.images, measured.acquired, numbers, people, ENROLLED))
+        single.append(trials_among(measured.images, measured.acquired, numbers, people, 1))
         later.append(_on_another_day(measured, days, numbers, people))
     on_other_days = np.concatenate(later)
     tested = len({str(one) for fold in folds for one in fold.genuine_subjects})
@@ -55,6 +56,12 @@ def _curve(measured: AcquiredSet, support: Sequence[AcquiredSet], seeds: int) ->
             "rejects_high": round(high, 6),
             "rejects_on_another_day": round(float(np.mean(on_other_days > at)), 6) if len(on_other_days) else None,
             "strangers_accepted": round(accepted.value, 6),
+            "strangers_accepted_low": round(accepted.low, 6),
+            "strangers_accepted_high": round(accepted.high, 6),
+            "one_picture_rejects": round(subject_bootstrap(single, partial(rejects_at, threshold=at)).value, 6),
+            "one_picture_strangers_accepted": round(
+                subject_bootstrap(single, partial(matches_at, threshold=at)).value, 6
+            ),
         }
     return {
         "set": measured.name,
@@ -101,5 +108,5 @@ def _on_another_day(
                 raw = (
                     raw_score(numbers, np.mean(enrolled, axis=0), len(enrolled), probe) if probe is not None else np.inf
                 )
-                scores.append(calibrated(numbers, raw) if np.isfinite(raw) else np.inf)
+                scores.append(calibrated(numbers, raw, len(enrolled)) if np.isfinite(raw) else np.inf)
     return np.array(scores, dtype=np.float64)

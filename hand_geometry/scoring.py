@@ -36,9 +36,19 @@ def _weights(
     return sample_count * posterior, 0.5 / (posterior + 1.0), 0.5 / (between + 1.0), 0.5 * constant
 
 
-def calibrated(numbers: FittedNumbers, raw: NDArray[np.float64] | float) -> float:
-    """log10 of the share of strangers that come as near: -3 is one in a thousand. Rises strictly with the raw score."""
-    table = numbers.calibration
+def nearest_score(numbers: FittedNumbers, sample_count: int) -> float:
+    """The raw score of a probe exactly where it is expected, for a hand like the mean of all: about the lowest."""
+    posterior = numbers.between / (sample_count * numbers.between + 1.0)
+    return float(0.5 * np.log((posterior + 1.0) / (numbers.between + 1.0)).sum())
+
+
+def calibrated(numbers: FittedNumbers, raw: NDArray[np.float64] | float, sample_count: int) -> float:
+    """log10 of the share of strangers that come as near: -3 is one in a thousand. Rises strictly with the raw score.
+
+    ``sample_count`` is that of the reference: the mean of three pictures lies nearer to its owner, and so to strangers
+    in other numbers, than one picture does.
+    """
+    table = numbers.rates_for(sample_count)
     value = float(raw)
     at, rate = table[:, 0], table[:, 1]
     if value <= at[0]:

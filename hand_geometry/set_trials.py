@@ -43,7 +43,8 @@ class _Rows:
         if not len(samples):
             return None
         raw = raw_score(self.numbers, samples.mean(axis=0), len(samples), self.probes)
-        return np.array([calibrated(self.numbers, one) if np.isfinite(one) else np.inf for one in raw])
+        count = len(samples)
+        return np.array([calibrated(self.numbers, one, count) if np.isfinite(one) else np.inf for one in raw])
 
 
 def _rows(

@@ -14,8 +14,8 @@ def test_what_a_school_is_told_is_what_was_measured(policy: HandPolicy) -> None:
     measured = expected_rejects(ThresholdPolicy[policy.name])
     assert round(1 / measured.policy.false_match_rate) == policy.one_stranger_in
     later = measured.a_week if measured.a_week_later is None else measured.a_week_later
-    assert measured.strangers_in is not None
-    figures = (measured.a_week_low, measured.a_week_high, later, measured.strangers_in)
-    assert RejectsAWeek(*map(round, figures)) == REJECTS_A_WEEK[policy]
+    strangers_in = None if measured.strangers_in is None else round(measured.strangers_in)
+    low, high = round(measured.a_week_low), round(measured.a_week_high)
+    assert RejectsAWeek(low, high, round(later), strangers_in) == REJECTS_A_WEEK[policy]
     assert (measured.pupils, measured.meals) == (PUPILS, MEALS_A_WEEK)
     assert read_curves(CURVES_FILE)["guided"]["people"] == PEOPLE_MEASURED

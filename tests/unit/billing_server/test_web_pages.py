@@ -286,8 +286,9 @@ def test_how_strict_the_terminals_are_is_chosen_on_a_page(small_bench: LedgerBen
     terminal = small_bench.device("terminal-1")
     shown = page.get("/reglages").text
     assert "vise un inconnu sur 1 000" in shown
-    assert "Mesuré : un inconnu sur 428 est passé." in shown
-    assert "12 à 76 premiers essais refusés à tort par semaine, pour 600 élèves" in shown
+    assert "Mesuré : un inconnu sur 1961 est passé." in shown
+    assert "8 à 89 premiers essais refusés à tort par semaine, pour 600 élèves" in shown
+    assert "Mesuré : aucun inconnu n’est passé." in shown
     before = len(small_bench.orders(terminal))
     for _again in range(2):
         answer = page.post("/reglages/main", data={"choix": "strict"})

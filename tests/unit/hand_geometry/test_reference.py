@@ -117,8 +117,10 @@ def test_calibration_rises_strictly() -> None:
     """Pins that calibrating a score never changes the order of two."""
     for posture in Posture:
         numbers = numbers_for(posture, Platen.DARK)
-        scores = [calibrated(numbers, raw) for raw in np.linspace(-60.0, 200.0, 500)]
-        assert all(one < other for one, other in pairwise(scores))
+        assert set(numbers.rates) == {1, 2, 3}
+        for count in range(5):
+            scores = [calibrated(numbers, raw, count) for raw in np.linspace(-60.0, 200.0, 500)]
+            assert all(one < other for one, other in pairwise(scores))
 
 
 def test_numbers_say_where_they_come_from() -> None:
