@@ -60,6 +60,10 @@ class SheetFault:
     y: float
 
 
+# Squares of lens coordinates from the picture's middle to its corners.
+_FAR = np.linspace(0.0, 1.0, 1025)
+
+
 @dataclass(frozen=True, eq=False)
 class PlatenCalibration:
     """From pixels to mm on the platen.
@@ -116,12 +120,23 @@ class PlatenCalibration:
         bent = (points_px - (np.array([width, height]) - 1.0) / 2.0) / half
         x, y = bent.T
         far = x * x + y * y
+        within = float(far.max(initial=0.0)) <= 1.0
+        wider = np.interp(far, _FAR, self._widths_within) if within else self._widths(far)
+        return _through(self._to_sheet, bent / wider[:, None])
+
+    def _widths(self, far: NDArray[np.float64]) -> NDArray[np.float64]:
+        """By which factor the lens moves what it shows at these squares of lens coordinates, (n,)."""
         # The distortion has no closed inverse; ten steps leave less than a thousandth of a pixel.
         wider = np.ones_like(far)
         for _ in range(10):
             square = far / (wider * wider)
             wider = np.maximum(1.0 + square * (self.k1 + self.k2 * square), 0.2)
-        return _through(self._to_sheet, bent / wider[:, None])
+        return wider
+
+    @cached_property
+    def _widths_within(self) -> NDArray[np.float64]:
+        """The same at ``_FAR``: all that can be in the picture, a line from one to the next."""
+        return self._widths(_FAR)
 
     @cached_property
     def _to_sheet(self) -> NDArray[np.float64]:
