@@ -104,7 +104,7 @@ class Journal(Base):
 class Entry(Base):
     """A journal entry as it was signed; (device, generation, sequence) is unique for ever.
 
-    `body` is None where the body had to be forgotten (see `ledger.FORGOTTEN_BODIES`, `retention`); `body_digest` keeps
+    `body` is None where the body had to be forgotten (see `entry_rows`, `retention`); `body_digest` keeps
     the chain.
     """
 
