@@ -17,6 +17,7 @@ class Action(StrEnum):
     SAW_LEDGER = "saw-ledger"
     SAW_ROSTER = "saw-roster"
     SAW_HELD_DATA = "saw-held-data"
+    SAW_ALARMS = "saw-alarms"
     SAW_CODES = "saw-codes"
     SAW_PURGES = "saw-purges"
     PULLED_PASSES = "pulled-passes"

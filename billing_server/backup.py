@@ -24,7 +24,9 @@ from pyrage import DecryptError, passphrase  # type: ignore[import-untyped]  # a
 from sqlalchemy.engine import URL, make_url
 
 from billing_server.configuration import Settings
+from billing_server.database import Database
 from billing_server.errors import CannotServe
+from billing_server.feed_positions import leap
 
 PASSPHRASE_LEAST = 12
 _MANIFEST = "manifest.json"
@@ -96,8 +98,17 @@ def restore_backup(settings: Settings, configuration: Path, untrusted_file: Path
             file.write(octets)
             file.flush()
             os.fsync(file.fileno())
+    _leap(settings.database_url)
     made_at: datetime = datetime.fromisoformat(manifest["made_at"])
     return made_at
+
+
+def _leap(database_url: str) -> None:
+    """Positions that the lost days gave out are given to nobody else."""
+    database = Database(database_url)
+    with database.writing() as session:
+        leap(session)
+    database.close()
 
 
 def _files(settings: Settings, configuration: Path) -> Iterator[tuple[str, Path]]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.orm import Session
 
 from billing_server.alarms import AlarmKind, close_alarm, raise_alarm
 from billing_server.balances import BalanceDesk
 from billing_server.cards import CardDesk
 from billing_server.errors import DeviceConflict
-from billing_server.models import Device, Holding, Journal, OrderRow, Purge, PurgeHolder
+from billing_server.feed_positions import leap
+from billing_server.models import Device, Entry, Holding, Journal, OrderRow, Purge, PurgeHolder
 from billing_server.orders import (
     LOST,
     OrderDesk,
@@ -27,7 +28,7 @@ from billing_server.roster import PupilRegistry
 from billing_server.school import School
 from canteen.clock import Clock
 from canteen.identifiers import DeviceId
-from sync.facts import JournalBegun, OrderApplied, OrderRefused, OrdersHeld
+from sync.facts import FactKind, JournalBegun, OrderApplied, OrderRefused, OrdersHeld
 from sync.greeting import EntryProof, Hello
 from sync.orders import DeviceEntry, DeviceRole, DevicesOrder, LeaseOrder
 from sync.sealing import SealingKey
@@ -84,6 +85,8 @@ class DeviceDesk:
         session.flush()
         self.tell_directory(session, but=device.device)
         self.tell_everything(session, device)
+        # While it was away it got no order: what it held was left to its lease, which begins anew.
+        self._ask_purges(session, device, PurgeHolder.order_number == 0)
 
     def tell_directory(self, session: Session, but: str | None = None) -> None:
         """Say to every device which devices there are now."""
@@ -194,13 +197,18 @@ class DeviceDesk:
         """
         now = self.clock.utc_now()
         raise_alarm(session, AlarmKind.SERVER_RESTORED, device.device, now, device=device.device)
+        leap(session)
         for pupil in self.orders.give_up_waiting(session, device):
             about = f"{pupil}/{device.device}"
             raise_alarm(session, AlarmKind.REFERENCE_DROPPED, about, now, device=device.device, detail="restored")
         self.orders.fill_up_to(session, device, number)
         self.tell_everything(session, device)
+        self._ask_purges(session, device)
+
+    def _ask_purges(self, session: Session, device: Device, *which: ColumnElement[bool]) -> None:
+        """Order (again) the purges that `device` has not confirmed."""
         waiting = select(PurgeHolder).where(PurgeHolder.device == device.device, PurgeHolder.received_at.is_(None))
-        for holder in session.scalars(waiting):
+        for holder in session.scalars(waiting.where(*which)):
             purge = session.get_one(Purge, holder.purge)
             holder.order_number = self.orders.issue(session, device, purge_order(session, purge))
 
@@ -231,8 +239,26 @@ def _note_said(session: Session, device: Device, last: EntryProof, now: datetime
         known = session.scalars(journals.order_by(Journal.first_received_at)).all()
         if last.generation in known[:-1]:
             return  # a journal that another one has followed
+        _keep_in_mind(session, device, last.generation, now)
         device.said_generation, device.said_entries = last.generation, 0
     device.said_entries, device.said_at = max(device.said_entries or 0, last.sequence), now
+
+
+def _keep_in_mind(session: Session, device: Device, following: str, now: datetime) -> None:
+    """The journal that another follows said more than it has sent: the gap stays an alarm, and on the day's paper.
+
+    Unless the new journal says that it tells the rest (`journal-begun`), by an entry that is here or that will come.
+    """
+    begun = select(Entry.sequence).where(
+        Entry.device == device.device, Entry.generation == following, Entry.kind == FactKind.JOURNAL_BEGUN.value
+    )
+    if device.said_generation is None or session.scalars(begun.limit(1)).first() is not None:
+        return
+    journal = session.get(Journal, (device.device, device.said_generation))
+    received, said = 0 if journal is None else journal.up_to, device.said_entries or 0
+    if said > received:
+        about = f"{device.device}/{device.said_generation}"
+        raise_alarm(session, AlarmKind.GAP, about, now, device=device.device, detail=f"{received + 1}-{said}")
 
 
 def _directory_entry(row: Device) -> DeviceEntry:

@@ -92,7 +92,9 @@ class PurgeDesk:
         holder = session.get(PurgeHolder, (fact.purge, entry.device))
         if purge is None or holder is None or (purge.pupil, purge.scope) != (fact.pupil, fact.scope.value):
             about = f"{entry.device}/{entry.generation}/{entry.sequence}"
-            raise_alarm(session, AlarmKind.RECEIPT_MISMATCH, about, now, device=entry.device)
+            # A purge that only the lost days knew of, perhaps: whoever looks must know whom to ask for again.
+            detail = f"{fact.pupil} {fact.scope.value}"
+            raise_alarm(session, AlarmKind.RECEIPT_MISMATCH, about, now, device=entry.device, detail=detail)
             return
         holding = session.get(Holding, (entry.device, fact.pupil))
         if holding is not None:

@@ -18,7 +18,9 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
+from billing_server.alarms import AlarmKind
 from billing_server.models import (
+    Alarm,
     Denial,
     Device,
     Entry,
@@ -270,13 +272,35 @@ def _missing(session: Session, device: Device, calendar: ServingCalendar, day: d
         newest = session.scalars(
             select(Journal).where(Journal.device == device.device).order_by(Journal.first_received_at.desc()).limit(1)
         ).first()
+    lost = _lost_with_old_journals(session, device, calendar, day)
     received = 0 if newest is None else newest.up_to
     missing = max(0, (device.said_entries or 0) - received)
     if not missing or newest is None:
-        return missing
+        return missing + lost
     last = session.get(Entry, (newest.device, newest.generation, newest.up_to))
     # A journal is in the order of time: what follows an entry of a later day is not of this one.
-    return 0 if last is not None and _local_day(calendar, last.recorded_at) > day else missing
+    return lost if last is not None and _local_day(calendar, last.recorded_at) > day else missing + lost
+
+
+def _lost_with_old_journals(session: Session, device: Device, calendar: ServingCalendar, day: date) -> int:
+    """Entries of journals that others have followed, as long as the alarm of their gap is open: a card died, say.
+
+    They are of the days from the last entry that is here to the one on which the new journal was heard of.
+    """
+    gaps = select(Alarm).where(
+        Alarm.kind == AlarmKind.GAP.value, Alarm.device == device.device, Alarm.closed_at.is_(None)
+    )
+    lost = 0
+    for alarm in session.scalars(gaps):
+        generation = alarm.about.partition("/")[2]
+        if generation == device.said_generation or day > _local_day(calendar, alarm.last_at):
+            continue
+        journal = session.get(Journal, (device.device, generation))
+        last = None if journal is None else session.get(Entry, (device.device, generation, journal.up_to))
+        if last is None or _local_day(calendar, last.recorded_at) <= day:
+            first, _, to = alarm.detail.partition("-")
+            lost += int(to) - int(first) + 1
+    return lost
 
 
 def _open_forks(session: Session, calendar: ServingCalendar, day: date) -> Counter[str]:

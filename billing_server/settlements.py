@@ -18,7 +18,7 @@ from billing_server.models import Device, ForkedEntry, ForkSettlement, MealPassR
 from billing_server.pass_bodies import PASS_KINDS
 from billing_server.projections import Projector
 from billing_server.read_batch import made_ready
-from billing_server.reconciliation import Decision
+from billing_server.reconciliation import Decision, Standing, standing_passes
 from canteen.clock import Clock, ClockTrust
 from canteen.identifiers import DeviceId
 from sync.messages import JournalEntry
@@ -59,9 +59,9 @@ class SettlementDesk:
         )
         session.flush()
         self.accounts.follow(session, [row], by)
-        close_alarm(
-            session, AlarmKind.DOUBLE_SERVICE, double_about(row.pupil, row.day, row.period), self.clock.utc_now()
-        )
+        if not _still_doubled(session, row):
+            about = double_about(row.pupil, row.day, row.period)
+            close_alarm(session, AlarmKind.DOUBLE_SERVICE, about, self.clock.utc_now())
         return row
 
     def settle_fork(self, session: Session, device: str, generation: str, decision: ForkDecision, by: str) -> int:
@@ -91,6 +91,14 @@ class SettlementDesk:
         )
         close_alarm(session, AlarmKind.FORK, f"{device}/{generation}", now)
         return taken
+
+
+def _still_doubled(session: Session, row: MealPassRow) -> bool:
+    """Whether another pass of the same meal waits for a word."""
+    return any(
+        one.standing is Standing.DOUBLE and one.settlement is None and one.row.period == row.period
+        for one in standing_passes(session, row.day, row.pupil)
+    )
 
 
 def double_about(pupil: str, day: object, period: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from canteen.meal_pass import PassMethod
 
 router = APIRouter(default_response_class=HTMLResponse)
 templates = Jinja2Templates(Path(__file__).parent.parent / "pages")
+
+PUPIL = re.compile(r"\bp-[0-9a-f]{16}\b")
+"""A pseudonym in what an alarm is about."""
 
 LINES_SHOWN = 60
 PURGES_SHOWN = 60
@@ -218,12 +222,21 @@ def devices(request: Request, services: TheServices, pris: int | None = None, re
 
 
 @router.get("/alarmes")
-def alarms(request: Request, services: TheServices) -> HTMLResponse:
-    """What a human should look at, and what was refused."""
-    with services.database.reading() as session:
+def alarms(request: Request, services: TheServices, operator: TheOperator) -> HTMLResponse:
+    """What a human should look at, with the names of the pupils it is about, and what was refused."""
+    with services.database.writing() as session:
         text = text_for(request, services, session)
         refused = list(session.scalars(select(Refusal).order_by(Refusal.last_at.desc())))
-        context = {"here": "alarmes", "alarms": reading.open_alarms(session), "refused": refused}
+        found = reading.open_alarms(session)
+        about = {alarm.id: PUPIL.findall(f"{alarm.about} {alarm.detail}") for alarm in found}
+        identities = services.pupils.identities(session, (pupil for named in about.values() for pupil in named))
+        names = {
+            alarm: ", ".join(presenting.full_name(identities[pupil]) for pupil in pupils if pupil in identities)
+            for alarm, pupils in about.items()
+        }
+        if identities:
+            audit.note(session, operator.name, Action.SAW_ALARMS, services.clock.utc_now())
+        context = {"here": "alarmes", "alarms": found, "names": names, "refused": refused}
     return render(request, "alarmes.html", text, context)
 
 

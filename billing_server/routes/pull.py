@@ -19,6 +19,7 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from billing_server import audit, reading
@@ -202,6 +203,7 @@ def _allowed(request: Request, services: TheServices, client: TheClient, uai: Ua
         _note_refusal(request, services, client, uai)
         raise HTTPException(403, "this key may not read this school")
     if uai != services.settings.school.uai:
+        _note_refusal(request, services, client, f"{uai} is not here")
         raise HTTPException(404, "this school's ledger is not here")
     return client
 
@@ -318,6 +320,7 @@ async def _problem(_: Request, error: AnyHTTPException) -> Response:
     return JSONResponse({"error": str(error.detail)}, error.status_code, headers=error.headers)
 
 
-async def _invalid(_: Request, error: RequestValidationError) -> Response:
+async def _invalid(request: Request, error: RequestValidationError) -> Response:
+    await run_in_threadpool(_note_refusal, request, request.app.state.services, request.state.client, "invalid")
     problems = [{"where": [str(part) for part in item["loc"]], "what": item["msg"]} for item in error.errors()]
     return JSONResponse({"error": "invalid", "problems": problems}, 422)

@@ -21,14 +21,14 @@ from starlette.testclient import TestClient
 
 from billing_server.app import make_app
 from billing_server.errors import CannotServe
-from billing_server.models import Audit, Device, OrderRow, PurgeHolder, Refusal
+from billing_server.models import Audit, Device, Holding, OrderRow, Purge, PurgeHolder, Refusal
 from billing_server.signed_statement import StatementPurpose, sign_statement
 from canteen.clock import ManualClock, SystemClock
 from canteen.identifiers import DeviceId
 from demo.processes import leashed
 from sync.encoding import canonical, octets_text
 from sync.errors import BadSignature
-from sync.orders import DeviceRole, DevicesOrder, PurgeCause
+from sync.orders import DeviceRole, DevicesOrder, PurgeCause, PurgeOrder, PurgeScope
 from sync.provisioning import ProvisionRequest, code_key, read_answer, renewal_statement
 from tests.conftest import free_port, listening, wait_until
 from tests.unit.billing_server.ledger_bench import LedgerBench, SignedDevice, SqliteFiles, denied
@@ -244,8 +244,6 @@ def test_one_click_sends_a_device_away(bench: LedgerBench, office: TestClient) -
 
 def test_what_a_revoked_device_holds_is_on_the_record_of_a_purge(bench: LedgerBench) -> None:
     """It gets no order; its lease ends it, and the purge does not count as complete before."""
-    from billing_server.models import Holding
-
     terminal, pupil = bench.device("terminal-1"), bench.pupil()
     with bench.services.database.writing() as session:
         session.add(Holding(device="terminal-1", pupil=pupil, revision=1, since=bench.clock.utc_now()))
@@ -255,6 +253,25 @@ def test_what_a_revoked_device_holds_is_on_the_record_of_a_purge(bench: LedgerBe
     with bench.services.database.reading() as session:
         holder = session.scalars(select(PurgeHolder).where(PurgeHolder.purge == purge)).one()
         assert ("terminal-1", 0, True) == (holder.device, holder.order_number, holder.held_reference)
+
+
+def test_a_device_that_is_let_in_again_hears_of_purges_meanwhile(bench: LedgerBench, anybody: TestClient) -> None:
+    """Its lease begins anew, so that nothing else would end what it holds of them."""
+    new, _ = provisioned(bench, anybody, "terminal-3")
+    device, pupil = new.signed, bench.pupil()
+    bench.answer_all(device)
+    with bench.services.database.writing() as session:
+        session.add(Holding(device=device.name, pupil=pupil, revision=1, since=bench.clock.utc_now()))
+    revoke(bench, device.name)
+    with bench.services.database.writing() as session:
+        bench.services.purges.start(session, pupil, PurgeScope.REFERENCE, PurgeCause.WITHDRAWAL, "Mme Roux")
+    bench.clock.advance(60)
+    assert 200 == anybody.post("/api/provision", json=new.body(code_for(bench, device.name))).status_code
+    asked = [order.pupil for order in bench.answer_all(device) if isinstance(order, PurgeOrder)]
+    assert [pupil] == asked
+    with bench.services.database.reading() as session:
+        assert session.scalars(select(Purge)).one().completed_at is not None
+        assert session.get(Holding, (device.name, pupil)) is None
 
 
 def test_the_page_says_who_does_not_know_of_a_blocked_card(bench: LedgerBench, office: TestClient) -> None:

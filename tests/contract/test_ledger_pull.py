@@ -112,6 +112,7 @@ def test_a_key_reads_its_schools_and_nothing_else(bench: LedgerBench, central: T
         assert (401, "Bearer") == (refused.status_code, refused.headers["WWW-Authenticate"])
     assert [
         ("client département", "client-pulled", "schools"),
+        ("client département", "client-refused", f"{ANOTHERS} is not here"),
         ("client département", "client-refused", "0751111B"),
     ] == audited(bench)
 
@@ -123,6 +124,13 @@ def test_every_pull_is_on_record(bench: LedgerBench, central: TestClient) -> Non
         ("client département", "client-pulled", f"{OURS} passes after 7"),
         ("client département", "client-pulled", f"{OURS} denials after 0"),
     ] == audited(bench)
+
+
+def test_a_wrong_question_is_on_record_too(bench: LedgerBench, central: TestClient) -> None:
+    """Once, and not what was asked: it may be anything."""
+    for limit in (0, "many"):
+        assert 422 == central.get(f"/api/pull/schools/{OURS}/passes", params={"limit": limit}).status_code
+    assert [("client département", "client-refused", "invalid")] == audited(bench)
 
 
 def test_too_fast_is_told_when_to_come_back(bench: LedgerBench, central: TestClient) -> None:

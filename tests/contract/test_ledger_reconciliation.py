@@ -19,7 +19,7 @@ from canteen.entitlements import EntitlementKind
 from canteen.identifiers import PupilId, new_pass_id
 from canteen.meal_pass import PassAbandoned, PassCompleted, PassGranted, PassMethod, PassUnresolved
 from canteen.serving_periods import ServiceMoment
-from sync.facts import OrdersHeld
+from sync.facts import JournalBegun, OrdersHeld
 from sync.greeting import read_greeting
 from sync.messages import topic_down, topic_up
 from tests.unit.billing_server.ledger_bench import TODAY, LedgerBench, SignedDevice, denied, granted, hours
@@ -301,3 +301,70 @@ def test_the_page_shows_settles_and_certifies(small_bench: LedgerBench, language
         assert 2 == client.get("/api/reconciliation").json()["received"]
         answer = client.post(f"/api/pupils/{pupil}/credit", json={"cents": 840})
         assert {"balance_cents": 840} == answer.json()
+
+
+def test_what_a_journal_said_is_missing_after_another_follows(bench: LedgerBench) -> None:
+    """A card dies with meals on it, and the terminal begins anew: the day does not add up until a human says so."""
+    terminal = bench.device("terminal-1")
+    meals = [granted(bench.pupil(f"P{n}")) for n in range(10)]
+    terminal.note(*meals)
+    bench.send(terminal, terminal.journal[:4])
+    say_hello(bench, terminal)
+
+    def day() -> tuple[int, int, int, bool]:
+        found = reconciled(bench)
+        (one,) = found.devices
+        return one.seen, one.received, one.missing, found.holds
+
+    assert (10, 4, 6, False) == day()
+    terminal.journal.clear()
+    terminal.generation = "00000000000000aa"
+    terminal.note(denied(), at=bench.clock.utc_now() + hours(1))
+    bench.clock.advance(3600)
+    bench.send(terminal)
+    say_hello(bench, terminal)
+    say_hello(bench, terminal)
+    assert (10, 4, 6, False) == day()
+    with bench.services.database.writing() as session:
+        gap = session.scalars(select(Alarm).where(Alarm.kind == "gap")).one()
+        assert "5-10" == gap.detail
+        gap.closed_at = bench.clock.utc_now()
+    assert (4, 4, 0, True) == day()
+
+
+@pytest.mark.parametrize("hello_first", [True, False])
+def test_a_journal_that_tells_the_rest_leaves_no_gap(bench: LedgerBench, hello_first: bool) -> None:
+    """The server asked for it, or the program noticed: what was missing of the old journal comes in the new one."""
+    terminal = bench.device("terminal-1")
+    meals = [granted(bench.pupil(f"P{n}")) for n in range(3)]
+    terminal.note(*meals)
+    bench.send(terminal, terminal.journal[:1])
+    say_hello(bench, terminal)
+    before, at = terminal.generation, bench.clock.utc_now()
+    bench.clock.advance(60)
+    terminal.journal.clear()
+    terminal.generation = "00000000000000aa"
+    terminal.note(JournalBegun(before, 1, "ab" * 32, 3), *meals, at=at)
+    if hello_first:
+        say_hello(bench, terminal)
+        bench.send(terminal)
+    else:
+        bench.send(terminal)
+        say_hello(bench, terminal)
+    found = reconciled(bench)
+    assert [(3, 3, 0)] == [(one.seen, one.received, one.missing) for one in found.devices]
+    assert "gap" not in alarms(bench)
+
+
+def test_a_double_is_open_until_each_pass_has_its_word(bench: LedgerBench) -> None:
+    """Three lanes, cut from each other, served one pupil three times."""
+    lea, devices = bench.pupil(), [bench.device(f"terminal-{n}") for n in range(1, 4)]
+    meals = [granted(lea) for _ in devices]
+    for device, meal in zip(devices, meals, strict=True):
+        device.note(meal, PassCompleted(meal.pass_id))
+        bench.send(device)
+        bench.clock.advance(60)
+    settle(bench, devices[1], meals[1].pass_id, Decision.NOT_BILLED)
+    assert ["double-service"] == alarms(bench)
+    settle(bench, devices[2], meals[2].pass_id, Decision.NOT_BILLED)
+    assert [] == alarms(bench)
