@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from paho.mqtt.client import Client, MQTTMessageInfo
@@ -45,13 +45,15 @@ class BenchDevice:
                 session, DeviceEntry(self.name, DeviceRole.TERMINAL, signing.verifying_key, opening.sealing_key)
             )
         self._pupils = [new_pupil_id() for _ in range(500)]
+        # Of a backlog's days: the server would let go of the pupils of older ones meanwhile.
+        self._first_day = SystemClock().utc_now().date() - timedelta(days=60)
         self._passed = 0
 
     def grant(self) -> PassGranted:
         """The next pupil, on the next day after the last one."""
         pupil, turn = self._pupils[self._passed % 500], self._passed // 500
         self._passed += 1
-        moment = ServiceMoment(date(2026, 1, 5) + timedelta(days=turn), "midi")
+        moment = ServiceMoment(self._first_day + timedelta(days=turn), "midi")
         return PassGranted(new_pass_id(), pupil, PassMethod.HAND, moment, EntitlementKind.FORFAIT_4_DAYS)
 
     def record(self, passes: int) -> None:
