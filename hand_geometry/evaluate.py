@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,16 @@ EXIT_OK = 0
 EXIT_INPUT = 1
 
 
+NOBODY_TO_MEASURE = "nobody to measure: it takes two people at least, with pictures that can be measured"
+
+
+def _at_least_one(untrusted_text: str) -> int:
+    """A count on the command line. Raises ArgumentTypeError."""
+    if not untrusted_text.isdecimal() or len(untrusted_text) > 6 or int(untrusted_text) == 0:
+        raise argparse.ArgumentTypeError("a whole number from 1 on")
+    return int(untrusted_text)
+
+
 def _say(line: str) -> None:
     """One line of the answer, on stdout."""
     sys.stdout.write(line + "\n")
@@ -68,15 +79,15 @@ def _arguments() -> argparse.ArgumentParser:
 
     check = commands.add_parser("crossvalidate", help="fit on half of the subjects, measure on the other half")
     _measured_on_people_apart(check, seeds=5)
-    check.add_argument("--enrolled", type=int, default=3, help="enrolment pictures a subject")
+    check.add_argument("--enrolled", type=_at_least_one, default=3, help="enrolment pictures a subject")
 
     report = commands.add_parser("report", help="ISO/IEC 19795-1 report of a folder with an index.csv, one HTML page")
     report.add_argument("folder", type=Path)
     report.add_argument("--out", type=Path, required=True, help="HTML to write; it names files, never shows a hand")
     report.add_argument("--platen", choices=platens, help="what the hands lie on; found by trying where not given")
     report.add_argument("--support", action="append", default=[], metavar="PLATEN=FOLDER", help="sets of other people")
-    report.add_argument("--enrolled", type=int, default=3, help="enrolment pictures a subject")
-    report.add_argument("--seeds", type=int, default=5, help="how many random halves")
+    report.add_argument("--enrolled", type=_at_least_one, default=3, help="enrolment pictures a subject")
+    report.add_argument("--seeds", type=_at_least_one, default=5, help="how many random halves")
     report.add_argument("--language", choices=LANGUAGES, default=LANGUAGES[0])
 
     masks = commands.add_parser("masks", help="what leaving fingers out costs, on people kept apart")
@@ -84,10 +95,10 @@ def _arguments() -> argparse.ArgumentParser:
 
     perturb = commands.add_parser("perturb", help="what a little turning, shift, light, grain and blur change")
     _measured_on_people_apart(perturb, seeds=2)
-    perturb.add_argument("--enrolled", type=int, default=3, help="enrolment pictures a subject")
+    perturb.add_argument("--enrolled", type=_at_least_one, default=3, help="enrolment pictures a subject")
 
     policy = commands.add_parser("policy", help="what each threshold means in rejects a week")
-    policy.add_argument("--pupils", type=int, default=PUPILS)
+    policy.add_argument("--pupils", type=_at_least_one, default=PUPILS)
     policy.add_argument("--language", choices=LANGUAGES, default=LANGUAGES[0])
     policy.add_argument("--measure", action="append", default=[], metavar="PLATEN=FOLDER", help="measure anew first")
     policy.add_argument("--out", type=Path, default=CURVES_FILE, help="where measured curves are written")
@@ -105,29 +116,29 @@ def _measured_on_people_apart(command: argparse.ArgumentParser, *, seeds: int) -
     command.add_argument("folder", type=Path)
     command.add_argument("--platen", choices=[platen.value for platen in Platen], default=Platen.DARK.value)
     command.add_argument("--support", action="append", default=[], metavar="PLATEN=FOLDER", help="sets of other people")
-    command.add_argument("--seeds", type=int, default=seeds, help="how many random halves")
+    command.add_argument("--seeds", type=_at_least_one, default=seeds, help="how many random halves")
 
 
 def _add_simulations(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The commands about drawn people, growth and attacks."""
     growth = commands.add_parser("growth", help="simulate a school year of growing children, with and without updates")
-    growth.add_argument("--children", type=int, default=600)
+    growth.add_argument("--children", type=_at_least_one, default=600)
     growth.add_argument("--seed", type=int, default=0)
 
     synthetic = commands.add_parser("synthetic", help="how far synthetic people's measurements are from a real set's")
     synthetic.add_argument("sets", metavar="PLATEN=FOLDER", nargs=1)
-    synthetic.add_argument("--people", type=int, default=40)
+    synthetic.add_argument("--people", type=_at_least_one, default=40)
     synthetic.add_argument("--fit", action="store_true", help="draw people after this set from now on")
 
     attacks = commands.add_parser("attacks", help="simulated presentation attacks, by kind")
-    attacks.add_argument("--people", type=int, default=20)
+    attacks.add_argument("--people", type=_at_least_one, default=20)
     attacks.add_argument(
         "--mirror", choices=("both", "without", "with"), default="both", help="the reader's side mirror"
     )
     attacks.add_argument("--folder", type=Path, help="a set on a dark ground instead of synthetic people")
 
     heights = commands.add_parser("heights", help="fit the numbers for heights anew, from simulated people")
-    heights.add_argument("--people", type=int, default=120)
+    heights.add_argument("--people", type=_at_least_one, default=120)
     heights.add_argument("--out", type=Path, default=HEIGHT_NUMBERS_FILE)
 
 
@@ -225,6 +236,8 @@ def _perturb(arguments: argparse.Namespace) -> int:
             subject_bootstrap(one.folds, statistic, rounds=100)
             for statistic in (partial(rejects_at, threshold=-3.0), partial(matches_at, threshold=-3.0))
         )
+        if isnan(rejected.value) or isnan(accepted.value):
+            raise TrialsError(NOBODY_TO_MEASURE)
         _say(f"{one.name:22s} {one.failures:4d} of {len(one.acquired):4d}   {rejected}   {100 * accepted.value:.2f} %")
     return EXIT_OK
 
@@ -279,6 +292,8 @@ def _attacks(arguments: argparse.Namespace) -> int:
             for mirror in readers
         }
     for title, found in tables.items():
+        if not any(one.presented for one in found):
+            raise TrialsError(NOBODY_TO_MEASURE)
         _say(title)
         for one in found:
             _say(f"{one.kind.value:22s}  {one.presented:9d}  {one.measured:8d}  {one.accepted:8d} ({one.rate:.0%})")
@@ -359,6 +374,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return actions[arguments.command](arguments)
     except (TrialsError, FittedNumbersError) as error:
         sys.stderr.write(f"canteen-evaluate: {error}\n")
+        return EXIT_INPUT
+    except OSError as error:  # a folder where a file is to be written, a disk that is full
+        sys.stderr.write(f"canteen-evaluate: {error.filename or 'the output'}: {error.strerror}\n")
         return EXIT_INPUT
 
 

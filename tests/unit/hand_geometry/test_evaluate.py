@@ -137,3 +137,22 @@ def test_show_draws_over_the_picture(folder: Path, tmp_path: Path, capsys: pytes
     assert EXIT_OK == main(["show", str(folder / "0_0.jpg"), "--out", str(out), "--platen", "backlit"])
     assert "not measured: " in capsys.readouterr().out
     assert EXIT_INPUT == main(["show", str(folder / "broken.jpg"), "--out", str(out)])
+
+
+@pytest.mark.parametrize("count", ["0", "-3", "many", "1e9", "9999999"])
+def test_a_count_is_a_whole_number_from_one(count: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """And otherwise a sentence, not a division by nothing."""
+    for command in (["growth", "--children", count], ["policy", "--pupils", count], ["attacks", "--people", count]):
+        with pytest.raises(SystemExit) as refused:
+            main(command)
+        assert 2 == refused.value.code
+        assert "a whole number from 1 on" in capsys.readouterr().err
+
+
+def test_what_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder where a file is to be, or none where its folder is to be."""
+    picture = tmp_path / "hand.jpg"
+    picture.write_bytes(encode_jpeg(synthetic_hand(1, 0)))
+    for out in (tmp_path, tmp_path / "nowhere" / "drawn.png"):
+        assert EXIT_INPUT == main(["show", str(picture), "--out", str(out)])
+        assert f"canteen-evaluate: {out}: " in capsys.readouterr().err
