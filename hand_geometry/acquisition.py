@@ -23,13 +23,9 @@ from hand_geometry.quality import PlacedFinding, QualityReason
 from hand_geometry.reader_picture import picture_on
 from hand_geometry.silhouette import Platen, Silhouette, find_silhouette
 from hand_geometry.webs import a_web_is_hidden, with_clear_webs
-from hand_geometry.working_picture import WorkingPicture
+from hand_geometry.working_picture import WorkingPicture, is_picture
 
 __all__ = ["FailureToAcquire", "Features", "Platen", "acquire", "decode_image"]
-
-# A picture too small or too narrow to hold a hand that could be measured.
-SMALLEST_SIDE_PX = 160
-LONGEST_ASPECT = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,10 +85,7 @@ def acquire(
             nominal camera, so that references hold on every calibrated reader.
         mask: Which fingers need not be there.
     """
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
-        return FailureToAcquire(QualityReason.UNREADABLE_IMAGE)
-    shorter, longer = sorted(image.shape[:2])
-    if shorter < SMALLEST_SIDE_PX or longer > LONGEST_ASPECT * shorter:
+    if not is_picture(image) or (calibration is not None and not calibration.fits(image)):
         return FailureToAcquire(QualityReason.UNREADABLE_IMAGE)
     picture = WorkingPicture(image)
     reader = None

@@ -17,6 +17,7 @@ from hand_geometry.mask import NO_MASK, Mask
 from hand_geometry.platen import PlatenCalibration
 from hand_geometry.quality import Finding, PlacedFinding, QualityReason
 from hand_geometry.silhouette import Platen
+from hand_geometry.working_picture import is_picture
 
 # Frames are compared at this size: a finger is 6 pixels wide, noise is averaged away.
 GLANCE_SIZE = (160, 120)
@@ -138,7 +139,8 @@ def capture_hand(
         frame = device.capture()
         now_s = monotonic()
         answer: Features | FailureToAcquire | None = None
-        if frame is not None:
+        # What cannot be measured on this reader, whatever lies there, is no picture of it: another size was set, say.
+        if frame is not None and is_picture(frame.image) and (calibration is None or calibration.fits(frame.image)):
             last_picture_s = now_s
             answer = watch.look(frame.image, now_s)
         elif watch.features:

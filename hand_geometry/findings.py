@@ -27,7 +27,7 @@ from hand_geometry.masked_landmarks import find_masked_landmarks
 from hand_geometry.platen import PlatenCalibration, without_markers
 from hand_geometry.quality import Finding, PlacedFinding, QualityReason
 from hand_geometry.silhouette import Platen, Silhouette, crevices, find_silhouette
-from hand_geometry.working_picture import COARSE, WorkingPicture
+from hand_geometry.working_picture import COARSE, WorkingPicture, is_picture
 
 # Glare is white in all channels over more than this share of the hand.
 GLARE_LEVEL, GLARE_SHARE = 250, 0.004
@@ -60,6 +60,8 @@ def find_findings(
     mask: Mask = NO_MASK,
 ) -> tuple[PlacedFinding, ...]:
     """Everything that can be said of a picture as in ``acquire``, the worst first; empty where nothing is wrong."""
+    if not is_picture(image) or (calibration is not None and not calibration.fits(image)):
+        return ()
     seen = WorkingPicture(image)
     if calibration is not None:
         # The sheet's markers are no dirt, and no part of a hand.

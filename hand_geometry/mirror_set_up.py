@@ -26,7 +26,7 @@ from hand_geometry.platen import (
 )
 from hand_geometry.platen_sheet import BLOCK_MM, PAPERS, Paper, platen_sheet
 from hand_geometry.side_mirror import SideMirror
-from hand_geometry.working_picture import at_working_size
+from hand_geometry.working_picture import at_working_size, is_picture
 
 # About 45 degrees, and more where the camera stands further in; as a ruler and a protractor give it.
 USUAL_LEAN_DEG, LEAN_OFF_BY_DEG, LEAN_STEP_DEG = 48.0, 10.0, 0.1
@@ -130,7 +130,7 @@ def check_mirror(frame: NDArray[np.uint8], calibration: PlatenCalibration) -> li
     Dirt, a cloth or paper are bright. Something dark is noticed by the mark that it hides (``shows_a_mark``).
     """
     face = _face(calibration)
-    if face is None:
+    if face is None or not is_picture(frame) or not calibration.fits(frame):
         return []
     now, before = at_working_size(frame), calibration.empty
     if now.shape != before.shape:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hand_geometry.camera_place import camera_foot, height_over
 from hand_geometry.platen_sheet import BLOCK_MM, DICTIONARY, PlatenSheet, block_label
 from hand_geometry.side_mirror import SideMirror
-from hand_geometry.working_picture import NOMINAL_SIDE_PX, at_working_size
+from hand_geometry.working_picture import NOMINAL_SIDE_PX, at_working_size, is_picture
 
 # Fewer markers do not hold ten unknowns against the noise of a corner.
 FEWEST_MARKERS = 6
@@ -95,6 +95,12 @@ class PlatenCalibration:
     def measures_heights(self) -> bool:
         """Whether hands are seen from their side; a mirror says nothing until the camera's height is known."""
         return self.mirror is not None and self.camera_height_mm is not None
+
+    def fits(self, image: NDArray[np.generic]) -> bool:
+        """Whether a picture has the shape of those it was made from, in any size: else mm would be wrong in silence."""
+        (width, height), (tall, wide) = self.size_px, image.shape[:2]
+        # A side may be rounded by a pixel.
+        return bool(abs(wide * height - tall * width) <= max(width, height))
 
     @property
     def px_per_mm(self) -> float:
@@ -175,8 +181,8 @@ def calibrate(
     frames: Sequence[NDArray[np.uint8]], sheet: PlatenSheet, *, camera_height_mm: float | None = None
 ) -> PlatenCalibration | SheetFault:
     """Fits the calibration to pictures of the empty sheet, all from the same camera; corners are averaged over them."""
-    seen = [_markers(frame, len(sheet.markers)) for frame in frames]
-    if not seen or len({frame.shape[:2] for frame in frames}) != 1:
+    seen = [_markers(frame, len(sheet.markers)) for frame in frames if is_picture(frame)]
+    if len(seen) < max(1, len(frames)) or len({frame.shape[:2] for frame in frames}) != 1:
         return SheetFault(SheetFinding.NOT_SEEN, 0.5, 0.5)
     with np.errstate(invalid="ignore"):
         stacked = np.stack([corners for corners, _ in seen])
@@ -235,6 +241,8 @@ def label_seen(
 def _label(frame: NDArray[np.uint8], calibration: PlatenCalibration) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(n, 2) mm each: where the label's corners are seen, as if they lay on the sheet, and where they are printed."""
     label = block_label()
+    if not is_picture(frame) or not calibration.fits(frame):
+        return np.empty((0, 2)), np.empty((0, 2))
     corners, _ = _markers(frame, len(label.markers), label.first)
     seen = ~np.isnan(corners).any(axis=(1, 2))
     height, width = frame.shape[:2]
@@ -265,6 +273,8 @@ def mirror_face(calibration: PlatenCalibration, size_px: tuple[int, int]) -> NDA
 
 def check_sheet(frame: NDArray[np.uint8], calibration: PlatenCalibration) -> list[SheetFault]:
     """Holds the empty platen against what was seen at calibration: moved, dirty or covered, each with its place."""
+    if not is_picture(frame) or not calibration.fits(frame):
+        return [SheetFault(SheetFinding.NOT_SEEN, 0.5, 0.5)]
     height, width = frame.shape[:2]
     expected = calibration.corners_px * (width / calibration.size_px[0])
     corners, contrast = _markers(frame, len(expected))

@@ -21,6 +21,17 @@ NOMINAL_SIDE_PX = 1600
 # Grids that need no border are at half of the working size once more.
 COARSE = 2
 RED = 2
+# A picture too small or too narrow to hold a hand that could be measured.
+SMALLEST_SIDE_PX = 160
+LONGEST_ASPECT = 3.0
+
+
+def is_picture(image: NDArray[np.generic]) -> bool:
+    """Whether an array can be looked at: (H, W, 3) or (H, W) uint8, neither tiny nor a strip."""
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+        return False
+    shorter, longer = sorted(image.shape[:2])
+    return bool(shorter >= SMALLEST_SIDE_PX and longer <= LONGEST_ASPECT * shorter)
 
 
 @dataclass(frozen=True, eq=False)

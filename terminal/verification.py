@@ -308,6 +308,10 @@ def _looked_at(image: NDArray[np.uint8], calibration: PlatenCalibration | None) 
     """A glance, and where the sheet is known, the sheet held against what was measured."""
     if calibration is None:
         return _glanced_at(image)
+    if not calibration.fits(image):
+        # The camera gives pictures of another shape than when the sheet was measured.
+        look = replace(_glanced_at(image), calibrated=True)
+        return look if look.state is PlatenState.TOO_DARK else replace(look, state=PlatenState.SHEET_NOT_SEEN)
     working = at_working_size(image)
     platen = without_mirror(without_markers(working, calibration), calibration)
     look = replace(_glanced_at(platen), calibrated=True, heights=calibration.measures_heights)

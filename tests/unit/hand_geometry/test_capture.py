@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+import hand_geometry.simulated_reader as cameras
 from hand_geometry.acquisition import FailureToAcquire, Features, acquire
 from hand_geometry.capture import capture_hand
 from hand_geometry.capture_device import Frame
@@ -117,3 +118,19 @@ def test_a_hand_cut_off_is_said_with_its_place() -> None:
     assert isinstance(seen, FailureToAcquire)
     assert Finding.HAND_TOO_FAR_IN is seen.places[0].finding
     assert 0.05 > seen.places[0].x
+
+
+def test_pictures_of_another_shape_are_a_lost_reader() -> None:
+    """Pins that a camera whose pictures cannot be measured is a lost device, not a hand that is laid wrongly."""
+    lens = cameras.LOW_AND_STRAIGHT
+    stream = Stream(noisy(empty_platen()[:900], at) for at in range(60))
+    seen = capture_hand(
+        stream,
+        timeout_s=3.0,
+        monotonic=lambda: stream.now_s,
+        cancelled=lambda: False,
+        calibration=cameras.calibration_of(lens),
+        pause=stream.wait,
+    )
+    assert FailureToAcquire(QualityReason.DEVICE_LOST) == seen
+    assert 20 > stream.shown

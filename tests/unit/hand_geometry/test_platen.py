@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import hand_geometry.simulated_reader as cameras
 from hand_geometry.acquisition import FailureToAcquire, Features, acquire
 from hand_geometry.comparison import DEFAULT_THRESHOLD, compare
+from hand_geometry.findings import find_findings
+from hand_geometry.mirror_set_up import check_mirror
 from hand_geometry.platen import (
     PlatenCalibration,
     SheetFault,
@@ -22,6 +26,7 @@ from hand_geometry.platen import (
     with_measured_height,
 )
 from hand_geometry.platen_sheet import PAPERS, draw_sheet, main, platen_sheet, sheet_pdf
+from hand_geometry.quality import QualityReason
 from hand_geometry.reader_picture import picture_on
 from hand_geometry.reference import Reference, make_reference
 from hand_geometry.working_picture import WorkingPicture
@@ -179,3 +184,37 @@ def test_the_short_way_sees_no_marker_and_every_hand() -> None:
         assert picture.red_at(np.array([[[x / 2, y / 2]]], np.float32))[0, 0] > 180
         bare = calibration.corners_px[0].mean(axis=0) / 2 + np.arange(-6, 7)[:, None]
         assert picture.red_at(bare[None].astype(np.float32)).max() < 60
+
+
+@pytest.mark.parametrize("size", [(1080, 1920), (600, 1200), (1600, 1200), (160, 300)])
+def test_pictures_of_another_shape_are_not_measured(size: tuple[int, int]) -> None:
+    """Pins that a camera set to another shape than the sheet was measured with is said, and gives no wrong mm."""
+    calibration = cameras.calibration_of(cameras.LOW_AND_STRAIGHT)
+    image = np.full((*size, 3), 16, np.uint8)
+    assert FailureToAcquire(QualityReason.UNREADABLE_IMAGE) == acquire(image, calibration=calibration)
+    assert () == find_findings(image, calibration=calibration)
+    assert {SheetFinding.NOT_SEEN} == findings(check_sheet(image, calibration))
+    assert [] == check_mirror(image, calibration)
+    assert isinstance(with_measured_height([image], calibration), SheetFault)
+
+
+ODD_ARRAYS = [
+    np.zeros((0, 0, 3), np.uint8),
+    np.zeros(9, np.uint8),
+    np.zeros((1, 1, 3), np.uint8),
+    np.zeros((200, 0, 3), np.uint8),
+    np.zeros((200, 200, 4), np.uint8),
+    np.full((200, 200, 3), np.nan),
+    np.zeros((200, 200, 3), np.bool_),
+]
+
+
+@pytest.mark.parametrize("odd", ODD_ARRAYS, ids=lambda odd: f"{odd.shape}-{odd.dtype}")
+def test_no_array_breaks_a_look_at_the_sheet(odd: NDArray[Any]) -> None:
+    """Pins that arrays that are no pictures have an answer everywhere, calibrated or not."""
+    calibration = cameras.calibration_of(cameras.LOW_AND_STRAIGHT)
+    assert isinstance(acquire(odd, calibration=calibration), FailureToAcquire)
+    assert () == find_findings(odd) == find_findings(odd, calibration=calibration)
+    assert {SheetFinding.NOT_SEEN} == findings(check_sheet(odd, calibration))
+    assert isinstance(calibrate([odd], platen_sheet("a4")), SheetFault)
+    assert isinstance(with_measured_height([odd], calibration), SheetFault)

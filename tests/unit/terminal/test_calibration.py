@@ -202,3 +202,6 @@ def test_a_lens_that_loses_its_focus_is_noticed(tmp_path: Path, capsys: pytest.C
     assert blurred.state is PlatenState.BLURRED
     assert blurred.focus is not None
     assert 0.4 < blurred.focus < LEAST_FOCUS
+    # Said even where the camera now gives pictures of another shape.
+    wide = _looked_at(np.ascontiguousarray(sharp[:900]), calibration)
+    assert wide.state is PlatenState.SHEET_NOT_SEEN
