@@ -15,6 +15,7 @@ from hand_geometry.kept_calibration import keep_calibration, load_calibration
 from hand_geometry.mirror_set_up import MirrorEdge, check_mirror, mirror_beside, told_before, with_block
 from hand_geometry.platen import PlatenCalibration, SheetFault, SheetFinding, calibrate, check_sheet
 from hand_geometry.platen_sheet import PAPERS, platen_sheet
+from hand_geometry.sheet_dirt import check_ground
 
 FRAMES = 5
 """Pictures of the empty sheet: corners are averaged over them."""
@@ -81,7 +82,8 @@ class PlatenDesk:
             frame = decode_image(untrusted_image)
             if frame is None:
                 return [SheetFault(SheetFinding.NOT_SEEN, 0.5, 0.5)]
-            return self.faults(frame) + check_mirror(frame, self.calibration)
+            faults = self.faults(frame) or check_ground(frame, self.calibration)
+            return faults + check_mirror(frame, self.calibration)
 
     def faults(self, frame: NDArray[np.uint8]) -> list[SheetFault]:
         """The same of a picture in memory; the caller measures."""

@@ -54,7 +54,8 @@ class _Watch:
     sharpness: list[float] = field(default_factory=list)
     left_at: PlacedFinding | None = None
     reason: QualityReason = QualityReason.NO_HAND
-    reason_since_s: float = 0.0
+    reason_since_s: float | None = None
+    empty: NDArray[np.uint8] | None = None
 
     def look(self, image: NDArray[np.uint8], now_s: float) -> Features | FailureToAcquire | None:
         """One more frame: the answer, or None where the wait goes on."""
@@ -70,7 +71,8 @@ class _Watch:
             return self.best()
         if difference >= MOVING_DIFFERENCE and float(glance.mean()) < float(before.mean()):
             self.left_at = _where(before, glance)
-        self.rest_since_s = None
+        # A reason holds only while the hand lies: fingers that were closed on the way say nothing of how it will lie.
+        self.rest_since_s = self.reason_since_s = None
         return None
 
     def _at_rest(self, image: NDArray[np.uint8], now_s: float, *, new: bool) -> Features | FailureToAcquire | None:
@@ -80,7 +82,8 @@ class _Watch:
             self.features.append(acquired)
             self.sharpness.append(_sharpness(image))
         elif not self.features:
-            if acquired.reason is not self.reason:
+            self.empty = image if acquired.reason is QualityReason.NO_HAND else None
+            if acquired.reason is not self.reason or self.reason_since_s is None:
                 self.reason, self.reason_since_s = acquired.reason, now_s
             elif self.reason is not QualityReason.NO_HAND and now_s - self.reason_since_s >= REASON_HOLDS_S:
                 # Where a flat thing is pale or narrow helps nobody, and a web in the shadow would look like a touch.
@@ -98,6 +101,10 @@ class _Watch:
         """Why nothing was measured in time."""
         if self.reason is QualityReason.NO_HAND and self.left_at is not None:
             return FailureToAcquire(self.reason, (self.left_at,))
+        if self.reason is QualityReason.NO_HAND and self.empty is not None:
+            # Nobody came; what lies there instead of a hand keeps the next one from being measured.
+            dirt = tuple(one for one in self.wrong(self.empty) if one.finding is Finding.DIRTY_PLATEN)
+            return FailureToAcquire(self.reason, dirt)
         return FailureToAcquire(self.reason)
 
 

@@ -24,8 +24,9 @@ from hand_geometry.landmarks import (
 )
 from hand_geometry.mask import NO_MASK, Mask
 from hand_geometry.masked_landmarks import find_masked_landmarks
-from hand_geometry.platen import PlatenCalibration, without_markers
+from hand_geometry.platen import PlatenCalibration, SheetFinding, without_markers
 from hand_geometry.quality import Finding, PlacedFinding, QualityReason
+from hand_geometry.sheet_dirt import check_ground
 from hand_geometry.silhouette import Platen, Silhouette, crevices, find_silhouette
 from hand_geometry.working_picture import COARSE, WorkingPicture, is_picture
 
@@ -68,9 +69,12 @@ def find_findings(
         seen = WorkingPicture(without_markers(seen.bgr, calibration))
     picture, silhouette = seen.bgr, find_silhouette(seen, platen)
     if isinstance(silhouette, QualityReason):
-        return _dirt(picture, platen)
+        return _dirt(picture, platen, image, calibration)
     contour, palm = trace_contour(silhouette), find_palm(silhouette)
     landmarks = find_masked_landmarks(palm, contour, mask.left_out)
+    if landmarks is QualityReason.NO_HAND:
+        # The light of a window on the sheet has an outline, too.
+        return _dirt(picture, platen, image, calibration)
     found: list[tuple[Finding, NDArray[np.float64]]] = []
     found += _too_far(contour, palm, silhouette)
     if isinstance(landmarks, Landmarks):
@@ -98,10 +102,14 @@ def _placed(
     return PlacedFinding(finding, float(x), float(y), None if frame is None else frame.at(at_px))
 
 
-def _dirt(picture: NDArray[np.uint8], platen: Platen) -> tuple[PlacedFinding, ...]:
+def _dirt(
+    picture: NDArray[np.uint8], platen: Platen, image: NDArray[np.uint8], calibration: PlatenCalibration | None
+) -> tuple[PlacedFinding, ...]:
     """Spots on a dark platen without a hand."""
     if platen is not Platen.DARK:
         return ()
+    if calibration is not None:
+        return _dirt_on_the_sheet(image, calibration)
     grey = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), (5, 5), 1.0)
     spots = cv2.threshold(grey, float(np.median(grey)) + 30.0, 255, cv2.THRESH_BINARY)[1]
     pieces, _ = cv2.findContours(spots, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
@@ -111,6 +119,15 @@ def _dirt(picture: NDArray[np.uint8], platen: Platen) -> tuple[PlacedFinding, ..
         return ()
     piece = max(dirty, key=lambda one: one[0])[1].reshape(-1, 2)
     return (_placed(Finding.DIRTY_PLATEN, piece.mean(axis=0), grey.shape[1], grey.shape[0]),)
+
+
+def _dirt_on_the_sheet(image: NDArray[np.uint8], calibration: PlatenCalibration) -> tuple[PlacedFinding, ...]:
+    """The same where the bare sheet is known."""
+    return tuple(
+        PlacedFinding(Finding.DIRTY_PLATEN, fault.x, fault.y)
+        for fault in check_ground(image, calibration)
+        if fault.finding is SheetFinding.DIRTY
+    )
 
 
 def _too_far(contour: Contour, palm: Palm, silhouette: Silhouette) -> list[tuple[Finding, NDArray[np.float64]]]:

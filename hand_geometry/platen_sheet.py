@@ -130,7 +130,7 @@ def draw_sheet(sheet: PlatenSheet, px_per_mm: float) -> NDArray[np.uint8]:
 
 
 def sheet_pdf(sheet: PlatenSheet) -> bytes:
-    """The sheet as a PDF of one page, vectors only."""
+    """The sheet as a PDF of one page, vectors only; it asks viewers not to fit it to the paper (ISO 32000-1, 12.2)."""
     height = sheet.paper.height_mm
     lines: list[str] = []
 
@@ -156,7 +156,7 @@ def sheet_pdf(sheet: PlatenSheet) -> bytes:
     lines.append(f"BT /F1 8 Tf 0.5 g {where} Td (100 mm - imprimer \\340 100 %, papier mat) Tj ET")
     content = "\n".join(lines).encode("ascii")
     objects = [
-        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Catalog /Pages 2 0 R /ViewerPreferences << /PrintScaling /None >> >>",
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
         (
             f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 {width:.3f} {tall:.3f}] /Contents 4 0 R "
@@ -165,7 +165,7 @@ def sheet_pdf(sheet: PlatenSheet) -> bytes:
         b"<< /Length %d >>\nstream\n" % len(content) + content + b"\nendstream",
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>",
     ]
-    written = bytearray(b"%PDF-1.4\n")
+    written = bytearray(b"%PDF-1.6\n")
     offsets = []
     for number, body in enumerate(objects, start=1):
         offsets.append(len(written))

@@ -32,6 +32,7 @@ from hand_geometry.mirror_set_up import check_mirror
 from hand_geometry.platen import PlatenCalibration, SheetFinding, check_sheet, without_markers, without_mirror
 from hand_geometry.quality import QualityReason
 from hand_geometry.reference_codec import decode_reference, encode_reference
+from hand_geometry.sheet_dirt import check_ground
 from hand_geometry.working_picture import at_working_size
 from templates_store.store import StoredReference
 from terminal.camera_thread import CameraThread
@@ -320,8 +321,8 @@ def _looked_at(image: NDArray[np.uint8], calibration: PlatenCalibration | None) 
     look = replace(look, focus=round(focus_share(working, calibration.empty), 2))
     found = check_sheet(image, calibration)
     if look.state is PlatenState.EMPTY:
-        # A hand is seen in the mirror too, and is no dirt.
-        found += check_mirror(image, calibration)
+        # A hand lies on the sheet and is seen in the mirror, and is no dirt.
+        found = (found or check_ground(image, calibration)) + check_mirror(image, calibration)
     faults = {fault.finding: fault for fault in found}
     if look.focus is not None and look.focus < LEAST_FOCUS and not faults.keys() - _LOOKS_LIKE_BLUR:
         return replace(look, state=PlatenState.BLURRED)

@@ -134,3 +134,34 @@ def test_pictures_of_another_shape_are_a_lost_reader() -> None:
     )
     assert FailureToAcquire(QualityReason.DEVICE_LOST) == seen
     assert 20 > stream.shown
+
+
+def test_dirt_where_no_hand_came_is_said_with_its_place() -> None:
+    """Pins that somebody is told to wipe the platen; a clean one is only empty."""
+    dirty = empty_platen()
+    cv2.circle(dirty, (400, 300), 30, (120, 120, 120), cv2.FILLED)
+    seen = captured(Stream(noisy(dirty, at) for at in range(60)))
+    assert isinstance(seen, FailureToAcquire)
+    assert (QualityReason.NO_HAND, [Finding.DIRTY_PLATEN]) == (seen.reason, [one.finding for one in seen.places])
+    assert 0.02 > abs(seen.places[0].x - 0.25)
+
+
+def test_a_reason_holds_only_while_the_hand_lies() -> None:
+    """Pins that a hand that moved since it was seen to be cut off gets its moment again, and is then measured."""
+    hand = synthetic_hand(3, 0, noise=False)
+    cut_off = np.roll(hand, -420, axis=1)
+    cut_off[:, -420:] = hand[:, -1:]
+
+    def laid_again() -> Iterator[NDArray[np.uint8]]:
+        for at in range(3):
+            yield noisy(cut_off, at)
+        for at in range(15):
+            yield np.roll(cut_off, 60 * (at % 5), axis=0)
+        for at in range(3):
+            yield noisy(cut_off, 30 + at)
+        yield np.roll(hand, 60, axis=1)
+        for at in range(20):
+            yield noisy(hand, 60 + at)
+
+    assert isinstance(acquire(cut_off), FailureToAcquire)
+    assert isinstance(captured(Stream(laid_again()), 6.0), Features)

@@ -26,9 +26,10 @@ from hand_geometry.platen import (
     with_measured_height,
 )
 from hand_geometry.platen_sheet import PAPERS, draw_sheet, main, platen_sheet, sheet_pdf
-from hand_geometry.quality import QualityReason
+from hand_geometry.quality import Finding, QualityReason
 from hand_geometry.reader_picture import picture_on
 from hand_geometry.reference import Reference, make_reference
+from hand_geometry.sheet_dirt import check_ground
 from hand_geometry.working_picture import WorkingPicture
 
 LENSES = {"low": cameras.LOW_AND_STRAIGHT, "high": cameras.HIGH_AND_WIDE}
@@ -44,6 +45,8 @@ def test_pdf_has_the_paper_size_and_is_well_formed(paper: str, tmp_path: Path) -
     size = PAPERS[paper]
     box = f"/MediaBox [0 0 {size.width_mm * 72 / 25.4:.3f} {size.height_mm * 72 / 25.4:.3f}]"
     assert box.encode() in pdf
+    # Viewers are asked not to shrink it: nothing but a ruler would notice.
+    assert b"/ViewerPreferences << /PrintScaling /None >>" in pdf
     for number, offset in enumerate(re.findall(rb"(\d{10}) 00000 n", pdf), start=1):
         assert pdf[int(offset) :].startswith(b"%d 0 obj" % number)
 
@@ -146,6 +149,42 @@ def test_self_test_finds_what_is_wrong() -> None:
     assert {SheetFinding.DIRTY} == findings(found)
     assert 0.05 > abs(found[0].x - x / 1600)
     assert {SheetFinding.NOT_SEEN} == findings(check_sheet(np.zeros_like(clean), calibration))
+
+
+@pytest.mark.parametrize("name", LENSES)
+@pytest.mark.parametrize("radius_px", [8, 40, 160])
+def test_dirt_between_the_markers_is_seen(name: str, radius_px: int) -> None:
+    """Pins that what lies where the hand will is seen with its place, in the colour of ketchup too, and a napkin."""
+    lens = LENSES[name]
+    calibration, dirty = cameras.calibration_of(lens), cameras.empty_platen_seen(lens).copy()
+    cv2.circle(dirty, (600, 500), radius_px, (30, 40, 150), cv2.FILLED)
+    (fault,) = check_ground(dirty, calibration)
+    assert fault.finding is (SheetFinding.COVERED if radius_px > 100 else SheetFinding.DIRTY)
+    assert 0.01 > max(abs(fault.x - 600 / 1600), abs(fault.y - 500 / 1200))
+    found = find_findings(dirty, calibration=calibration)
+    assert [Finding.DIRTY_PLATEN] * (radius_px < 100) == [one.finding for one in found]
+    dirty[300:900, 300:1100] = 45
+    assert [SheetFinding.COVERED] == [one.finding for one in check_ground(dirty, calibration)]
+
+
+@pytest.mark.parametrize("lens", [*LENSES.values(), cameras.WITH_MIRROR], ids=[*LENSES, "mirror"])
+def test_another_light_is_no_dirt(lens: cameras.SimulatedLens) -> None:
+    """Pins that a lamp dimmer or brighter, light from a window, grain and a shift below the limit are no dirt."""
+    clean, calibration = cameras.empty_platen_seen(lens).astype(np.float64), cameras.calibration_of(lens)
+    grain = np.random.default_rng(1).normal(0.0, 6.0, clean.shape)
+    window = np.linspace(0.0, 30.0, clean.shape[1])[None, :, None]
+    for seen in (
+        clean,
+        0.6 * clean,
+        1.5 * clean,
+        clean + 25.0,
+        clean + window,
+        clean + grain,
+        np.roll(clean, 2, axis=1),
+    ):
+        picture = np.clip(seen, 0, 255).astype(np.uint8)
+        assert [] == check_ground(picture, calibration)
+        assert () == find_findings(picture, calibration=calibration)
 
 
 def test_without_a_sheet_there_is_no_calibration() -> None:

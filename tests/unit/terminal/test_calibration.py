@@ -205,3 +205,17 @@ def test_a_lens_that_loses_its_focus_is_noticed(tmp_path: Path, capsys: pytest.C
     # Said even where the camera now gives pictures of another shape.
     wide = _looked_at(np.ascontiguousarray(sharp[:900]), calibration)
     assert wide.state is PlatenState.SHEET_NOT_SEEN
+
+
+def test_dirt_where_the_hand_will_lie_is_said_before_service(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A crumb is for wiping, a napkin is in the way; both with their place, though every marker is seen."""
+    calibration = calibrated(tmp_path, HIGH_AND_WIDE, capsys)
+    dirty = empty_platen_seen(HIGH_AND_WIDE).copy()
+    cv2.circle(dirty, (800, 600), 15, (120, 170, 200), cv2.FILLED)
+    look = _looked_at(dirty, calibration)
+    assert look.state is PlatenState.SHEET_DIRTY
+    assert look.place == pytest.approx((0.5, 0.5), abs=0.01)
+    dirty[300:900, 400:1200] = 45
+    assert _looked_at(dirty, calibration).state is PlatenState.SHEET_COVERED
