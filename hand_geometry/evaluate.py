@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -197,6 +198,9 @@ def _crossvalidate(arguments: argparse.Namespace) -> int:
     from hand_geometry.fit import acquire_set, cross_validate
 
     measured = acquire_set(arguments.folder, Platen(arguments.platen))
+    pictures = Counter(one.subject for one in measured.images).values()
+    if sum(count > arguments.enrolled for count in pictures) < 2:
+        raise TrialsError(f"{measured.name}: too few people with more than {arguments.enrolled} pictures")
     support = _sets(arguments.support)
     scores = cross_validate(measured, support, enrolled=arguments.enrolled, seeds=arguments.seeds)
     _say(f"pictures {len(measured.images)}, failures to acquire {measured.failures}")

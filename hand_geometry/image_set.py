@@ -35,10 +35,15 @@ def read_index(folder: Path) -> list[LabelledImage]:
     """Reads ``index.csv`` (columns file, subject and, where both hands occur, hand)."""
     index = folder / "index.csv"
     try:
-        with index.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        # A spreadsheet writes a byte order mark.
+        with index.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = {"file", "subject"} - set(reader.fieldnames or ())
+            rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TrialsError(f"{index}: cannot be read") from error
+    if missing:
+        raise TrialsError(f"{index}: the column {min(missing)} is missing")
     images = []
     for number, row in enumerate(rows, start=2):
         if not row.get("file") or not row.get("subject"):

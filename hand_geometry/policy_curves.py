@@ -81,7 +81,7 @@ def _curve(measured: AcquiredSet, support: Sequence[AcquiredSet], seeds: int) ->
 
 def _days(measured: AcquiredSet) -> dict[str, str]:
     """On which day each file was taken, where ``index.csv`` says so."""
-    with (measured.images[0].path.parent / "index.csv").open(encoding="utf-8", newline="") as file:
+    with (measured.images[0].path.parent / "index.csv").open(encoding="utf-8-sig", newline="") as file:
         return {row["file"]: row.get("captured_on") or "" for row in csv.DictReader(file)}
 
 

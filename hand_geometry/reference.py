@@ -91,6 +91,8 @@ def make_reference(samples: Sequence[Features], *, mask: Mask = NO_MASK) -> Refe
     """Makes a reference of one or more samples; with more than one, they must agree where ``mask`` lets them."""
     if not samples:
         return FailureToEnroll(QualityReason.TOO_FEW_SAMPLES)
+    if not all(np.isfinite(sample.values).all() for sample in samples):
+        return FailureToEnroll(QualityReason.IMPLAUSIBLE_MEASUREMENT)
     first = samples[0]
     if any(sample.platen is not first.platen or sample.in_mm is not first.in_mm for sample in samples):
         return FailureToEnroll(QualityReason.SAMPLES_DISAGREE)

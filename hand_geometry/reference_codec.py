@@ -82,6 +82,8 @@ def decode_reference(untrusted_bytes: bytes) -> Reference:
 
 
 def _quantised(values: NDArray[np.float64]) -> bytes:
+    if not np.isfinite(values).all():
+        raise ReferenceFormatError("values that are no numbers")
     return np.clip(np.rint(values / QUANTUM), -32768, 32767).astype(">i2").tobytes()
 
 

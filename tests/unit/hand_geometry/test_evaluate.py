@@ -10,6 +10,7 @@ import pytest
 from hand_geometry.evaluate import EXIT_INPUT, EXIT_OK, main
 from hand_geometry.fitted_numbers import load_numbers, read_provenance
 from hand_geometry.image_decoding import decode_image
+from hand_geometry.image_set import read_index
 from hand_geometry.overlay import OUTLINE_BGR
 from hand_geometry.posture import Posture
 from hand_geometry.set_perturbations import PERTURBATIONS
@@ -156,3 +157,23 @@ def test_what_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFi
     for out in (tmp_path, tmp_path / "nowhere" / "drawn.png"):
         assert EXIT_INPUT == main(["show", str(picture), "--out", str(out)])
         assert f"canteen-evaluate: {out}: " in capsys.readouterr().err
+
+
+def test_an_index_from_a_spreadsheet_is_read_and_one_without_columns_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A byte order mark is no part of a column's name."""
+    index = tmp_path / "index.csv"
+    index.write_text("file,subject\nhand.jpg,1\n", encoding="utf-8-sig")
+    assert ["1"] == [one.subject for one in read_index(tmp_path)]
+    index.write_text("image,person\nhand.jpg,1\n", encoding="utf-8")
+    assert EXIT_INPUT == main(["report", str(tmp_path), "--out", str(tmp_path / "report.html")])
+    assert f"canteen-evaluate: {index}: the column file is missing\n" == capsys.readouterr().err
+
+
+def test_nobody_with_enough_pictures_is_an_error_not_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pins that no figure is printed where nothing could be compared."""
+    assert EXIT_INPUT == main(["crossvalidate", str(folder), "--enrolled", "9", "--seeds", "1"])
+    said = capsys.readouterr()
+    assert "too few people with more than 9 pictures" in said.err
+    assert "nan" not in said.out

@@ -129,3 +129,15 @@ def test_numbers_say_where_they_come_from() -> None:
     assert {"fitted_on", "sets"} <= set(provenance)
     for one in provenance["sets"]:
         assert {"name", "platen", "posture", "subjects", "pictures"} <= set(one)
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf])
+def test_what_is_no_number_is_neither_enrolled_nor_written(people: list[list[Features]], odd: float) -> None:
+    """Pins that a failed measurement never becomes the mean of all people."""
+    sample = people[0][0]
+    spoiled = replace(sample, values=np.full_like(sample.values, odd))
+    assert FailureToEnroll(QualityReason.IMPLAUSIBLE_MEASUREMENT) == make_reference([sample, spoiled, spoiled])
+    reference = make_reference([sample])
+    assert isinstance(reference, Reference)
+    with pytest.raises(ReferenceFormatError):
+        encode_reference(replace(reference, values=np.full_like(reference.values, odd)))
