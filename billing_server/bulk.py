@@ -13,8 +13,9 @@ from functools import lru_cache
 from struct import Struct
 from typing import Any
 
-from psycopg import Connection, sql
+from psycopg import Connection, Error, sql
 from sqlalchemy import ARRAY, Date, Integer, LargeBinary, Select, Table, Text, cast, func, insert, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from billing_server.models import Base, UtcInstant
@@ -80,6 +81,9 @@ def insert_rows(
         rows: the fields of each, in the order of `columns`.
         columns: all those of `model` in its own order, if not given.
         shared: fields that every row begins with.
+
+    Raises:
+        SQLAlchemyError: the database refused them, or is gone; as any other statement does.
     """
     table = model.__table__
     assert isinstance(table, Table)  # noqa: S101 - a mapped class of ours is a table
@@ -93,11 +97,17 @@ def insert_rows(
     )
     driver: Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]  # psycopg's, by the dialect
     begins = _COLUMNS.pack(len(named)) + shared
-    with driver.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.write(_HEADER)
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            copy.write(begins + begins.join(rows[start : start + _ROWS_AT_ONCE]))
-        copy.write(_TRAILER)
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write(_HEADER)
+            for start in range(0, len(rows), _ROWS_AT_ONCE):
+                copy.write(begins + begins.join(rows[start : start + _ROWS_AT_ONCE]))
+            copy.write(_TRAILER)
+    except Error as error:
+        # SQLAlchemy does not see what the driver is asked directly.
+        if driver.closed:
+            connection.invalidate(error)
+        raise DBAPIError(f"COPY {table.name}", None, error, connection_invalidated=driver.closed) from error
 
 
 def _insert_objects(session: Session, table: Table, columns: Sequence[str], rows: Sequence[bytes]) -> None:

@@ -31,13 +31,16 @@ from canteen.meal_pass import PassOutcome
 from canteen.serving_periods import ServingCalendar
 from sync.orders import OrderKind
 
+_AS_IT_IS_NOW = {"populate_existing": True}
+"""A session that has read a pass while it was open would keep it so, and its reader would begin the outcomes anew."""
+
 
 def passes_after(
     session: Session, position: int, limit: int, day: date | None = None, period: str | None = None
 ) -> Sequence[MealPassRow]:
     """Passes in the order in which the ledger took them: read on from the last one, none is skipped or repeated."""
     query = select(MealPassRow).where(MealPassRow.position > position, *_only(day, period))
-    return session.scalars(query.order_by(MealPassRow.position).limit(limit)).all()
+    return session.scalars(query.order_by(MealPassRow.position).limit(limit), execution_options=_AS_IT_IS_NOW).all()
 
 
 def outcomes_after(
@@ -45,7 +48,8 @@ def outcomes_after(
 ) -> Sequence[MealPassRow]:
     """Passes in the order in which their outcomes came in."""
     query = select(MealPassRow).where(MealPassRow.outcome_position > position, *_only(day, period))
-    return session.scalars(query.order_by(MealPassRow.outcome_position).limit(limit)).all()
+    ordered = query.order_by(MealPassRow.outcome_position).limit(limit)
+    return session.scalars(ordered, execution_options=_AS_IT_IS_NOW).all()
 
 
 def denials_after(session: Session, position: int, limit: int, day: date | None = None) -> Sequence[Denial]:

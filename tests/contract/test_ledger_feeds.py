@@ -61,6 +61,17 @@ def test_a_reader_by_cursor_misses_and_repeats_nothing_while_terminals_write(ben
     assert (120, expected) == (len(outcomes), set(outcomes))
 
 
+def test_what_is_settled_between_two_looks_has_its_place(bench: LedgerBench) -> None:
+    """A reader of both feeds in one session: a pass it read while it was open comes with its outcome, or not yet."""
+    terminal, grant = bench.device("terminal-1"), granted(bench.pupil())
+    bench.send(terminal, terminal.note(grant))
+    with bench.services.database.reading() as session:
+        (open_pass,) = reading.passes_after(session, 0, 7)
+        assert open_pass.outcome_position is None
+        bench.send(terminal, terminal.note(PassCompleted(grant.pass_id)))
+        assert None not in [row.outcome_position for row in reading.outcomes_after(session, 0, 7)]
+
+
 def test_the_counts_of_a_day(bench: LedgerBench) -> None:
     """An abandoned pass is no meal; an unresolved one is; denials are counted by reason."""
     pupil = bench.pupil()

@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Engine, func, select, text
 
 from billing_server.models import Alarm, Entry, MealPassRow, Purge, Refusal
 from canteen.meal_pass import PassCompleted
 from sync.messages import topic_up, write_batch
 from sync.orders import CardBlocked, DeviceRole, PurgeCause, PurgeOrder, PurgeScope
 from tests.conftest import wait_until
-from tests.unit.billing_server.databases import _PROGRAMS, _run
+from tests.unit.billing_server.databases import _PROGRAMS, PostgresDatabase, _run
 from tests.unit.billing_server.ledger_bench import LedgerBench, SignedDevice, SqliteFiles, denied, granted
 
 pytest_plugins = ("tests.unit.billing_server.databases",)
@@ -133,6 +133,47 @@ def test_postgresql_is_restarted_under_the_ledger() -> None:
         assert "fork" not in open_alarms(bench)
         bench.close()
         shutil.rmtree(keys)
+
+
+def end_waiting_copy(engine: Engine, how: str) -> bool:
+    """End the COPY that waits for another transaction; whether there was one."""
+    end = text(
+        f"SELECT {how}(pid) FROM pg_stat_activity"  # noqa: S608 - our own two words
+        " WHERE query LIKE 'COPY%' AND wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    with engine.connect() as connection:
+        return connection.execute(end).all() != []
+
+
+@pytest.mark.parametrize("how", ["pg_terminate_backend", "pg_cancel_backend"])
+def test_postgresql_breaks_off_in_the_middle_of_a_copy(
+    tmp_path: Path, postgres_database: PostgresDatabase, how: str
+) -> None:
+    """At one of 500 rows, with the connection or without: nothing is acknowledged, all of it comes again."""
+    bench = LedgerBench(tmp_path, postgres_database.fresh())
+    device, engine = bench.device("terminal-1"), bench.services.database.engine
+    record(bench, device, 300)
+    bench.send(device, device.journal[:100])
+    in_its_place = text(
+        "INSERT INTO entries SELECT device, generation, 350, previous, digest, recorded_at, clock_trust, kind, body,"
+        " body_digest, signature, received_at FROM entries WHERE sequence = 1"
+    )
+    heard: list[object] = []
+    sending = threading.Thread(target=lambda: heard.extend(bench.send(device, device.journal[100:])))
+    with engine.connect() as other:
+        other.execute(text("SET LOCAL session_replication_role = replica"))  # looks at no key: `journals` is locked
+        other.execute(in_its_place)
+        sending.start()
+        wait_until(lambda: end_waiting_copy(engine, how), what="the COPY to wait in its middle")
+        sending.join()
+    assert (100, []) == (count(bench, Entry), heard)
+    bench.services.housekeeping.round()
+    with bench.services.database.reading() as session:
+        assert ["not-stored"] == list(session.scalars(select(Refusal.why)))
+    assert [600] == [mark.sequence for mark in bench.send(device)]
+    assert (600, 300) == (count(bench, Entry), count(bench, MealPassRow))
+    assert set() == open_alarms(bench)
+    bench.close()
 
 
 def test_a_full_disk_acknowledges_nothing_and_goes_on_when_there_is_room(
