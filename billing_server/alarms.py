@@ -45,6 +45,8 @@ class AlarmKind(StrEnum):
     SERVER_RESTORED = "server-restored"
     """A device has done orders that are not here: an older backup of this server was put back."""
     RECEIPT_MISMATCH = "receipt-mismatch"
+    PURGE_ASKED_AGAIN = "purge-asked-again"
+    """A receipt quotes a departure that an older backup of this server does not have: it was entered again."""
     PURGE_DUE_SOON = "purge-due-soon"
     PURGE_OVERDUE = "purge-overdue"
 

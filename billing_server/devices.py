@@ -20,7 +20,6 @@ from billing_server.orders import (
     has_forgotten,
     locked_device,
     locked_devices,
-    purge_order,
     waits_in_vain,
 )
 from billing_server.reconciliation import latest_service_end
@@ -210,7 +209,7 @@ class DeviceDesk:
         waiting = select(PurgeHolder).where(PurgeHolder.device == device.device, PurgeHolder.received_at.is_(None))
         for holder in session.scalars(waiting.where(*which)):
             purge = session.get_one(Purge, holder.purge)
-            holder.order_number = self.orders.issue(session, device, purge_order(session, purge))
+            holder.order_number = self.orders.issue(session, device, self.orders.purge_order(session, purge))
 
     def renew_leases(self, session: Session) -> None:
         """Give every device whose lease is a day old a fresh one."""

@@ -34,6 +34,7 @@ from sync.orders import (
     ReferenceOrder,
     Roster,
 )
+from sync.purge_request import signed_request
 from sync.sealing import SealingKey
 from sync.signing import SigningKey
 
@@ -139,7 +140,7 @@ class OrderDesk:
         for row in session.scalars(forgotten).all():
             order: Order = NOTHING_TO_DO
             if row.kind == OrderKind.PURGE and row.purge is not None:
-                order = purge_order(session, session.get_one(Purge, row.purge))
+                order = self.purge_order(session, session.get_one(Purge, row.purge))
             else:
                 row.kind, row.revision = OrderKind.ROSTER.value, None  # its answer is not one about what it was
             row.wire = self._wire(device, row.number, row.issued_at, order)
@@ -166,6 +167,20 @@ class OrderDesk:
         device.last_order = max(device.last_order, number)
         session.flush()
 
+    def purge_order(self, session: Session, purge: Purge) -> PurgeOrder:
+        """The order that asks for `purge`, with our signature on what it asks."""
+        order = PurgeOrder(
+            PurgeId(purge.purge),
+            PupilId(purge.pupil),
+            PurgeScope(purge.scope),
+            PurgeCause(purge.cause),
+            purge.deadline,
+            purge.asked_by,
+            _consents_until(session, purge),
+            purge.asked_at,
+        )
+        return signed_request(order, self.signing_key)
+
     def _wire(self, device: Device, number: int, issued_at: datetime, order: Order) -> bytes:
         name = DeviceId(device.device)
         return write_signed_order(
@@ -191,19 +206,6 @@ def locked_devices(session: Session, role: DeviceRole | None = None) -> list[Dev
 def locked_device(session: Session, device: str) -> Device | None:
     """One device, locked; None if it is not ours."""
     return session.get(Device, device, with_for_update=True, populate_existing=True)
-
-
-def purge_order(session: Session, purge: Purge) -> PurgeOrder:
-    """The order that asks for `purge`."""
-    return PurgeOrder(
-        PurgeId(purge.purge),
-        PupilId(purge.pupil),
-        PurgeScope(purge.scope),
-        PurgeCause(purge.cause),
-        purge.deadline,
-        purge.asked_by,
-        _consents_until(session, purge),
-    )
 
 
 def _consents_until(session: Session, purge: Purge) -> datetime | None:

@@ -10,14 +10,16 @@ from sqlalchemy.orm import Session
 
 from billing_server.alarms import AlarmKind, close_alarm, raise_alarm
 from billing_server.cards import CardDesk
-from billing_server.models import Alarm, Device, Holding, Journal, PupilRow, Purge, PurgeHolder
-from billing_server.orders import OrderDesk, locked_devices, purge_order
+from billing_server.models import Alarm, Device, Holding, Journal, OrderRow, PupilRow, Purge, PurgeHolder
+from billing_server.orders import OrderDesk, locked_devices
 from billing_server.roster import known_pupil
 from canteen.clock import Clock
 from canteen.identifiers import PupilId, PurgeId, new_purge_id
+from sync.errors import BadSignature
 from sync.facts import PurgeReceipt
 from sync.messages import JournalEntry
-from sync.orders import PurgeCause, PurgeScope
+from sync.orders import OrderKind, PurgeCause, PurgeScope
+from sync.purge_request import verify_request
 
 WARNED_BEFORE = timedelta(days=3)
 """Time enough to walk to a terminal that has been off the network."""
@@ -33,10 +35,12 @@ class PurgeDesk:
     allowed: timedelta
     lease: timedelta
 
-    def depart(self, session: Session, pupil: PupilId, cause: PurgeCause, by: str) -> PurgeId:
+    def depart(
+        self, session: Session, pupil: PupilId, cause: PurgeCause, by: str, asked_at: datetime | None = None
+    ) -> PurgeId:
         """The pupil leaves: nothing of theirs opens a gate any more, and every device erases them.
 
-        Asking twice gives the same purge. Raises UnknownPupil.
+        The days count from `asked_at`, or from now. Asking twice gives the same purge. Raises UnknownPupil.
         """
         locked_devices(session)
         row = known_pupil(session, pupil)
@@ -46,41 +50,51 @@ class PurgeDesk:
             ).first()
             if running is not None:
                 return PurgeId(running.purge)
-        row.departed_at = self.clock.utc_now()
+        row.departed_at = asked_at or self.clock.utc_now()
         self.cards.block_all(session, pupil)
-        return self.start(session, pupil, PurgeScope.EVERYTHING, cause, by)
+        return self.start(session, pupil, PurgeScope.EVERYTHING, cause, by, asked_at)
 
-    def start(self, session: Session, pupil: PupilId, scope: PurgeScope, cause: PurgeCause, by: str) -> PurgeId:
-        """Order every device to erase `scope` of `pupil`."""
-        now = self.clock.utc_now()
+    def start(
+        self,
+        session: Session,
+        pupil: PupilId,
+        scope: PurgeScope,
+        cause: PurgeCause,
+        by: str,
+        asked_at: datetime | None = None,
+    ) -> PurgeId:
+        """Order every device to erase `scope` of `pupil`; the days count from `asked_at`, or from now."""
+        asked_at = asked_at or self.clock.utc_now()
         purge = Purge(
             purge=new_purge_id(),
             pupil=pupil,
             scope=scope.value,
             cause=cause.value,
-            asked_at=now,
+            asked_at=asked_at,
             asked_by=by,
-            deadline=now + self.allowed,
+            deadline=asked_at + self.allowed,
         )
         session.add(purge)
         session.flush()
+        may_hold = self._may_hold(session, pupil)
         # What no terminal has taken in yet is taken back first; the purge then follows whatever it has.
         self.orders.withdraw_references(session, pupil)
-        holding = set(session.scalars(select(Holding.device).where(Holding.pupil == pupil)))
         for device in locked_devices(session):
-            number = self.orders.issue(session, device, purge_order(session, purge))
+            number = self.orders.issue(session, device, self.orders.purge_order(session, purge))
             session.add(
                 PurgeHolder(
                     purge=purge.purge,
                     device=device.device,
                     order_number=number,
-                    held_reference=device.device in holding,
+                    held_reference=may_hold.get(device.device, False),
                 )
             )
-        revoked = select(Device.device).where(Device.revoked_at.is_not(None), Device.device.in_(holding))
-        for name in session.scalars(revoked):
-            # It gets no order any more; only its lease ends what it holds, and the record says so.
-            session.add(PurgeHolder(purge=purge.purge, device=name, order_number=0, held_reference=True))
+        revoked = select(Device).where(Device.revoked_at.is_not(None), Device.device.in_(may_hold))
+        for device in session.scalars(revoked).all():
+            held = may_hold[device.device]
+            if held or not self._lease_over(session, device, self.clock.utc_now()):
+                # It gets no order any more; only its lease ends what it holds, and the record says so.
+                session.add(PurgeHolder(purge=purge.purge, device=device.device, order_number=0, held_reference=held))
         session.flush()
         self._complete_if_all_confirmed(session, purge)
         return PurgeId(purge.purge)
@@ -90,6 +104,8 @@ class PurgeDesk:
         now = self.clock.utc_now()
         purge = session.get(Purge, fact.purge, with_for_update=True)
         holder = session.get(PurgeHolder, (fact.purge, entry.device))
+        if purge is None and self._ask_again(session, entry, fact):
+            return
         if purge is None or holder is None or (purge.pupil, purge.scope) != (fact.pupil, fact.scope.value):
             about = f"{entry.device}/{entry.generation}/{entry.sequence}"
             # A purge that only the lost days knew of, perhaps: whoever looks must know whom to ask for again.
@@ -107,6 +123,36 @@ class PurgeDesk:
         holder.epoch_before, holder.epoch_after = fact.epoch_before, fact.epoch_after
         session.flush()
         self._complete_if_all_confirmed(session, purge)
+
+    def _ask_again(self, session: Session, entry: JournalEntry, fact: PurgeReceipt) -> bool:
+        """Whether `fact` answers a request of our own that is not here: an older backup of ours was put back.
+
+        A departure is asked again, of every device: meanwhile the pupil was in the roster that they were told. What
+        ended a consent comes again by itself, from the station's journal, and the end of the year by its rule.
+        """
+        try:
+            verify_request(fact, self.orders.signing_key.verifying_key)
+        except BadSignature:
+            return False
+        if fact.scope is PurgeScope.REFERENCE:
+            return True
+        row = session.get(PupilRow, fact.pupil)
+        if row is None or fact.cause is None:
+            return False
+        if row.departed_at is None:
+            purge = self.depart(session, fact.pupil, fact.cause, fact.asked_by or "", fact.asked_at)
+            now = self.clock.utc_now()
+            raise_alarm(session, AlarmKind.PURGE_ASKED_AGAIN, purge, now, device=entry.device, detail=fact.pupil)
+        return True
+
+    @staticmethod
+    def _may_hold(session: Session, pupil: PupilId) -> dict[str, bool]:
+        """The devices that have the pupil's reference (true), or may have, their answer not being here (false)."""
+        sent = select(OrderRow.device).where(
+            OrderRow.pupil == pupil, OrderRow.kind == OrderKind.REFERENCE.value, OrderRow.answered_at.is_(None)
+        )
+        held = select(Holding.device).where(Holding.pupil == pupil)
+        return {**dict.fromkeys(session.scalars(sent), False), **dict.fromkeys(session.scalars(held), True)}
 
     def watch(self, session: Session) -> None:
         """Raise the alarms of purges that come near, or have passed, their deadline."""
@@ -126,14 +172,12 @@ class PurgeDesk:
         Whatever it heard of us it heard by its last contact at the latest, and a lease runs from when it was issued.
         """
         missing = select(PurgeHolder.device).where(PurgeHolder.purge == purge.purge, PurgeHolder.received_at.is_(None))
-        for device in session.scalars(select(Device).where(Device.device.in_(missing))):
-            entries_at = session.scalar(
-                select(func.max(Journal.last_received_at)).where(Journal.device == device.device)
-            )
-            heard = max(filter(None, (device.registered_at, device.last_contact, entries_at)))
-            if now < heard + self.lease:
-                return False
-        return True
+        devices = session.scalars(select(Device).where(Device.device.in_(missing))).all()
+        return all(self._lease_over(session, device, now) for device in devices)
+
+    def _lease_over(self, session: Session, device: Device, now: datetime) -> bool:
+        entries_at = session.scalar(select(func.max(Journal.last_received_at)).where(Journal.device == device.device))
+        return now >= max(filter(None, (device.registered_at, device.last_contact, entries_at))) + self.lease
 
     def _complete_if_all_confirmed(self, session: Session, purge: Purge) -> None:
         missing = select(PurgeHolder).where(PurgeHolder.purge == purge.purge, PurgeHolder.received_at.is_(None))

@@ -234,4 +234,6 @@ class OrderApplier:
             epoch_after=outcome.epoch_after,
             cause=order.cause,
             asked_by=order.asked_by,
+            asked_at=order.asked_at,
+            request_signature=order.request_signature,
         )

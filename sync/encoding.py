@@ -137,6 +137,9 @@ class Fields:
         except (binascii.Error, ValueError) as error:
             raise MalformedMessage(f"{name} is not base64") from error
 
+    def optional_octets(self, name: str, longest: int = MESSAGE_BYTES_MAX) -> bytes | None:
+        return None if self._untrusted.get(name) is None else self.octets(name, longest)
+
     def items(self, name: str, most: int = 10_000) -> list[Any]:
         value = self._untrusted.get(name)
         if not isinstance(value, list) or len(value) > most:

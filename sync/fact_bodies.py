@@ -50,6 +50,7 @@ from sync.facts import (
     ReferenceSealed,
 )
 from sync.orders import ASKED_BY_LONGEST, PurgeCause, PurgeScope
+from sync.signing import SIGNATURE_TEXT_LONGEST
 
 _WHY_LONGEST = 60
 _FORCED_BECAUSE_LONGEST = 200
@@ -157,6 +158,8 @@ def _receipt(fact: PurgeReceipt) -> dict[str, Any]:
         "epoch_after": fact.epoch_after,
         "cause": None if fact.cause is None else fact.cause.value,
         "asked_by": fact.asked_by,
+        "asked_at": None if fact.asked_at is None else instant_text(fact.asked_at),
+        "request_signature": None if fact.request_signature is None else octets_text(fact.request_signature),
     }
 
 
@@ -171,6 +174,8 @@ def _read_receipt(fields: Fields) -> PurgeReceipt:
         epoch_after=fields.integer("epoch_after"),
         cause=None if (cause := fields.optional_text("cause")) is None else PurgeCause(cause),
         asked_by=fields.optional_text("asked_by", ASKED_BY_LONGEST),
+        asked_at=fields.optional_instant("asked_at"),
+        request_signature=fields.optional_octets("request_signature", SIGNATURE_TEXT_LONGEST),
     )
 
 

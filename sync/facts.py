@@ -100,7 +100,8 @@ class PurgeReceipt:
     Attributes:
         record_digest: keyed digest of the erased record, or None where nothing was held.
         epoch_before: the store's key epoch before the purge; `epoch_after` after it.
-        cause: why it was asked for, and `asked_by` by whom; None in a receipt of an earlier version.
+        cause: why it was asked for, `asked_by` by whom, `asked_at` when, and `request_signature` the server's signature
+            on that (see `sync.purge_request`); None in a receipt of an earlier version.
     """
 
     purge: PurgeId
@@ -112,6 +113,8 @@ class PurgeReceipt:
     epoch_after: int
     cause: PurgeCause | None = None
     asked_by: str | None = field(default=None, repr=False)
+    asked_at: datetime | None = None
+    request_signature: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ from sync.orders import (
     SealAgainOrder,
 )
 from sync.sealing import SealingKey
-from sync.signing import VerifyingKey
+from sync.signing import SIGNATURE_TEXT_LONGEST, VerifyingKey
 
 
 def write_order(order: Order) -> dict[str, Any]:
@@ -280,6 +280,8 @@ def _purge(order: PurgeOrder) -> dict[str, Any]:
         "deadline": instant_text(order.deadline),
         "asked_by": order.asked_by[:ASKED_BY_LONGEST],
         "consents_until": None if order.consents_until is None else instant_text(order.consents_until),
+        "asked_at": None if order.asked_at is None else instant_text(order.asked_at),
+        "request_signature": None if order.request_signature is None else octets_text(order.request_signature),
     }
 
 
@@ -292,6 +294,8 @@ def _read_purge(fields: Fields) -> PurgeOrder:
         deadline=fields.instant("deadline"),
         asked_by=fields.optional_text("asked_by", ASKED_BY_LONGEST) or "",
         consents_until=fields.optional_instant("consents_until"),
+        asked_at=fields.optional_instant("asked_at"),
+        request_signature=fields.optional_octets("request_signature", SIGNATURE_TEXT_LONGEST),
     )
 
 

@@ -196,6 +196,8 @@ class PurgeOrder:
         asked_by: who asked for it, for the receipt.
         consents_until: a reference goes only if the consent it rests on was given by then; None: whenever it was. A
             purge that arrives late must not take what the family has consented to anew since.
+        asked_at: when, and `request_signature` the server's signature on what is asked: the receipt quotes both (see
+            `sync.purge_request`). None in an order of an earlier version.
     """
 
     purge: PurgeId
@@ -205,6 +207,8 @@ class PurgeOrder:
     deadline: datetime
     asked_by: str = field(default="", repr=False)
     consents_until: datetime | None = None
+    asked_at: datetime | None = None
+    request_signature: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,9 @@ from canteen.private_file import read_or_create_private_file
 from sync.encoding import canonical
 from sync.errors import BadSignature, MalformedMessage
 
+SIGNATURE_TEXT_LONGEST = 100
+"""Of a signature in a message: 64 bytes in base64, with room."""
+
 _KEY_BYTES = 32
 
 
@@ -28,6 +31,7 @@ class Purpose(StrEnum):
     ACKNOWLEDGEMENT = "canteen acknowledgement v1"
     REFERENCE = "canteen reference v1"
     PURGE_RECEIPTS = "canteen purge receipts v1"
+    PURGE_REQUEST = "canteen purge request v1"
     GREETING = "canteen greeting v1"
     CERTIFICATE = "canteen certificate v1"
 

@@ -281,6 +281,8 @@ class OrderDesk:
             epoch_after=outcome.epoch_after,
             cause=order.cause,
             asked_by=order.asked_by,
+            asked_at=order.asked_at,
+            request_signature=order.request_signature,
         )
 
 

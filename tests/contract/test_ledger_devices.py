@@ -28,7 +28,7 @@ from canteen.identifiers import DeviceId
 from demo.processes import leashed
 from sync.encoding import canonical, octets_text
 from sync.errors import BadSignature
-from sync.orders import DeviceRole, DevicesOrder, PurgeCause, PurgeOrder, PurgeScope
+from sync.orders import DeviceRole, DevicesOrder, PurgeCause, PurgeOrder, PurgeScope, ReferenceOrder
 from sync.provisioning import ProvisionRequest, code_key, read_answer, renewal_statement
 from tests.conftest import free_port, listening, wait_until
 from tests.unit.billing_server.ledger_bench import LedgerBench, SignedDevice, SqliteFiles, denied
@@ -272,6 +272,42 @@ def test_a_device_that_is_let_in_again_hears_of_purges_meanwhile(bench: LedgerBe
     with bench.services.database.reading() as session:
         assert session.scalars(select(Purge)).one().completed_at is not None
         assert session.get(Holding, (device.name, pupil)) is None
+
+
+def test_a_reference_applied_without_a_word_before_revocation_is_asked_back(
+    bench: LedgerBench, anybody: TestClient
+) -> None:
+    """The answer never came; the lease would have ended it, had the device not been let in again."""
+    new, _ = provisioned(bench, anybody, "terminal-3")
+    device, pupil = new.signed, bench.pupil()
+    bench.answer_all(device)
+    with bench.services.database.writing() as session:
+        row = session.get_one(Device, device.name)
+        order = ReferenceOrder(pupil, DeviceId("station-1"), 1, b"sealed")
+        bench.services.purges.orders.issue(session, row, order)
+    revoke(bench, device.name)
+    with bench.services.database.writing() as session:
+        bench.services.purges.start(session, pupil, PurgeScope.REFERENCE, PurgeCause.WITHDRAWAL, "Mme Roux")
+    bench.clock.advance(60)
+    assert 200 == anybody.post("/api/provision", json=new.body(code_for(bench, device.name))).status_code
+    assert [pupil] == [order.pupil for order in bench.answer_all(device) if isinstance(order, PurgeOrder)]
+    with bench.services.database.reading() as session:
+        assert session.scalars(select(Purge)).one().completed_at is not None
+
+
+def test_a_device_gone_for_longer_than_a_lease_is_not_waited_for(bench: LedgerBench) -> None:
+    """What it was on the way to have got has ended with its lease: no purge stays open for a broken terminal's sake."""
+    bench.device("terminal-1")
+    pupil = bench.pupil()
+    with bench.services.database.writing() as session:
+        order = ReferenceOrder(pupil, DeviceId("station-1"), 1, b"sealed")
+        bench.services.purges.orders.issue(session, session.get_one(Device, "terminal-1"), order)
+    revoke(bench, "terminal-1")
+    bench.clock.advance(7 * 86_400)
+    with bench.services.database.writing() as session:
+        bench.services.purges.depart(session, pupil, PurgeCause.DEPARTURE, "Mme Roux")
+    with bench.services.database.reading() as session:
+        assert session.scalars(select(Purge)).one().completed_at is not None
 
 
 def test_the_page_says_who_does_not_know_of_a_blocked_card(bench: LedgerBench, office: TestClient) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 
 from billing_server.assembly import Services, assemble
 from billing_server.configuration import BrokerAddress, KeyFiles, Policy, Settings
-from billing_server.models import Alarm, Card, Denial, Entry, ForkedEntry, MealPassRow, OrderRow
+from billing_server.models import Alarm, Card, Denial, Entry, ForkedEntry, MealPassRow, OrderRow, Purge
 from billing_server.roster import Identity, NewPupil
 from canteen.clock import ClockTrust, SystemClock
 from canteen.identifiers import DeviceId, PupilId
@@ -30,7 +30,7 @@ from sync.sealing import OpeningKey
 from sync.signing import SigningKey
 from sync.standing import put_on_record
 from tests.conftest import RunningBroker, wait_until
-from tests.unit.billing_server.ledger_bench import SqliteFiles, denied, granted
+from tests.unit.billing_server.ledger_bench import SqliteFiles, denied, granted, receipt_for
 
 pytest_plugins = ("tests.unit.billing_server.databases",)
 
@@ -69,7 +69,9 @@ class RunningDevice:
         now = SystemClock().utc_now()
         put_on_record(self.journal, self.box, now, ClockTrust.TRUSTED)
         while (order := self.box.next_waiting()) is not None:
-            self.carried_out.append(order.open(self.opening))
+            self.carried_out.append(body := order.open(self.opening))
+            if isinstance(body, PurgeOrder):
+                self.note(receipt_for(body, now))
             self.note(OrderApplied(order.number, order.issued_at))
             self.box.mark_done(order.number)
 
@@ -181,8 +183,10 @@ def all_answered(canteen: RunningCanteen) -> bool:
 
 
 def test_an_older_backup_of_the_server_while_the_broker_stays_up(canteen: RunningCanteen) -> None:
-    """The devices stay connected and would say nothing: greeted, they do. Passes come again, orders are said again."""
-    pupil = canteen.pupil()
+    """The devices stay connected and would say nothing: greeted, they do. Passes come again, orders are said again, and
+    who left in the lost days leaves once more.
+    """
+    pupil, leaver = canteen.pupil(), canteen.pupil()
     canteen.terminal.note(granted(pupil))
     wait_until(lambda: all_answered(canteen), 20, "the first morning")
     ledger = Path(canteen.settings.database_url.removeprefix("sqlite+pysqlite:///"))
@@ -190,9 +194,8 @@ def test_an_older_backup_of_the_server_while_the_broker_stays_up(canteen: Runnin
     backup = ledger.read_bytes()
     canteen.server = assemble(canteen.settings)
     canteen.server.start()
-    departed = canteen.pupil()
     with canteen.server.database.writing() as session:
-        canteen.server.purges.depart(session, departed, PurgeCause.DEPARTURE, "Mme Roux")
+        canteen.server.purges.depart(session, leaver, PurgeCause.DEPARTURE, "Mme Roux")
     canteen.terminal.note(granted(pupil), granted(pupil))
     wait_until(lambda: all_answered(canteen), 20, "the second morning")
     canteen.server.stop()
@@ -202,11 +205,19 @@ def test_an_older_backup_of_the_server_while_the_broker_stays_up(canteen: Runnin
     canteen.server = assemble(canteen.settings)
     canteen.server.start()
     later = canteen.pupil()  # numbered at once, with numbers that the devices have used
-    wait_until(lambda: all_answered(canteen) and canteen.count(MealPassRow) == 3, 30, "what was lost")
-    assert "server-restored" in alarms(canteen)
-    assert alarms(canteen) <= {"server-restored", "double-service", "receipt-mismatch"}
-    rosters = [order for order in canteen.terminal.carried_out if isinstance(order, Roster) and order.whole]
-    assert {pupil, later} == {row.pupil for row in rosters[-1].pupils}
+    wait_until(
+        lambda: all_answered(canteen) and canteen.count(MealPassRow) == 3 and "purge-asked-again" in alarms(canteen),
+        30,
+        "what was lost",
+    )
+    wait_until(lambda: all_answered(canteen), 20, "the departure, asked again")
+    assert {"server-restored", "purge-asked-again"} <= alarms(canteen)
+    assert alarms(canteen) <= {"server-restored", "double-service", "purge-asked-again"}
+    told = [order for order in canteen.terminal.carried_out if isinstance(order, PurgeOrder | Roster)]
+    assert {pupil, later, leaver} == {row.pupil for order in told if isinstance(order, Roster) for row in order.pupils}
+    assert [leaver] == [order.pupil for order in told[-1:] if isinstance(order, PurgeOrder)]
+    with canteen.server.database.reading() as session:
+        assert session.scalars(select(Purge)).one().completed_at is not None
 
 
 def test_an_older_copy_of_a_whole_terminal_put_back(canteen: RunningCanteen, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ databases.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ from sqlalchemy import select
 from billing_server.models import Alarm, Card, Entry, Holding, OrderRow, PupilRow, Purge
 from billing_server.routes import shapes
 from canteen.consent import ConsentState
-from canteen.identifiers import DeviceId, PupilId, PurgeId
+from canteen.identifiers import DeviceId, PupilId, PurgeId, new_purge_id
 from sync.encoding import canonical
 from sync.facts import Fact, ReferenceEnrolled, ReferenceSealed
 from sync.messages import JournalEntry
@@ -27,6 +28,7 @@ from sync.orders import (
     ReferenceOrder,
     Roster,
 )
+from sync.purge_request import signed_request
 from sync.signing import Purpose
 from tests.unit.billing_server.ledger_bench import LedgerBench, SignedDevice, consent, receipt_for
 
@@ -211,6 +213,77 @@ def test_a_receipt_for_another_pupil_ticks_nobody_off(canteen: Canteen) -> None:
     canteen.bench.answer_all(canteen.station)
     assert canteen.purge(purge).completed_at is None
     assert ["receipt-mismatch"] == canteen.alarms()
+
+
+def lost_request(canteen: Canteen, scope: PurgeScope, cause: PurgeCause) -> PurgeOrder:
+    """What this server asked two days ago, as the device has it, and no longer knows: it was put back since."""
+    asked_at = canteen.bench.clock.utc_now() - timedelta(days=2)
+    order = PurgeOrder(
+        new_purge_id(), canteen.pupil, scope, cause, asked_at + timedelta(days=7), "Mme Roux", None, asked_at
+    )
+    return signed_request(order, canteen.bench.services.signing_key)
+
+
+def test_a_departure_that_a_restored_server_forgot_is_asked_again(canteen: Canteen) -> None:
+    """By the receipt, which quotes the server's own signature: the days count from then, and every device is asked."""
+    lost = lost_request(canteen, PurgeScope.EVERYTHING, PurgeCause.DEPARTURE)
+    card = canteen.bench.card_issued(canteen.station, canteen.pupil)
+    canteen.bench.send(canteen.station)
+    canteen.settle()
+    for device in (canteen.terminal, canteen.station):
+        canteen.bench.send(device, device.note(receipt_for(lost, canteen.bench.clock.utc_now())))
+    assert ["purge-asked-again"] == canteen.alarms()
+    with canteen.bench.services.database.reading() as session:
+        purge = session.scalars(select(Purge)).one()
+        assert (lost.asked_at, lost.deadline, lost.asked_by, lost.cause) == (
+            purge.asked_at,
+            purge.deadline,
+            purge.asked_by,
+            purge.cause,
+        )
+        assert purge.completed_at is None
+        assert lost.asked_at == session.get_one(PupilRow, canteen.pupil).departed_at
+    # The old receipts are from before the restored server told the devices its roster: they answer the new order, too.
+    for device in (canteen.terminal, canteen.station):
+        answered = canteen.bench.answer_all(device)
+        assert [CardBlocked(card)] == [order for order in answered if isinstance(order, CardBlocked)]
+        assert [purge.purge] == [order.purge for order in answered if isinstance(order, PurgeOrder)]
+    assert canteen.purge(PurgeId(purge.purge)).completed_at is not None
+
+
+def test_what_ended_a_consent_comes_again_by_itself(canteen: Canteen) -> None:
+    """A lost withdrawal's receipt is no trouble, and no reason to take a hand: the station's journal tells the rest."""
+    lost = lost_request(canteen, PurgeScope.REFERENCE, PurgeCause.WITHDRAWAL)
+    canteen.terminal.note(receipt_for(lost, canteen.bench.clock.utc_now()))
+    canteen.bench.send(canteen.terminal)
+    assert [] == canteen.alarms()
+    with canteen.bench.services.database.reading() as session:
+        assert [] == session.scalars(select(Purge)).all()
+
+
+@pytest.mark.parametrize("forged", ["signature", "pupil", "scope", "cause", "asked_at", "nothing quoted"])
+def test_no_device_makes_a_pupil_leave(canteen: Canteen, forged: str) -> None:
+    """A receipt of a departure that this server never signed starts nothing."""
+    lost = lost_request(canteen, PurgeScope.EVERYTHING, PurgeCause.DEPARTURE)
+    other = canteen.bench.pupil("Noé")
+    now = canteen.bench.clock.utc_now()
+    quoted = receipt_for(lost, now)
+    false = {
+        "signature": replace(quoted, request_signature=canteen.terminal.signing.sign(Purpose.PURGE_REQUEST, {})),
+        "pupil": replace(quoted, pupil=other),
+        "scope": replace(
+            receipt_for(lost_request(canteen, PurgeScope.REFERENCE, PurgeCause.DEPARTURE), now),
+            scope=PurgeScope.EVERYTHING,
+        ),
+        "cause": replace(quoted, cause=PurgeCause.DEREGISTRATION),
+        "asked_at": replace(quoted, asked_at=now),
+        "nothing quoted": replace(quoted, request_signature=None),
+    }[forged]
+    canteen.bench.send(canteen.terminal, canteen.terminal.note(false))
+    assert ["receipt-mismatch"] == canteen.alarms()
+    with canteen.bench.services.database.reading() as session:
+        assert [] == session.scalars(select(Purge)).all()
+        assert {None} == set(session.scalars(select(PupilRow.departed_at)))
 
 
 def test_the_alarm_comes_at_three_days_and_at_the_deadline(canteen: Canteen) -> None:

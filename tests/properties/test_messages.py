@@ -107,6 +107,9 @@ FACTS: list[Fact] = [
     JournalBegun("0123456789abcdef", 12, "ab" * 32, 3),
     PurgeReceipt(new_purge_id(), PUPIL, PurgeScope.EVERYTHING, "ab" * 32, NOW, 3, 4),
     PurgeReceipt(new_purge_id(), PUPIL, PurgeScope.REFERENCE, None, NOW, 3, 3, PurgeCause.END_OF_YEAR, "Mme Roux"),
+    PurgeReceipt(
+        new_purge_id(), PUPIL, PurgeScope.REFERENCE, None, NOW, 3, 3, PurgeCause.DEPARTURE, "Mme Roux", NOW, b"s" * 64
+    ),
     ReferencesDestroyed("running-time", 2, NOW, 3, 4),
     EnrollmentAdvised(PUPIL, 1_790_000_000),
     CardRetired(b"sealed"),
@@ -149,6 +152,9 @@ ORDERS: list[Order] = [
     LeaseOrder(NOW + timedelta(days=7)),
     PurgeOrder(new_purge_id(), PUPIL, PurgeScope.EVERYTHING, PurgeCause.DEPARTURE, NOW + timedelta(days=7)),
     PurgeOrder(new_purge_id(), PUPIL, PurgeScope.REFERENCE, PurgeCause.WITHDRAWAL, NOW, "Mme Roux", NOW),
+    PurgeOrder(
+        new_purge_id(), PUPIL, PurgeScope.REFERENCE, PurgeCause.WITHDRAWAL, NOW, "Mme Roux", NOW, NOW, b"s" * 64
+    ),
     EnrollmentAdvice(PUPIL, 1_790_000_000),
 ]
 

@@ -299,7 +299,17 @@ def consent(pupil: PupilId, state: ConsentState, at: datetime) -> ConsentRecorde
 
 def receipt_for(order: PurgeOrder, at: datetime) -> PurgeReceipt:
     return PurgeReceipt(
-        PurgeId(order.purge), order.pupil, order.scope, "ab" * 32, at, 4, 5, order.cause, order.asked_by
+        purge=PurgeId(order.purge),
+        pupil=order.pupil,
+        scope=order.scope,
+        record_digest="ab" * 32,
+        erased_at=at,
+        epoch_before=4,
+        epoch_after=5,
+        cause=order.cause,
+        asked_by=order.asked_by,
+        asked_at=order.asked_at,
+        request_signature=order.request_signature,
     )
 
 
