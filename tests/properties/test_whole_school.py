@@ -185,14 +185,14 @@ class SchoolUnderFire(RuleBasedStateMachine):
     def old_backup_is_restored(self) -> None:
         self.school.restore_backup()
 
-    @rule(pupil=which_pupil, told=st.sets(which_device))
+    @rule(pupil=which_pupil, told=st.sets(which_device, min_size=1))
     def a_departure_is_lost_with_the_server(self, pupil: int, told: set[int]) -> None:
         """Some devices have carried it out when the backup of just before is put back."""
         self.school.take_backup()
         self.departs(pupil, PurgeCause.DEPARTURE)
         for device in map(self.device, told):
             device.connect(connected=True)
-            for _ in range(3):
+            for _ in range(4):
                 self.school.exchange(device)
                 self.school.tend()
         self.school.restore_backup()
@@ -356,6 +356,28 @@ def test_a_backup_older_than_what_the_lanes_remember(tmp_path: Path) -> None:
             assert "gap" not in session.scalars(select(Alarm.kind).where(Alarm.closed_at.is_(None))).all()
             assert [] == session.scalars(select(PurgeHolder.device).where(PurgeHolder.received_at.is_(None))).all()
             assert [True] == [purge.completed_at is not None for purge in session.scalars(select(Purge))]
+    finally:
+        school.close()
+
+
+def test_who_left_in_the_lost_days_leaves_again(tmp_path: Path) -> None:
+    """One device has erased the pupil and says so; the server does not know it, and both lanes have the old roster."""
+    school = WholeSchool(tmp_path, SqliteFiles(tmp_path).fresh())
+    try:
+        school.all_well()
+        school.take_backup()
+        with school.server.services.database.writing() as session:
+            school.server.services.purges.depart(session, school.pupils[0], PurgeCause.DEPARTURE, "Mme Roux")
+        school.station.connect(connected=True)
+        for _ in range(3):
+            school.exchange(school.station)
+            school.tend()
+        school.restore_backup()
+        assert set() == school.departed()
+        school.all_well()
+        assert {school.pupils[0]} == school.departed()
+        assert [None, None] == [lane.school.store.pupil(school.pupils[0]) for lane in school.lanes]
+        assert {"server-restored": 1, "purge-asked-again": 1} == school.alarms()
     finally:
         school.close()
 
