@@ -92,17 +92,8 @@ def acquire(
     if calibration is not None:
         reader = _Reader(calibration, picture)
         picture = picture_on(calibration, picture)
-    shape = _features_in(picture, platen, mirrored, 0, reader, mask)
-    for lump_px in SECOND_LOOKS_PX:
-        if shape not in WORTH_A_SECOND_LOOK:
-            break
-        again = _features_in(picture, platen, mirrored, lump_px, reader, mask)
-        # A web that is hidden has five fingers beside it: more was seen than at a look that found them closed.
-        if not isinstance(again, QualityReason) or again is QualityReason.WEB_HIDDEN:
-            shape = again
-    if isinstance(shape, QualityReason):
-        return FailureToAcquire(shape)
-    return shape
+    seen = looked_at(picture, platen, mirrored, reader, mask)
+    return FailureToAcquire(seen) if isinstance(seen, QualityReason) else seen.features
 
 
 # Reasons that may come from a shadow or from something beside the hand, so that a slower look can still find five
@@ -129,19 +120,6 @@ class _Reader:
     untouched: WorkingPicture
 
 
-def _features_in(
-    picture: WorkingPicture,
-    platen: Platen,
-    mirrored: bool | None,
-    lump_px: int,
-    reader: _Reader | None,
-    mask: Mask,
-) -> Features | QualityReason:
-    """The stages from picture to features, one after the other."""
-    seen = shape_in(picture, platen, mirrored, lump_px, reader, mask)
-    return seen if isinstance(seen, QualityReason) else seen.features
-
-
 @dataclass(frozen=True, eq=False)
 class Seen:
     """One picture after every stage, for a human to check; never kept or logged."""
@@ -150,6 +128,25 @@ class Seen:
     contour: Contour = field(repr=False)
     shape: HandShape = field(repr=False)
     features: Features
+
+
+def looked_at(
+    picture: WorkingPicture,
+    platen: Platen,
+    mirrored: bool | None = None,
+    reader: _Reader | None = None,
+    mask: Mask = NO_MASK,
+) -> Seen | QualityReason:
+    """As ``acquire``: one look, and slower ones where it is worth it."""
+    seen = shape_in(picture, platen, mirrored, 0, reader, mask)
+    for lump_px in SECOND_LOOKS_PX:
+        if seen not in WORTH_A_SECOND_LOOK:
+            break
+        again = shape_in(picture, platen, mirrored, lump_px, reader, mask)
+        # A web that is hidden has five fingers beside it: more was seen than at a look that found them closed.
+        if not isinstance(again, QualityReason) or again is QualityReason.WEB_HIDDEN:
+            seen = again
+    return seen
 
 
 def shape_in(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 
+from hand_geometry.comparison import DEFAULT_THRESHOLD
 from hand_geometry.errors import FittedNumbersError, TrialsError
 from hand_geometry.fitted_numbers import NUMBERS_FILE
 from hand_geometry.height_numbers import HEIGHT_NUMBERS_FILE
@@ -23,6 +24,8 @@ from hand_geometry.mask import NO_MASK
 from hand_geometry.masked_numbers import SUPPORTED_MASKS
 from hand_geometry.performance import (
     FALSE_MATCH_RATES,
+    Estimate,
+    TrialScores,
     equal_error_rate,
     false_non_match_rate,
     matches_at,
@@ -93,6 +96,10 @@ def _arguments() -> argparse.ArgumentParser:
 
     masks = commands.add_parser("masks", help="what leaving fingers out costs, on people kept apart")
     _measured_on_people_apart(masks, seeds=2)
+    masks.add_argument(
+        "--painted", action="store_true", help="paint these fingers over first, down to a stump, in every picture"
+    )
+    masks.add_argument("--enrolled", type=_at_least_one, default=3, help="enrolment pictures a subject")
 
     perturb = commands.add_parser("perturb", help="what a little turning, shift, light, grain and blur change")
     _measured_on_people_apart(perturb, seeds=2)
@@ -217,16 +224,41 @@ def _masks(arguments: argparse.Namespace) -> int:
     from hand_geometry.fit import acquire_set, cross_validate
 
     measured, support = acquire_set(arguments.folder, Platen(arguments.platen)), _sets(arguments.support)
+    if arguments.painted:
+        return _painted_masks(arguments, measured, support)
     _say("left out          equal error   at the threshold of 0.1 %: rejected, strangers accepted")
     for mask in (NO_MASK, *SUPPORTED_MASKS):
-        folds = cross_validate(measured, support, seeds=arguments.seeds, mask=mask)
-        left_out = "+".join(finger.name.lower() for finger in sorted(mask.left_out)) or "nothing"
-        equal, rejected, accepted = (
-            subject_bootstrap(folds, one, rounds=100).value
-            for one in (equal_error_rate, partial(rejects_at, threshold=-3.0), partial(matches_at, threshold=-3.0))
-        )
-        _say(f"{left_out:17s} {100 * equal:.2f} %        {100 * rejected:.2f} %  {100 * accepted:.2f} %")
+        folds = cross_validate(measured, support, enrolled=arguments.enrolled, seeds=arguments.seeds, mask=mask)
+        equal = subject_bootstrap(folds, equal_error_rate, rounds=100)
+        rejected, accepted = _at_the_usual_threshold(folds)
+        _say(f"{mask.names:17s} {100 * equal.value:.2f} %        {rejected}   {accepted}")
     return EXIT_OK
+
+
+def _painted_masks(arguments: argparse.Namespace, measured: AcquiredSet, support: Sequence[AcquiredSet]) -> int:
+    from hand_geometry.painted_fingers import painted_trials
+
+    _say(
+        "painted over      not measured, as the other hand   "
+        "at the threshold of 0.1 %: rejected, strangers accepted, those with a whole hand"
+    )
+    for one in painted_trials(measured, support, enrolled=arguments.enrolled, seeds=arguments.seeds):
+        rejected, accepted = _at_the_usual_threshold(one.folds)
+        _, whole = _at_the_usual_threshold(one.whole)
+        failed, other = (one.failures(other_hand=side) for side in (False, True))
+        _say(f"{one.mask.names:17s} {failed:3d}, {other:3d} of {len(one.acquired)}   {rejected}   {accepted}   {whole}")
+    return EXIT_OK
+
+
+def _at_the_usual_threshold(folds: Sequence[TrialScores]) -> tuple[Estimate, Estimate]:
+    """Rejects and strangers accepted at 0.1 %."""
+    rejected, accepted = (
+        subject_bootstrap(folds, partial(one, threshold=DEFAULT_THRESHOLD.value), rounds=100)
+        for one in (rejects_at, matches_at)
+    )
+    if isnan(rejected.value) or isnan(accepted.value):
+        raise TrialsError(NOBODY_TO_MEASURE)
+    return rejected, accepted
 
 
 def _perturb(arguments: argparse.Namespace) -> int:
@@ -236,13 +268,8 @@ def _perturb(arguments: argparse.Namespace) -> int:
     measured, support = acquire_set(arguments.folder, Platen(arguments.platen)), _sets(arguments.support)
     _say("change                 not measured   at the threshold of 0.1 %: rejected, strangers accepted")
     for one in perturbed_trials(measured, support, enrolled=arguments.enrolled, seeds=arguments.seeds):
-        rejected, accepted = (
-            subject_bootstrap(one.folds, statistic, rounds=100)
-            for statistic in (partial(rejects_at, threshold=-3.0), partial(matches_at, threshold=-3.0))
-        )
-        if isnan(rejected.value) or isnan(accepted.value):
-            raise TrialsError(NOBODY_TO_MEASURE)
-        _say(f"{one.name:22s} {one.failures:4d} of {len(one.acquired):4d}   {rejected}   {100 * accepted.value:.2f} %")
+        rejected, accepted = _at_the_usual_threshold(one.folds)
+        _say(f"{one.name:22s} {one.failures:4d} of {len(one.acquired):4d}   {rejected}   {accepted}")
     return EXIT_OK
 
 
@@ -300,7 +327,7 @@ def _attacks(arguments: argparse.Namespace) -> int:
             raise TrialsError(NOBODY_TO_MEASURE)
         _say(title)
         for one in found:
-            _say(f"{one.kind.value:22s}  {one.presented:9d}  {one.measured:8d}  {one.accepted:8d} ({one.rate:.0%})")
+            _say(f"{one.kind.value:22s}  {one.presented:9d}  {one.measured:8d}  {one.accepted:8d}  {one.estimate}")
     return EXIT_OK
 
 

@@ -12,8 +12,9 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hand_geometry.contour import Contour
+from hand_geometry.contour import STEP_PX, Contour
 from hand_geometry.landmarks import (
     STUMP_REACH,
     VALLEY_SPREAD,
@@ -32,8 +33,16 @@ from hand_geometry.quality import QualityReason
 TIPS_ALONG = {Finger.THUMB: 0.7, Finger.INDEX: 2.6, Finger.MIDDLE: 3.0, Finger.RING: 2.85, Finger.LITTLE: 2.2}
 THUMB_VALLEY_ALONG, VALLEYS_ALONG = 0.3, 1.25
 # Where a finger is missing between two others, the feet of these are at least this far apart, in radii: a finger is
-# half a radius wide. Nearer, none is missing there and two others lie together.
-LEAST_GAP = 0.3
+# half a radius wide. Nearer, none is missing there and two others lie together, or it is the web beside the thumb. By
+# how many places further on the next finger is.
+LEAST_GAPS = {2: 0.3, 3: 0.8}
+# Between these parts of a radius from the tip, along the outline, a finger has two sides whatever is missing beside it.
+FREE_SIDES = (0.25, 0.8)
+# A tip beyond those of the fingers shown is that of two strapped together if it reaches as far as long fingers do; a
+# stump does not.
+STRAPPED_REACH = 2.2
+# The web beside the thumb ends this far past the foot of the thumb, along the outline.
+THUMB_WEB = 0.6
 # A foot without a neighbour is looked for this far beside the finger's own line, in radii: its own width, and a little
 # of what follows.
 FOOT_REACH = 0.8
@@ -47,7 +56,7 @@ def find_masked_landmarks(
     if not left_out:
         return found
     shown = [finger for finger in Finger if finger not in left_out]
-    if not isinstance(found, Landmarks):
+    if not isinstance(found, Landmarks) or _a_stump_among(found, contour):
         found = _named(find_tips(disc, contour), shown, disc, contour)
         if not isinstance(found, Landmarks):
             return found
@@ -57,35 +66,43 @@ def find_masked_landmarks(
     return replace(found, tips=(thumb, index, middle, ring, little), measured_as=measured_as)
 
 
+def _a_stump_among(found: Landmarks, contour: Contour) -> bool:
+    """Whether one of five tips is none: a stump, or a bracelet that stands out of the wrist as far as one."""
+    away = contour.points.take(found.tips, axis=0) - found.palm_px
+    return bool((np.hypot(away[:, 0], away[:, 1]) < STUMP_REACH * found.palm_radius_px).any())
+
+
 def _nearest(fingers: Sequence[Finger], to: Finger) -> Finger:
     return min(fingers, key=lambda one: abs(one - to))
 
 
 def _named(tips: FingerTips, shown: list[Finger], disc: Palm, contour: Contour) -> Landmarks | QualityReason:
     """Gives the tips their names: as many as fingers are shown, or one more where two are strapped together."""
-    most = len(shown) + (len(Finger) - len(shown) > 1)
-    found = tips.found
-    if len(found) > len(shown):
-        found = [at for at in found if tips.distance_px[at] >= STUMP_REACH * disc.radius_px]
-    if not len(shown) <= len(found) <= most:
+    # The most prominent first: what is left of a finger stands out less than any that is shown.
+    found, others = tips.found[: len(shown)], tips.found[len(shown) :]
+    long = [at for at in others if tips.distance_px[at] >= STRAPPED_REACH * disc.radius_px]
+    if len(found) < len(shown) or len(long) > len(Finger) - len(shown) - 1:
         return tips.too_few
+    found = found + long
     ordered = _from_the_wrist(found, disc, contour)
     hidden = [finger for finger in Finger if finger not in shown]
     named = sorted([*shown, *hidden[: len(ordered) - len(shown)]])
-    step = _direction(ordered, named, tips, disc, contour)
-    if step < 0:
-        ordered = ordered[::-1]
-    where = dict(zip(named, ordered, strict=True))
-    valleys = _valleys(where, shown, step, tips, disc, contour)
-    if valleys is None:
-        return QualityReason.FINGERS_CLOSED
+    for step in _directions(ordered, named, tips, disc, contour):
+        where = dict(zip(named, ordered[::step], strict=True))
+        valleys = _valleys(where, shown, step, tips, disc, contour)
+        if valleys is not None and _level(valleys, where, disc, contour):
+            every = [where.get(finger, next(iter(where.values()))) for finger in Finger]
+            five = (every[0], every[1], every[2], every[3], every[4])
+            return Landmarks(five, valleys, step, disc.centre_px, disc.radius_px)
+    return QualityReason.FINGERS_CLOSED
+
+
+def _level(valleys: tuple[int, int, int, int], where: dict[Finger, int], disc: Palm, contour: Contour) -> bool:
+    """Whether the valleys between the four fingers lie on a shallow arc."""
     axis = np.mean([contour.points[at] for finger, at in where.items() if finger is not Finger.THUMB], axis=0)
     axis = (axis - disc.centre_px) / max(float(np.hypot(*(axis - disc.centre_px))), 1e-9)
     along = (contour.points[list(valleys[1:])] @ axis).tolist()
-    if max(along) - min(along) > VALLEY_SPREAD * disc.radius_px:
-        return QualityReason.FINGERS_CLOSED
-    every = [where.get(finger, next(iter(where.values()))) for finger in Finger]
-    return Landmarks((every[0], every[1], every[2], every[3], every[4]), valleys, step, disc.centre_px, disc.radius_px)
+    return bool(max(along) - min(along) <= VALLEY_SPREAD * disc.radius_px)
 
 
 def _from_the_wrist(tips: list[int], disc: Palm, contour: Contour) -> list[int]:
@@ -101,8 +118,12 @@ def _from_the_wrist(tips: list[int], disc: Palm, contour: Contour) -> list[int]:
     return ordered[first:] + ordered[:first]
 
 
-def _direction(ordered: list[int], named: list[Finger], tips: FingerTips, disc: Palm, contour: Contour) -> int:
-    """+1 where these tips, in the contour's order, go with the names as they stand; -1 where they go backwards."""
+def _directions(
+    ordered: list[int], named: list[Finger], tips: FingerTips, disc: Palm, contour: Contour
+) -> tuple[int, int]:
+    """+1 where these tips, in the contour's order, go with the names as they stand, -1 where they go backwards; the
+    likelier first.
+    """
     # Two axes, since each may be askew: towards the tips without both ends, since one may be the thumb and which one is
     # asked; and away from the wrist, where it leaves the picture.
     points, count = contour.points - disc.centre_px, len(contour.points)
@@ -119,7 +140,7 @@ def _direction(ordered: list[int], named: list[Finger], tips: FingerTips, disc: 
     for axis in axes:
         along = points[ordered + lows] @ axis / max(float(np.hypot(*axis)), 1e-9) / disc.radius_px
         against += float(((along - forwards) ** 2).sum() - ((along - backwards) ** 2).sum())
-    return 1 if against <= 0.0 else -1
+    return (1, -1) if against <= 0.0 else (-1, 1)
 
 
 def _valleys(
@@ -142,12 +163,16 @@ def _valleys(
             gaps.append((one, other))
     for one, other in gaps:
         if one is Finger.THUMB:
-            valleys[one] = between(one, other)
+            # As between thumb and index, but no further: beside the next finger the outline may lie lower.
+            foot, _ = _feet(where[one], where[other], step, disc, contour)
+            past = foot + step * round(THUMB_WEB * disc.radius_px / STEP_PX)
+            ends = (where[one], past) if step > 0 else (past, where[one])
+            valleys[one] = lowest(tips.distance_px, *(end % len(contour.points) for end in ends))
             valleys[other - 1] = _foot_beside(where[other], valleys.get(other), -step, disc, contour)
             continue
         feet = _feet(where[one], where[other], step, disc, contour)
         apart = contour.points[feet[0]] - contour.points[feet[1]]
-        if math.hypot(apart[0], apart[1]) < LEAST_GAP * disc.radius_px:
+        if math.hypot(apart[0], apart[1]) < LEAST_GAPS[other - one] * disc.radius_px:
             return None
         valleys[one], valleys[other - 1] = feet
     first, last = named[0], named[-1]
@@ -163,19 +188,27 @@ def _valleys(
 def _feet(one: int, other: int, step: int, disc: Palm, contour: Contour) -> tuple[int, int]:
     """Where the sides of two fingers end that face each other across a gap: the corners of the outline's way between.
 
-    A corner is the point farthest both towards the palm and towards its finger, whatever is left of another between.
+    A corner is the point farthest both along its finger and towards it, whatever is left of another between.
     """
     points = contour.points
     count = len(points)
     at = np.arange(one, one + step * (((other - one) * step) % count + 1), step)
     way = points[at % count]
-    down = disc.centre_px - (way[0] + way[-1]) / 2.0
-    down = down / max(float(np.hypot(*down)), 1e-9)
-    across = way[0] - way[-1]
-    across = across - (across @ down) * down
-    across = across / max(float(np.hypot(*across)), 1e-9)
-    one_foot, other_foot = (at[(way @ towards).argmax()] for towards in (down + across, down - across))
-    return int(one_foot) % count, int(other_foot) % count
+    feet = []
+    for tip, outwards in ((one, -step), (other, step)):
+        down = _own_axis(tip, disc, contour)
+        # Towards the finger itself, away from the gap.
+        across = np.array([down[1], -down[0]]) * outwards
+        feet.append(int(at[(way @ (down + across)).argmax()]) % count)
+    return feet[0], feet[1]
+
+
+def _own_axis(tip: int, disc: Palm, contour: Contour) -> NDArray[np.float64]:
+    """(2,) unit vector from a tip down its finger, whichever way it is spread: along the middle of its two sides."""
+    near, far = (round(part * disc.radius_px / STEP_PX) for part in FREE_SIDES)
+    sides = contour.points.take([tip - far, tip + far, tip - near, tip + near], axis=0, mode="wrap")
+    down = sides[:2].sum(axis=0) - sides[2:].sum(axis=0)
+    return np.asarray(down / max(float(np.hypot(*down)), 1e-9), dtype=np.float64)
 
 
 def _foot_beside(tip: int, valley: int | None, step: int, disc: Palm, contour: Contour) -> int:

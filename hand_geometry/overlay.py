@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hand_geometry.acquisition import SECOND_LOOKS_PX, WORTH_A_SECOND_LOOK, Seen, shape_in
+from hand_geometry.acquisition import Seen, looked_at
 from hand_geometry.measurements import BEND_STATIONS, WIDTH_STATIONS, FingerShape
 from hand_geometry.quality import QualityReason
 from hand_geometry.silhouette import Platen
@@ -26,12 +26,7 @@ def draw_overlay(image: NDArray[np.uint8], platen: Platen) -> tuple[NDArray[np.u
     """The dimmed picture at twice the working size with the measurements on it, and the reason where there are none."""
     picture = WorkingPicture(image)
     height, width = picture.shape
-    seen = shape_in(picture, platen)
-    for lump_px in SECOND_LOOKS_PX:
-        if isinstance(seen, Seen) or seen not in WORTH_A_SECOND_LOOK:
-            break
-        again = shape_in(picture, platen, lump_px=lump_px)
-        seen = again if isinstance(again, Seen) or again is QualityReason.WEB_HIDDEN else seen
+    seen = looked_at(picture, platen)
     whole = cv2.resize(image, (LARGER * width, LARGER * height), interpolation=cv2.INTER_AREA)
     drawn = np.asarray(whole if whole.ndim == 3 else cv2.cvtColor(whole, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
     drawn = (drawn * DIMMED).astype(np.uint8)

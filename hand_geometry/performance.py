@@ -86,6 +86,19 @@ def rule_of_three(people: int) -> float:
     return min(1.0, 3.0 / people) if people else 1.0
 
 
+def wilson_interval(share: float, people: int) -> Estimate:
+    """A share with its 95 % interval where so many people were seen (E. B. Wilson, 1927): of none or all of them, too.
+
+    What one person shows counts once, however often it was tried, since tries of one person hang together.
+    """
+    if not people:
+        return Estimate(share, 0.0, 1.0)
+    square = 1.959964**2 / people
+    middle = (share + square / 2.0) / (1.0 + square)
+    reach = math.sqrt(share * (1.0 - share) * square + square**2 / 4.0) / (1.0 + square)
+    return Estimate(share, max(0.0, middle - reach), min(1.0, middle + reach))
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A rate with a 95 % interval."""

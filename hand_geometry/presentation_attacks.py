@@ -22,6 +22,7 @@ from hand_geometry.comparison import DEFAULT_THRESHOLD, Threshold, compare, deci
 from hand_geometry.errors import TrialsError
 from hand_geometry.image_decoding import decode_image
 from hand_geometry.image_set import read_index
+from hand_geometry.performance import Estimate, wilson_interval
 from hand_geometry.reference import Reference, make_reference
 from hand_geometry.silhouette import Platen, Silhouette, find_silhouette
 from hand_geometry.simulated_reader import WITH_MIRROR, SimulatedLens, calibration_of, laid_seen
@@ -75,9 +76,10 @@ class AttackKind(StrEnum):
 
 @dataclass(frozen=True)
 class AttackRate:
-    """How many presentations of a kind were made, measured at all, and accepted."""
+    """How many presentations of a kind were made to how many people's references, measured at all, and accepted."""
 
     kind: AttackKind
+    people: int
     presented: int
     measured: int
     accepted: int
@@ -86,6 +88,11 @@ class AttackRate:
     def rate(self) -> float:
         """Impostor attack presentation accept rate (for bona fide: the true accept rate)."""
         return self.accepted / self.presented if self.presented else float("nan")
+
+    @property
+    def estimate(self) -> Estimate:
+        """The same with its interval."""
+        return wilson_interval(self.rate, self.people)
 
 
 def hand_in(image: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
@@ -166,6 +173,7 @@ def attack_people(
 ) -> list[AttackRate]:
     """Every way against every person; each entry gives a person's enrolment pictures and, last, the one copied."""
     results: dict[AttackKind, list[bool | None]] = {kind: [] for kind in AttackKind}
+    attacked = 0
     for at, placements in enumerate(pictures):
         *enrolment, own = placements()
         other = pictures[(at + 1) % len(pictures)]()[-1]
@@ -173,10 +181,11 @@ def attack_people(
         reference = make_reference([one for one in samples if isinstance(one, Features)])
         if not isinstance(reference, Reference):
             continue
+        attacked += 1
         for kind, presented in _presentations(own, other):
             results[kind].append(None if presented is None else _accepted(reference, presented, lens, threshold))
     return [
-        AttackRate(kind, len(tries), sum(one is not None for one in tries), sum(one is True for one in tries))
+        AttackRate(kind, attacked, len(tries), sum(one is not None for one in tries), sum(one is True for one in tries))
         for kind, tries in results.items()
     ]
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hand_geometry.evaluate import EXIT_INPUT, EXIT_OK, main
 from hand_geometry.fitted_numbers import load_numbers, read_provenance
 from hand_geometry.image_decoding import decode_image
 from hand_geometry.image_set import read_index
+from hand_geometry.masked_numbers import SUPPORTED_MASKS, numbers_under
 from hand_geometry.overlay import OUTLINE_BGR
 from hand_geometry.posture import Posture
 from hand_geometry.set_perturbations import PERTURBATIONS
+from hand_geometry.silhouette import Platen
 from hand_geometry.synthetic_hand import encode_jpeg, synthetic_hand
 
 
@@ -126,6 +129,20 @@ def test_changed_pictures_are_laid_and_unchanged_ones_enroll(
     assert "   0 of   39   0.00 %" in unchanged
     assert "   0 of   39   " in turned
     assert "  39 of   39   100.00 %" in black
+
+
+def test_masks_are_measured_with_the_fingers_painted_over(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins the row of a mask: what was not measured, and the rates with their intervals."""
+    numbers = numbers_under(Posture.GUIDED, Platen.DARK, SUPPORTED_MASKS[2])
+    people = np.unique([image.subject for image in read_index(folder)])
+    # Too few people to fit on half of them.
+    monkeypatch.setattr("hand_geometry.painted_fingers.held_out_folds", lambda *_, **__: [(numbers, people)])
+    monkeypatch.setattr("hand_geometry.painted_fingers.SUPPORTED_MASKS", SUPPORTED_MASKS[2:3])
+    assert EXIT_OK == main(["masks", str(folder), "--painted", "--enrolled", "2"])
+    row = capsys.readouterr().out.splitlines()[1]
+    assert row.startswith("middle              0,   0 of 39   0.00 % [")
 
 
 def test_show_draws_over_the_picture(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

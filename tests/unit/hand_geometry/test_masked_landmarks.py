@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 import pytest
 
-from hand_geometry.acquisition import FailureToAcquire, Features, acquire
+from hand_geometry.acquisition import FailureToAcquire, Features, Seen, acquire, looked_at
 from hand_geometry.comparison import NOT_COMPARABLE, compare, decide
 from hand_geometry.findings import find_findings
 from hand_geometry.landmarks import Finger
 from hand_geometry.mask import NO_MASK, Mask
 from hand_geometry.masked_numbers import SUPPORTED_MASKS
+from hand_geometry.measurements import FEATURE_NAMES
+from hand_geometry.painted_fingers import without_fingers
 from hand_geometry.quality import Finding, QualityReason
 from hand_geometry.reference import FailureToEnroll, Reference, make_reference
+from hand_geometry.silhouette import Platen
 from hand_geometry.synthetic_people import PLAIN, Look, draw_person, picture_of
+from hand_geometry.working_picture import WorkingPicture
 
 
 @cache
@@ -81,3 +86,34 @@ def test_what_was_not_looked_at_is_not_compared() -> None:
     assert NOT_COMPARABLE == compare(enrolled(3, PLAIN, NO_MASK), seen[0])
     assert FailureToEnroll(QualityReason.FINGER_MISSING, 0) == make_reference(seen)
     assert decide(compare(enrolled(3, PLAIN, mask), measured(3, 5, PLAIN, NO_MASK)))
+
+
+def test_without_both_middle_fingers_a_splayed_hand_is_still_that_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pins that the feet are found on each finger's own axis, and the thumb where no gap is, however fingers spread."""
+    monkeypatch.setattr("hand_geometry.synthetic_people.ANGLES_DEG", np.array([39.0, 3.5, 0.5, -7.5, -59.0]))
+    mask = Mask.without([Finger.MIDDLE, Finger.RING])
+    for identity in (1, 2):
+        whole = acquire(picture_of(draw_person(identity), 0, PLAIN))
+        seen = acquire(picture_of(draw_person(identity), 0, Look(missing=(2, 3))), mask=mask)
+        assert isinstance(whole, Features)
+        assert isinstance(seen, Features), (identity, seen)
+        assert whole.mirrored is seen.mirrored
+        lengths = [FEATURE_NAMES.index(f"{finger}_length_0") for finger in ("thumb", "index", "little")]
+        assert 0.07 > float(np.abs(whole.values - seen.values)[lengths].max())
+
+
+@pytest.mark.parametrize("mask", SUPPORTED_MASKS)
+def test_fingers_painted_over_are_gone_and_nothing_else_is(mask: Mask) -> None:
+    """Pins the pictures that figures about missing fingers are made of: like drawn stumps, the other fingers whole."""
+    image = picture_of(draw_person(3), 0, PLAIN)
+    whole = looked_at(WorkingPicture(image), Platen.DARK)
+    assert isinstance(whole, Seen)
+    painted = without_fingers(image, whole, mask.left_out, np.random.default_rng(1))
+    assert isinstance(acquire(painted), FailureToAcquire)
+    seen = looked_at(WorkingPicture(painted), Platen.DARK, mask=mask)
+    assert isinstance(seen, Seen)
+    for finger in Finger:
+        tip = np.rint(whole.shape.tips_px[finger] + 8.0 * whole.shape.axes[finger]).astype(int)
+        assert (finger not in mask.left_out) == (seen.silhouette.mask()[tip[1], tip[0]] > 127)
+    widths = np.array(["_width_" in name for name in FEATURE_NAMES]) & mask.compared()
+    assert 0.02 > float(np.median(np.abs(whole.features.values - seen.features.values)[widths]))
