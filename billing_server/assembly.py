@@ -21,6 +21,7 @@ from billing_server.downlink import Downlink
 from billing_server.drains import Drains
 from billing_server.early_passes import forget_reached
 from billing_server.errors import ConfigurationRefused
+from billing_server.feed_positions import GivenPositions
 from billing_server.greeting import Greeter
 from billing_server.housekeeping import Housekeeping
 from billing_server.ingest import Ingest
@@ -67,6 +68,7 @@ class Services:
     operators: OperatorBook
     clients: ClientBook
     pace: Pace
+    given: GivenPositions
     school: School
     orders: OrderDesk
     pupils: PupilRegistry
@@ -96,6 +98,9 @@ class Services:
     def start(self) -> None:
         """Bring the schema up to date, start the threads, connect to the broker."""
         self.database.upgrade()
+        if self.worker is None:
+            with self.database.writing() as session:
+                self.given.recall(session)
         if self.provisioning is not None and self.settings.authority is not None:
             self.provisioning.authority.certificate_pem()
             if not self.settings.authority.revoked.exists():  # a broker that is told of a list wants to find it
@@ -156,6 +161,7 @@ def assemble(settings: Settings, clock: Clock | None = None, worker: str | None 
         operators=OperatorBook(settings.keys.operators),
         clients=ClientBook(settings.keys.clients),
         pace=Pace(settings.pulls_per_minute, clock),
+        given=GivenPositions(settings.keys.clients.with_name("positions-given.json"), clock),
         school=school,
         orders=orders,
         pupils=pupils,

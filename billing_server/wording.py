@@ -164,7 +164,9 @@ ALARMS = {
     AlarmKind.CARD_MOVED: N_("Une carte a changé d’élève"),
     AlarmKind.ORDER_REFUSED: N_("Un ordre a été refusé par l’appareil"),
     AlarmKind.DEVICE_RESTORED: N_("L’appareil a oublié des ordres déjà exécutés : ancienne carte mémoire ?"),
-    AlarmKind.SERVER_RESTORED: N_("L’appareil a reçu des ordres inconnus ici : ancienne sauvegarde du serveur ?"),
+    AlarmKind.SERVER_RESTORED: N_(
+        "Des ordres ou des passages ne sont plus connus ici : ancienne sauvegarde du serveur ?"
+    ),
     AlarmKind.RECEIPT_MISMATCH: N_("Un reçu d’effacement ne correspond à aucune demande"),
     AlarmKind.PURGE_ASKED_AGAIN: N_("Un départ que la sauvegarde restaurée ne connaissait pas a été repris d’un reçu"),
     AlarmKind.PURGE_DUE_SOON: N_("Un effacement arrive à échéance"),

@@ -233,7 +233,9 @@ def passes(
     with services.database.writing() as session:
         _note(session, services, client, f"{uai} passes after {after}")
         rows = reading.passes_after(session, after, limit, day, period)
-        return _answer("passes", rows, shapes.pass_json, PassOut, lambda row: row.position, after, limit, form)
+        return _answer(
+            services, "passes", rows, shapes.pass_json, PassOut, lambda row: row.position, after, limit, form
+        )
 
 
 def outcomes(
@@ -251,7 +253,15 @@ def outcomes(
         _note(session, services, client, f"{uai} outcomes after {after}")
         rows = reading.outcomes_after(session, after, limit, day, period)
         return _answer(
-            "outcomes", rows, shapes.outcome_json, OutcomeOut, lambda row: row.outcome_position, after, limit, form
+            services,
+            "outcomes",
+            rows,
+            shapes.outcome_json,
+            OutcomeOut,
+            lambda row: row.outcome_position,
+            after,
+            limit,
+            form,
         )
 
 
@@ -268,10 +278,13 @@ def denials(
     with services.database.writing() as session:
         _note(session, services, client, f"{uai} denials after {after}")
         rows = reading.denials_after(session, after, limit, day)
-        return _answer("denials", rows, shapes.denial_json, DenialOut, lambda row: row.position, after, limit, form)
+        return _answer(
+            services, "denials", rows, shapes.denial_json, DenialOut, lambda row: row.position, after, limit, form
+        )
 
 
 def _answer(
+    services: Services,
     name: str,
     rows: Sequence[Any],
     shaped: Callable[[Any], dict[str, Any]],
@@ -282,7 +295,10 @@ def _answer(
     form: str,
 ) -> Response:
     items = [shaped(row) for row in rows]
-    following = position(rows[-1]) if rows else after
+    following = after
+    if rows:
+        following = position(rows[-1])
+        services.given.note(name, following)
     headers = {NEXT_HEADER: str(following)}
     if form == "json":
         return JSONResponse({name: items, "next": following, "more": len(rows) == limit}, headers=headers)

@@ -16,12 +16,13 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import ignored_auth
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 from starlette.testclient import TestClient
 
 from billing_server.app import make_app
 from billing_server.clients import Pace
-from billing_server.models import Audit
+from billing_server.feed_positions import LEAP
+from billing_server.models import Alarm, Audit, FeedPosition, MealPassRow
 from canteen.clock import ManualClock
 from canteen.identifiers import new_pass_id
 from canteen.meal_pass import PassCompleted, PassGranted, PassMethod
@@ -70,6 +71,44 @@ def test_read_on_from_the_last_position(central: TestClient) -> None:
     assert {"passes": [], "next": 15, "more": False} == central.get(
         f"/api/pull/schools/{OURS}/passes", params={"after": 15}
     ).json()
+
+
+@pytest.mark.parametrize("mark", ["kept", "lost", "damaged", "not an object"])
+def test_a_ledger_put_back_gives_no_position_twice(bench: LedgerBench, mark: str) -> None:
+    """By whatever means it was put back: the server kept beside it how far a client had read."""
+    terminal, pupil = bench.device("terminal-1"), bench.pupil()
+    key = bench.services.clients.add("département", (OURS,))
+    bench.send(terminal, terminal.note(*(granted(pupil) for _ in range(3))))
+    with TestClient(make_app(bench.services), headers={"Authorization": f"Bearer {key}"}) as client:
+        assert 3 == client.get(f"/api/pull/schools/{OURS}/passes").json()["next"]
+    with bench.services.database.writing() as session:  # as the backup of this morning has it
+        session.execute(delete(MealPassRow))
+        session.execute(update(FeedPosition).values(last=0))
+    beside = bench.folder / "positions-given.json"
+    assert {"passes": 3} == json.loads(beside.read_text())
+    if mark == "lost":
+        beside.unlink()
+    elif mark != "kept":
+        beside.write_text({"damaged": "{", "not an object": "[3]"}[mark])
+    for _ in range(2):  # a second start finds nothing amiss
+        bench.restart()
+        bench.services.start()
+        bench.services.stop()
+    bench.restart()
+    bench.send(terminal, terminal.note(*(granted(pupil) for _ in range(3))))
+    with TestClient(make_app(bench.services), headers={"Authorization": f"Bearer {key}"}) as client:
+        new = client.get(f"/api/pull/schools/{OURS}/passes", params={"after": 3}).json()["passes"]
+    known = mark == "kept"
+    assert ([LEAP + 1, LEAP + 2, LEAP + 3] if known else []) == [item["position"] for item in new]
+    with bench.services.database.reading() as session:
+        raised = session.scalars(select(Alarm.times).where(Alarm.kind == "server-restored")).all()
+    assert ([1] if known else []) == raised
+
+
+def test_a_full_disk_stops_no_client(bench: LedgerBench, central: TestClient) -> None:
+    """Where no mark can be kept, the rows are given all the same."""
+    (bench.folder / "positions-given.new").mkdir()
+    assert 15 == central.get(f"/api/pull/schools/{OURS}/passes").json()["next"]
 
 
 def test_filters_by_day_and_period(central: TestClient) -> None:
