@@ -320,9 +320,12 @@ def _looked_at(image: NDArray[np.uint8], calibration: PlatenCalibration | None) 
         return look
     look = replace(look, focus=round(focus_share(working, calibration.empty), 2))
     found = check_sheet(image, calibration)
-    if look.state is PlatenState.EMPTY:
-        # A hand lies on the sheet and is seen in the mirror, and is no dirt.
-        found = (found or check_ground(image, calibration)) + check_mirror(image, calibration)
+    # A hand lies on the sheet and is seen in the mirror, and is no dirt; a tray or a cloth is no hand.
+    if look.state is PlatenState.EMPTY or not _is_a_hand(image, platen, calibration):
+        look = replace(look, state=PlatenState.EMPTY)
+        sharp = look.focus is not None and look.focus >= LEAST_FOCUS
+        found = found or (check_ground(image, calibration) if sharp else [])
+        found = found + check_mirror(image, calibration)
     faults = {fault.finding: fault for fault in found}
     if look.focus is not None and look.focus < LEAST_FOCUS and not faults.keys() - _LOOKS_LIKE_BLUR:
         return replace(look, state=PlatenState.BLURRED)
@@ -330,6 +333,15 @@ def _looked_at(image: NDArray[np.uint8], calibration: PlatenCalibration | None) 
         if finding in faults:
             return replace(look, state=state, place=(faults[finding].x, faults[finding].y))
     return look
+
+
+def _is_a_hand(image: NDArray[np.uint8], platen: NDArray[np.uint8], calibration: PlatenCalibration) -> bool:
+    """Whether what lies there may be one: it can be measured, or reaches over the border of (H, W, 3) ``platen``."""
+    seen = acquire(image, calibration=calibration)
+    border = np.concatenate([platen[0], platen[-1], platen[:, 0], platen[:, -1]])[:, 2]
+    return not isinstance(seen, FailureToAcquire) or (
+        seen.reason is not QualityReason.NO_HAND and bool((border > _BRIGHT_GREY).any())
+    )
 
 
 def _glanced_at(image: NDArray[np.uint8]) -> PlatenLook:

@@ -163,28 +163,46 @@ def test_dirt_between_the_markers_is_seen(name: str, radius_px: int) -> None:
     assert 0.01 > max(abs(fault.x - 600 / 1600), abs(fault.y - 500 / 1200))
     found = find_findings(dirty, calibration=calibration)
     assert [Finding.DIRTY_PLATEN] * (radius_px < 100) == [one.finding for one in found]
-    dirty[300:900, 300:1100] = 45
-    assert [SheetFinding.COVERED] == [one.finding for one in check_ground(dirty, calibration)]
+    for grey in (4, 16, 40, 90, 230):
+        # The sheet's own grey hides what is printed on it.
+        dirty[300:900, 300:1100] = grey
+        assert [SheetFinding.COVERED] == [one.finding for one in check_ground(dirty, calibration)]
+
+
+@pytest.mark.parametrize("radius_px", [3, 6, 12])
+def test_crumbs_are_dirt_together(radius_px: int) -> None:
+    """Pins that many crumbs are seen, of which one alone may be smaller than what is said."""
+    lens = LENSES["high"]
+    calibration, dirty = cameras.calibration_of(lens), cameras.empty_platen_seen(lens).copy()
+    for x, y in np.random.default_rng(1).integers((300, 250), (1300, 950), (60, 2)):
+        cv2.circle(dirty, (int(x), int(y)), radius_px, (150, 170, 190), cv2.FILLED, cv2.LINE_AA)
+    assert [SheetFinding.DIRTY] == [one.finding for one in check_ground(dirty, calibration)]
 
 
 @pytest.mark.parametrize("lens", [*LENSES.values(), cameras.WITH_MIRROR], ids=[*LENSES, "mirror"])
 def test_another_light_is_no_dirt(lens: cameras.SimulatedLens) -> None:
-    """Pins that a lamp dimmer or brighter, light from a window, grain and a shift below the limit are no dirt."""
+    """Pins that another lamp or tint, light from a window, shadows, grain and a shift below the limit are no dirt."""
     clean, calibration = cameras.empty_platen_seen(lens).astype(np.float64), cameras.calibration_of(lens)
     grain = np.random.default_rng(1).normal(0.0, 6.0, clean.shape)
     window = np.linspace(0.0, 30.0, clean.shape[1])[None, :, None]
+    shadow = np.ones(clean.shape)
+    cv2.fillPoly(shadow, [np.array([[500, 0], [900, 0], [1300, 1200], [700, 1200]])], (0.4, 0.4, 0.4))
     for seen in (
         clean,
         0.6 * clean,
         1.5 * clean,
         clean + 25.0,
         clean + window,
+        clean * np.array([0.8, 1.0, 1.2]),
         clean + grain,
         np.roll(clean, 2, axis=1),
     ):
         picture = np.clip(seen, 0, 255).astype(np.uint8)
         assert [] == check_ground(picture, calibration)
         assert () == find_findings(picture, calibration=calibration)
+    soft = cv2.GaussianBlur(shadow, (0, 0), 9.0)
+    for seen in (clean * shadow, (clean + 12.0) * soft + grain, (0.6 * clean + window) * shadow + grain):
+        assert [] == check_ground(np.clip(seen, 0, 255).astype(np.uint8), calibration)
 
 
 def test_without_a_sheet_there_is_no_calibration() -> None:

@@ -217,5 +217,10 @@ def test_dirt_where_the_hand_will_lie_is_said_before_service(
     look = _looked_at(dirty, calibration)
     assert look.state is PlatenState.SHEET_DIRTY
     assert look.place == pytest.approx((0.5, 0.5), abs=0.01)
-    dirty[300:900, 400:1200] = 45
-    assert _looked_at(dirty, calibration).state is PlatenState.SHEET_COVERED
+    for grey in (38, 230):
+        dirty[300:900, 400:1200] = grey
+        assert _looked_at(dirty, calibration).state is PlatenState.SHEET_COVERED
+    # A hand is no napkin, and a dimmer lamp is none.
+    assert _looked_at(hand_seen(HIGH_AND_WIDE, 3, 0), calibration).state is PlatenState.SOMETHING_LIES
+    dim = np.asarray(0.65 * empty_platen_seen(HIGH_AND_WIDE) + 15.0, dtype=np.uint8)
+    assert _looked_at(dim, calibration).state is PlatenState.EMPTY
