@@ -28,7 +28,7 @@ from hand_geometry.findings import find_findings
 from hand_geometry.hand_frame import drawn_at
 from hand_geometry.held_hand import HeldHand, decode_held
 from hand_geometry.mask import NO_MASK, Mask
-from hand_geometry.quality import Finding, QualityReason
+from hand_geometry.quality import SAID_ALONE, Finding, QualityReason
 from hand_geometry.reference import SAMPLES_TO_ENROLL, FailureToEnroll, Reference, make_reference
 from templates_store.encrypted_store import EncryptedStore
 from templates_store.errors import ConsentMissing, StoreUnavailable, UnknownPupil
@@ -174,7 +174,7 @@ class EnrollmentDesk:
             measured = acquire(image, self.ground, calibration=self.platen.calibration, mask=mask)
             if isinstance(measured, Features):
                 return measured
-            if measured.reason in (QualityReason.FLAT_THING, QualityReason.WEB_HIDDEN):
+            if measured.reason in SAID_ALONE:
                 return NotAcquired(measured.reason.value)
             found = find_findings(image, self.ground, calibration=self.platen.calibration, mask=mask)
             worst = next(iter(found), None)

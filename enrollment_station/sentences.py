@@ -28,6 +28,10 @@ PLACEMENTS: dict[str, str] = {
     QualityReason.FLAT_THING: marked(
         "Le miroir ne montre rien d’épais : pose ta main seule, bien à plat. Si elle l’est déjà, essuyez le miroir."
     ),
+    QualityReason.EVEN_HEIGHT: marked(
+        "Le miroir montre partout la même hauteur, ce qu’aucune main n’a : pose ta main seule, bien à plat. "
+        "Si elle l’est déjà, essuyez le miroir et ôtez ce qui est clair en face de lui."
+    ),
     QualityReason.WEB_HIDDEN: marked(
         "On ne voit pas bien entre deux doigts : écarte-les plus, et enlève ta bague si tu peux. "
         "Si c’est une ombre, changez la lampe de place."

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hand_geometry.contour import Contour, moved, trace_contour
-from hand_geometry.height_profile import height_features, is_flat, measure_heights
+from hand_geometry.height_profile import height_features, measure_heights, no_hand_from_the_side
 from hand_geometry.image_decoding import decode_image
 from hand_geometry.landmarks import VALLEY_SPREAD, Finger, Landmarks, Palm, find_palm
 from hand_geometry.mask import NO_MASK, Mask
@@ -179,9 +179,9 @@ def shape_in(
     heights: NDArray[np.float64] | None = None
     if reader is not None:
         heights = measure_heights(reader.untouched, silhouette, contour, landmarks, reader.calibration)
-        # Paper and prints have the outline of a hand, but nothing rises from the platen.
-        if heights is not None and is_flat(heights):
-            return QualityReason.FLAT_THING
+        unlike = None if heights is None else no_hand_from_the_side(heights)
+        if unlike is not None:
+            return unlike
         straight, disc = _on_the_platen(contour, palm, reader.calibration, picture.shape[::-1])
         found = find_masked_landmarks(disc, straight, mask.left_out)
         if not isinstance(found, Landmarks):

@@ -15,7 +15,7 @@ from hand_geometry.capture_device import CaptureDevice
 from hand_geometry.findings import find_findings
 from hand_geometry.mask import NO_MASK, Mask
 from hand_geometry.platen import PlatenCalibration
-from hand_geometry.quality import Finding, PlacedFinding, QualityReason
+from hand_geometry.quality import SAID_ALONE, Finding, PlacedFinding, QualityReason
 from hand_geometry.silhouette import Platen
 from hand_geometry.working_picture import is_picture
 
@@ -86,8 +86,7 @@ class _Watch:
             if acquired.reason is not self.reason or self.reason_since_s is None:
                 self.reason, self.reason_since_s = acquired.reason, now_s
             elif self.reason is not QualityReason.NO_HAND and now_s - self.reason_since_s >= REASON_HOLDS_S:
-                # Where a flat thing is pale or narrow helps nobody, and a web in the shadow would look like a touch.
-                alone = acquired.reason in (QualityReason.FLAT_THING, QualityReason.WEB_HIDDEN)
+                alone = acquired.reason in SAID_ALONE
                 return FailureToAcquire(acquired.reason, () if alone else self.wrong(image))
         # The very same picture again says nothing new: a recording, a simulation, or a frozen camera.
         enough = not new or len(self.features) >= FRAMES_AT_REST or self.monotonic() - since_s >= REST_S

@@ -337,6 +337,7 @@ def _heights(arguments: argparse.Namespace) -> int:
     found = fit_heights(arguments.people, arguments.out)
     _say("simulated people in a simulated side mirror; no set of real hands shows a side, so this is no accuracy")
     _say(f"{found.people} people, {found.placements} placements measured, {found.failures} not measured")
+    _say(f"{found.even} refused as everywhere as high; the least rise of the others is {found.least_rise:.2f}-fold")
     _say(
         f"something is added to {found.right_hands_charged:.1%} of right hands, "
         f"{found.strangers_charged:.1%} of strangers"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from hand_geometry.contour import Contour
 from hand_geometry.landmarks import Finger, Landmarks
 from hand_geometry.platen import PlatenCalibration
+from hand_geometry.quality import QualityReason
 from hand_geometry.silhouette import Silhouette
 from hand_geometry.working_picture import RED, WorkingPicture
 
@@ -23,6 +24,10 @@ LEAST_RUN = 4
 # A finger of a child of eleven is some 10 mm high; paper, a print or a card lies under this.
 FLAT_MM = 5.0
 LEAST_HEIGHT_MM = 0.5
+# A palm is about twice as high as fingers. The third lowest and the third highest of twelve heights differ at least by
+# this factor on anything that is a hand; those of a board, cut as it may be, are one.
+LEAST_RISE = 1.3
+BARRING = 2
 
 
 def measure_heights(
@@ -54,9 +59,17 @@ def measure_heights(
     return np.asarray(np.median(_tops(seen, silhouette.level), axis=1), dtype=np.float64)
 
 
-def is_flat(heights_mm: NDArray[np.float64]) -> bool:
-    """True where nothing rises from the platen as a hand does."""
-    return float(np.median(heights_mm)) < FLAT_MM
+def no_hand_from_the_side(heights_mm: NDArray[np.float64]) -> QualityReason | None:
+    """Why such heights are no hand's, or None: paper and prints do not rise, a board does everywhere."""
+    if float(np.median(heights_mm)) < FLAT_MM:
+        return QualityReason.FLAT_THING
+    return QualityReason.EVEN_HEIGHT if rise_of(heights_mm) < LEAST_RISE else None
+
+
+def rise_of(heights_mm: NDArray[np.float64]) -> float:
+    """By what factor high parts are higher than low ones, barring the outermost of both."""
+    ordered = np.sort(np.maximum(heights_mm, LEAST_HEIGHT_MM))
+    return float(ordered[-1 - BARRING] / ordered[BARRING])
 
 
 def height_features(heights_mm: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,6 +16,8 @@ from hand_geometry.acquisition import FailureToAcquire, Features, acquire
 from hand_geometry.discriminant import LabelledSet, Recipe, fit_discriminant
 from hand_geometry.fitted_numbers import FittedNumbers
 from hand_geometry.height_numbers import HEIGHT_NUMBERS_FILE, save_height_numbers
+from hand_geometry.height_profile import rise_of
+from hand_geometry.quality import QualityReason
 from hand_geometry.scoring import raw_score
 from hand_geometry.simulated_reader import WITH_MIRROR, SimulatedLens, calibration_of, laid_seen
 from hand_geometry.synthetic_people import Look, Person, draw_person, picture_of, ridges_of
@@ -37,6 +39,8 @@ class HeightFigures:
     Attributes:
         people, placements: How many were measured.
         failures: Placements that could not be measured.
+        even: How many of these were refused because they rise nowhere.
+        least_rise: The smallest ``rise_of`` among those measured.
         right_hands_charged: Share of right hands to which something is added.
         strangers_charged: Share of strangers to which something is added.
         strangers_median: What is added to half of them, at least.
@@ -45,6 +49,8 @@ class HeightFigures:
     people: int
     placements: int
     failures: int
+    even: int
+    least_rise: float
     right_hands_charged: float
     strangers_charged: float
     strangers_median: float
@@ -63,7 +69,10 @@ def mirrored_features(person: Person, sample: int, lens: SimulatedLens = WITH_MI
 
 def fit_heights(people: int, out: Path = HEIGHT_NUMBERS_FILE) -> HeightFigures:
     """Draws people, half of them grown and half of them children, fits on all, and allows what halves show."""
-    values, subjects, failures = _measured(people)
+    values, subjects, refused = _measured(people)
+    # As measured: what is assumed on top is no part of it.
+    least_rise = min(rise_of(np.exp(one)) for one in values)
+    values = _scattered(values)
     labelled = LabelledSet(values, subjects)
     genuine, strangers = _held_out(labelled)
     allowance = float(np.quantile(genuine, FREE_SHARE))
@@ -78,17 +87,20 @@ def fit_heights(people: int, out: Path = HEIGHT_NUMBERS_FILE) -> HeightFigures:
     return HeightFigures(
         people,
         len(values),
-        failures,
+        len(refused),
+        refused.count(QualityReason.EVEN_HEIGHT),
+        least_rise,
         float(np.mean(genuine > allowance)),
         float(np.mean(added > 0.0)),
         float(np.median(added)),
     )
 
 
-def _measured(people: int) -> tuple[NDArray[np.float64], NDArray[np.str_], int]:
+def _measured(people: int) -> tuple[NDArray[np.float64], NDArray[np.str_], list[QualityReason]]:
+    """Heights, whose they are, and why the other placements have none."""
     values: list[NDArray[np.float64]] = []
     subjects: list[str] = []
-    failures = 0
+    refused: list[QualityReason] = []
     for identity in range(people):
         person = draw_person(identity, age_years=None if identity % 2 else 11.0 + identity % 5)
         for sample in range(PLACEMENTS):
@@ -96,12 +108,15 @@ def _measured(people: int) -> tuple[NDArray[np.float64], NDArray[np.str_], int]:
             if isinstance(found, Features) and found.heights is not None:
                 values.append(found.heights)
                 subjects.append(f"{identity:04d}")
-            else:
-                failures += 1
+            elif isinstance(found, FailureToAcquire):
+                refused.append(found.reason)
+    return np.stack(values), np.array(subjects), refused
+
+
+def _scattered(values: NDArray[np.float64]) -> NDArray[np.float64]:
     draw = np.random.default_rng(20_38)
-    stacked = np.stack(values)
-    whole, each = draw.normal(0.0, UNKNOWN_SCATTER, (len(stacked), 1)), draw.normal(0.0, UNKNOWN_SCATTER, stacked.shape)
-    return stacked + whole + each, np.array(subjects), failures
+    whole, each = draw.normal(0.0, UNKNOWN_SCATTER, (len(values), 1)), draw.normal(0.0, UNKNOWN_SCATTER, values.shape)
+    return values + whole + each
 
 
 def _held_out(labelled: LabelledSet) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,8 +1,8 @@
 """Presentation attacks that can be built from pictures, and how often each passes (terms of ISO/IEC 30107-3).
 
 Without a side mirror the comparison looks at the outline alone: whatever has the pupil's outline and is not refused as
-another hue passes. With one, what is flat is refused and heights that do not fit count against. These rates say so by
-kind. A cast of plaster or silicone cannot be built from a picture and is not simulated.
+another hue passes. With one, what is flat or everywhere as high is refused, and heights that do not fit count against.
+These rates say so by kind. A cast of plaster or silicone cannot be built from a picture and is not simulated.
 """
 
 from __future__ import annotations

@@ -20,9 +20,15 @@ class QualityReason(StrEnum):
     TOO_FEW_SAMPLES = "too_few_samples"
     IMPLAUSIBLE_MEASUREMENT = "implausible_measurement"
     FLAT_THING = "flat_thing"
+    EVEN_HEIGHT = "even_height"
     WEB_HIDDEN = "web_hidden"
     DEVICE_LOST = "device_lost"
     CANCELLED = "cancelled"
+
+
+# Nothing can be pointed at beside these: where a flat thing is pale helps nobody, and a web in the shadow would look
+# like a touch.
+SAID_ALONE = frozenset({QualityReason.FLAT_THING, QualityReason.EVEN_HEIGHT, QualityReason.WEB_HIDDEN})
 
 
 class Finding(StrEnum):

@@ -225,7 +225,7 @@ class HandVerification:
             mask=mask,
         )
         if isinstance(seen, FailureToAcquire):
-            self._flat_in_a_row += seen.reason is QualityReason.FLAT_THING
+            self._flat_in_a_row += seen.reason in (QualityReason.FLAT_THING, QualityReason.EVEN_HEIGHT)
             worst = next(iter(seen.places), None)
             place = None if worst is None or worst.on_hand is None else drawn_at(worst.on_hand)
             finding = None if worst is None else worst.finding

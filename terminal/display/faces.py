@@ -96,6 +96,13 @@ GUIDANCE: dict[str | None, Face] = {
         _("Pose ta main seule, bien à plat"),
         _("Ta main seule"),
     ),
+    QualityReason.EVEN_HEIGHT: Face(
+        Tone.ASK,
+        "hand",
+        _("Partout la même hauteur"),
+        _("Pose ta main seule, bien à plat"),
+        _("Ta main seule"),
+    ),
     QualityReason.WEB_HIDDEN: Face(
         Tone.ASK,
         "fingers",

@@ -6,12 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from hand_geometry.acquisition import FailureToAcquire, Features, acquire
 from hand_geometry.comparison import DEFAULT_THRESHOLD, compare, decide
 from hand_geometry.errors import ReferenceFormatError
 from hand_geometry.height_numbers import height_numbers
+from hand_geometry.height_profile import HEIGHT_STATIONS, HIGHEST_MM, LEAST_RISE, no_hand_from_the_side, rise_of
 from hand_geometry.height_simulation import NO_GRAIN, mirrored_features
 from hand_geometry.landmarks import Finger
 from hand_geometry.mask import Mask
@@ -88,18 +92,36 @@ def test_what_is_flat_is_refused_and_needs_no_reference() -> None:
     assert FailureToAcquire(QualityReason.FLAT_THING) == laid(0.3)
 
 
-def test_a_board_as_thick_as_fingers_counts_against(enrolled: Reference) -> None:
-    """Pins that an even thickness is worse than the same outline without a side view."""
-    board = laid(FOAM_MM)
-    assert isinstance(board, Features)
-    assert compare(enrolled, board).value > compare(enrolled, replace(board, heights=None)).value
+@pytest.mark.parametrize("thick_mm", [10.0, FOAM_MM, 30.0])
+def test_a_board_is_refused_however_thick(thick_mm: float) -> None:
+    """Pins that what is everywhere as high is no hand, and that nobody's score is asked."""
+    assert FailureToAcquire(QualityReason.EVEN_HEIGHT) == laid(thick_mm)
+
+
+def test_a_hand_rises_far_more_than_a_board() -> None:
+    """Pins the room on both sides of the bound, on grown people and children."""
+    for identity in range(4):
+        heights = mirrored_features(draw_person(identity, age_years=11.0 if identity % 2 else None), 0)
+        assert isinstance(heights, Features)
+        assert heights.heights is not None
+        assert 1.3 * LEAST_RISE < rise_of(np.exp(heights.heights))
+
+
+@given(arrays(np.float64, len(HEIGHT_STATIONS), elements=st.floats(0.0, HIGHEST_MM)))
+def test_heights_are_judged_whatever_they_are(heights: NDArray[np.float64]) -> None:
+    """Pins that no profile raises anything, and that its order does not matter."""
+    found = no_hand_from_the_side(heights)
+    assert found in (None, QualityReason.FLAT_THING, QualityReason.EVEN_HEIGHT)
+    assert found is no_hand_from_the_side(heights[::-1])
 
 
 def test_heights_only_count_against(enrolled: Reference) -> None:
     """Pins that no height makes anybody nearer than the outline alone: the rates of the outline stay upper bounds."""
     for identity in (1, 2, 3):
         probe = seen(identity, 3)
-        assert compare(enrolled, probe).value >= compare(enrolled, replace(probe, heights=None)).value
+        alone = compare(enrolled, replace(probe, heights=None)).value
+        assert compare(enrolled, probe).value >= alone
+        assert compare(enrolled, replace(probe, heights=np.full(len(HEIGHT_STATIONS), np.log(20.0)))).value > alone
     assert decide(compare(enrolled, seen(1, 3)), DEFAULT_THRESHOLD)
 
 
