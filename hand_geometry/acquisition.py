@@ -22,7 +22,7 @@ from hand_geometry.posture import Posture, posture_of
 from hand_geometry.quality import PlacedFinding, QualityReason
 from hand_geometry.reader_picture import picture_on
 from hand_geometry.silhouette import Platen, Silhouette, find_silhouette
-from hand_geometry.webs import a_web_is_hidden, with_clear_webs
+from hand_geometry.webs import THUMB_WEB, WEBS, hidden_webs, with_clear_webs
 from hand_geometry.working_picture import WorkingPicture, is_picture
 
 __all__ = ["FailureToAcquire", "Features", "Platen", "acquire", "decode_image"]
@@ -102,7 +102,6 @@ WORTH_A_SECOND_LOOK = (
     QualityReason.FINGERS_CLOSED,
     QualityReason.HAND_CUT_OFF,
     QualityReason.IMPLAUSIBLE_MEASUREMENT,
-    QualityReason.WEB_HIDDEN,
 )
 SECOND_LOOKS_PX = (21, 33)
 
@@ -217,19 +216,44 @@ def _drawn_anew(
 ) -> tuple[Silhouette, Contour, Palm, Landmarks] | QualityReason:
     """A hand on white paper, its webs and then its fingertips drawn anew: for both, where they are must be known.
 
-    A web is followed towards the palm a little at a time: what lies behind it is the back of the hand.
+    A web is followed towards the palm a little at a time: what lies behind it is the back of the hand. Into a shadow it
+    is followed only where it is not seen otherwise.
     """
-    for stage in (*(with_clear_webs,) * WEB_STEPS, with_whole_fingertips):
-        drawn = stage(picture.bgr, silhouette, contour, landmarks)
-        if not isinstance(drawn, Silhouette):
-            return drawn
+    found = _drawn_by(frozenset(), picture, silhouette, contour, landmarks, mask)
+    if not isinstance(found, frozenset):
+        return found
+    for deep in () if THUMB_WEB in found else (found, WEBS):
+        deeper = _drawn_by(deep, picture, silhouette, contour, landmarks, mask)
+        if not isinstance(deeper, QualityReason | frozenset):
+            return deeper
+    return QualityReason.WEB_HIDDEN
+
+
+def _drawn_by(
+    deep: frozenset[int],
+    picture: WorkingPicture,
+    silhouette: Silhouette,
+    contour: Contour,
+    landmarks: Landmarks,
+    mask: Mask,
+) -> tuple[Silhouette, Contour, Palm, Landmarks] | QualityReason | frozenset[int]:
+    """As ``_drawn_anew``, with these webs followed into shadows; or which webs are still not seen."""
+    for step in range(WEB_STEPS + 1):
+        if step < WEB_STEPS:
+            drawn = with_clear_webs(picture.bgr, silhouette, contour, landmarks, deep)
+            if isinstance(drawn, QualityReason):
+                return WEBS
+        else:
+            hidden = hidden_webs(picture.bgr, contour, landmarks, deep)
+            if hidden:
+                return hidden
+            drawn = with_whole_fingertips(picture.bgr, silhouette, contour, landmarks)
         silhouette, contour, palm = drawn, trace_contour(drawn), find_palm(drawn)
         found = find_masked_landmarks(palm, contour, mask.left_out, SHADED_SPREAD)
         if not isinstance(found, Landmarks):
-            return found
+            # There were five before: what is lost now was parted from its neighbour by a shadow, if by anything.
+            return QualityReason.FINGERS_CLOSED
         landmarks = found
-    if a_web_is_hidden(picture.bgr, contour, landmarks):
-        return QualityReason.WEB_HIDDEN
     found = find_masked_landmarks(palm, contour, mask.left_out)
     return (silhouette, contour, palm, found) if isinstance(found, Landmarks) else found
 

@@ -21,6 +21,8 @@ FINGER_ARC = 0.75
 WIDEST_FINGER = 0.95
 TIP_REACH = 1.15
 WIDEST_CUT_FINGER = 0.65
+# No fingertip lies further behind, as the cosine of the angle from the middle of all: a thumb stands at right angles.
+FARTHEST_BEHIND = -0.5
 # What is left of a finger, or of one bent under, reaches less far from the palm's centre than any fingertip.
 STUMP_REACH = 1.8
 # Closed fingers reach this far from the palm's centre as one block; a fist or a piece of paper does not.
@@ -119,7 +121,7 @@ def find_tips(disc: Palm, contour: Contour) -> FingerTips:
     distance = np.sqrt(offset[:, 0] ** 2 + offset[:, 1] ** 2)
     candidates = peaks(distance, LEAST_PROMINENCE * radius)
     tips: list[tuple[float, int]] = []
-    cut = False
+    cuts: list[int] = []
     for index, prominence in candidates:
         if distance[index] < TIP_REACH * radius:
             continue
@@ -130,15 +132,27 @@ def find_tips(disc: Palm, contour: Contour) -> FingerTips:
         if contour.on_border.take(np.arange(index - arc // 3, index + arc // 3 + 1), mode="wrap").any():
             # A cut finger meets the border over its own width; a corner of the forearm, over the forearm's.
             run_px = _border_run(contour.on_border, index, arc // 3) * STEP_PX
-            cut = cut or (run_px < WIDEST_CUT_FINGER * radius and not _at_the_wrist(index, disc, contour))
+            if run_px < WIDEST_CUT_FINGER * radius and not _at_the_wrist(index, disc, contour):
+                cuts.append(index)
             continue
         tips.append((prominence, index))
     found = [index for _, index in sorted(tips, reverse=True)]
+    behind = _behind(found, cuts, offset, distance)
+    found = [index for index in found if index not in behind]
+    cut = any(index not in behind for index in cuts)
     reason = QualityReason.HAND_CUT_OFF if cut else QualityReason.FINGERS_CLOSED
     # Fewer than two finger-like tips on something round are no hand; otherwise fingers touch and look like one.
     if not cut and len(found) < 2 and distance[~contour.on_border].max(initial=0.0) < CLOSED_REACH * radius:
         reason = QualityReason.NO_HAND
     return FingerTips(found, distance, reason)
+
+
+def _behind(tips: list[int], others: list[int], offset: NDArray[np.float64], distance: NDArray[np.float64]) -> set[int]:
+    """Those that lie behind the palm, seen from where most of the tips lie: a watch, a sleeve, never a finger."""
+    ways = {at: (float(x), float(y)) for at in (*tips, *others) for x, y in (offset[at] / distance[at],)}
+    ahead_x, ahead_y = sum(ways[at][0] for at in tips), sum(ways[at][1] for at in tips)
+    least = FARTHEST_BEHIND * math.hypot(ahead_x, ahead_y)
+    return {at for at, (x, y) in ways.items() if x * ahead_x + y * ahead_y < least}
 
 
 def _cut_at_wrist(tips: list[int], count: int) -> list[int]:

@@ -85,10 +85,13 @@ def _limits_without(left_out: frozenset[Finger]) -> _Limits:
     base = next(finger for finger in (Finger.MIDDLE, Finger.RING, Finger.INDEX) if finger in shown)
     level = [finger for finger in SIDES if not left_out & {finger - 1, finger, finger + 1}]
     far_apart = [name for name, fingers in VALLEY_FINGERS.items() if not left_out & {Finger.MIDDLE, *fingers}]
-    # A finger that ends at a web, or whose valleys do not lie level, touches its neighbour.
+    # A finger that ends at a web, or whose valleys do not lie level, touches its neighbour; so does a thumb of which
+    # little shows beyond its valley.
+    thumbs = [Finger.THUMB] if Finger.THUMB in shown else []
     closed = [
         *((_length(finger) - _width(finger), (LEAST_SLENDER[finger], np.inf)) for finger in shown),
         *((_side(finger, 0) - _side(finger, 1), SIDES[finger]) for finger in level),
+        *((_length(one) - _length(base), (_compared_with(base, LENGTH_TO_MIDDLE, one)[0], np.inf)) for one in thumbs),
     ]
     unlike = [
         *((_length(one) - _length(base), _compared_with(base, LENGTH_TO_MIDDLE, one)) for one in shown),

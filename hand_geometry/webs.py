@@ -14,22 +14,37 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hand_geometry.contour import Contour
+from hand_geometry.contour import STEP_PX, Contour
 from hand_geometry.landmarks import Landmarks
 from hand_geometry.quality import QualityReason
 from hand_geometry.silhouette import Silhouette
 
 # Share of the neighbouring fingers' tint at which the border is drawn.
 TINT_SHARE = 0.5
+# Deeper in a shadow paper takes on more: the border is half-way between it and the fingers, up to this share. In a
+# shadow that grows by this much in a radius of the palm at most, at a web at once.
+DEEPEST_SHARE, STEEPEST_SHADOW = 0.8, 2.5
+# Where a gap is crossed, as shares of the way from one finger's midline to the other's.
+ACROSS = np.linspace(0.15, 0.85, 36)
 # A web is looked at from this share of the shorter finger's length, below its nail, to so many radii behind the valley.
 BELOW_NAIL, BEHIND_VALLEY = 0.3, 0.35
 # A gap between two fingers is longer than wide by this; a ring is not.
 LEAST_GAP_ASPECT = 1.5
+# Valleys of ``Landmarks`` between two of the four fingers.
+WEBS = frozenset({1, 2, 3})
 # More paper than this within the hand is no speck of light.
 LARGEST_ENCLOSED_PX2 = 25
 # Behind a true valley lies skin that is lit by skin. What has less than this share of the fingers' tint there, this far
 # behind it and to both sides, in radii of the palm, is paper.
 LEAST_WEB_SHARE = 0.7
+# A web begins at once: from as far before the valley to the first of that behind it tint rises by this share. A shadow
+# grows slowly.
+LEAST_STEP = 0.4
+# The same of the thumb's side, where tint rises across its border by this share all along the first of it, in radii.
+THUMB_WEB = 0
+LEAST_THUMB_STEP, BESIDE_THUMB = 0.3, 0.45
+# Between fingers that touch further in, no paper is seen before the valley: the gap ends in a crack.
+CRACK_SHARE = 0.57
 BEHIND, BESIDE = np.linspace(0.04, 0.16, 7), np.linspace(-0.03, 0.03, 5)
 # A finger's own tint is taken along this part of its midline.
 MIDLINE = np.linspace(0.35, 0.85, 24)
@@ -37,15 +52,19 @@ _LOGARITHMS = np.log(np.maximum(np.arange(256), 1)).astype(np.float32)
 
 
 def with_clear_webs(
-    image: NDArray[np.uint8], silhouette: Silhouette, contour: Contour, landmarks: Landmarks
+    image: NDArray[np.uint8],
+    silhouette: Silhouette,
+    contour: Contour,
+    landmarks: Landmarks,
+    deep: frozenset[int] = frozenset(),
 ) -> Silhouette | QualityReason:
-    """The mask with the three webs between the four fingers drawn anew, by tint."""
+    """The mask with the three webs between the four fingers drawn anew, by tint; those ``deep`` in a shadow further."""
     tint = _tint(image, 0.7)
     tips, valleys = contour.points[list(landmarks.tips)], contour.points[list(landmarks.valleys)]
     bases = _bases(valleys)
     mask = silhouette.mask()
-    cleared = np.zeros_like(mask)
-    for one in (1, 2, 3):
+    gaps: list[tuple[NDArray[np.uint8], NDArray[np.float64], float]] = []
+    for one in sorted(WEBS):
         other = one + 1
         if landmarks.measured_as[one] != one or landmarks.measured_as[other] != other:
             continue
@@ -63,9 +82,11 @@ def with_clear_webs(
         cv2.fillPoly(web, [corners], 255)
         midlines = np.zeros(mask.shape, dtype=np.uint8)
         cv2.polylines(midlines, [corners[:2], corners[2:]], isClosed=False, color=255, thickness=3)
-        paper = ((web > 0) & (tint < TINT_SHARE * skin)).astype(np.uint8)
+        share = _shares(tint / max(skin, 1e-3), sides, into_hand) if one in deep else np.float32(TINT_SHARE)
+        paper = ((web > 0) & (tint < share * skin)).astype(np.uint8)
         mask[(web > 0) & (paper == 0)] = 255
         pieces, _ = cv2.findContours(paper, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cleared = np.zeros_like(mask)
         for piece in pieces:
             gap = np.zeros(mask.shape, dtype=np.uint8)
             cv2.drawContours(gap, [piece], -1, 255, cv2.FILLED)
@@ -75,22 +96,26 @@ def with_clear_webs(
             ):
                 mask[gap > 0] = 0
                 cleared[gap > 0] = 255
+        gaps.append((cleared, into_hand, TINT_SHARE * skin))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
     opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disc)
     pieces, _ = cv2.findContours(opened, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = np.asarray(max(pieces, key=cv2.contourArea), dtype=np.int32)
     drawn = replace(silhouette, outline=outline)
-    # Paper that the outline does not reach: the fingers beside it touch further out.
-    enclosed = cv2.countNonZero(cv2.bitwise_and(drawn.mask(), cleared))
-    return QualityReason.WEB_HIDDEN if enclosed > LARGEST_ENCLOSED_PX2 else drawn
+    whole = drawn.mask()
+    touching = any(_enclosed(gap, whole, tint < level, way) > LARGEST_ENCLOSED_PX2 for gap, way, level in gaps)
+    return QualityReason.WEB_HIDDEN if touching else drawn
 
 
-def a_web_is_hidden(image: NDArray[np.uint8], contour: Contour, landmarks: Landmarks) -> bool:
-    """Whether paper goes on behind one of the valleys between the four fingers: the web itself is not seen."""
+def hidden_webs(
+    image: NDArray[np.uint8], contour: Contour, landmarks: Landmarks, deep: frozenset[int] = frozenset()
+) -> frozenset[int]:
+    """The valleys behind which paper goes on, so that the web itself is not seen. ``deep`` as drawn."""
+    hidden = set()
     tint = _tint(image, 1.2)
     tips, valleys = contour.points[list(landmarks.tips)], contour.points[list(landmarks.valleys)]
     bases = _bases(valleys)
-    for one in (1, 2, 3):
+    for one in sorted(WEBS):
         pair = (one, one + 1)
         if any(landmarks.measured_as[at] != at for at in pair):
             continue
@@ -98,10 +123,29 @@ def a_web_is_hidden(image: NDArray[np.uint8], contour: Contour, landmarks: Landm
         back *= landmarks.palm_radius_px / max(float(np.hypot(*back)), 1e-9)
         side = np.array([-back[1], back[0]])
         places = valleys[one] + BEHIND[:, None, None] * back + BESIDE[:, None] * side
-        behind = float(np.median(_at(tint, places), axis=1).mean())
-        if behind < LEAST_WEB_SHARE * float(np.median([_along(tint, tips[at], bases[at]) for at in pair])):
-            return True
-    return False
+        behind = np.median(_at(tint, places), axis=1)
+        before = float(np.median(_at(tint, valleys[one] - BEHIND[0] * back + BESIDE[:, None] * side)))
+        skin = float(np.median([_along(tint, tips[at], bases[at]) for at in pair]))
+        is_crack = one not in deep and before > CRACK_SHARE * skin
+        slow = not is_crack and float(behind[0]) - before < LEAST_STEP * skin
+        if slow or float(behind.mean()) < LEAST_WEB_SHARE * skin:
+            hidden.add(one)
+    if landmarks.measured_as[0] == 0 and _beside_thumb(tint, contour, landmarks) < LEAST_THUMB_STEP * np.median(
+        [_along(tint, tips[at], bases[at]) for at in (1, 2)]
+    ):
+        hidden.add(THUMB_WEB)
+    return frozenset(hidden)
+
+
+def _beside_thumb(tint: NDArray[np.float32], contour: Contour, landmarks: Landmarks) -> float:
+    """By how much tint rises across the border of the thumb's side next to its valley, on three quarters of it."""
+    count, radius = len(contour.points), landmarks.palm_radius_px
+    at = landmarks.valleys[0] - landmarks.step * np.arange(round(BESIDE_THUMB * radius / STEP_PX))
+    ahead = contour.points[(at + 4) % count] - contour.points[(at - 4) % count]
+    ahead *= BEHIND[0] * radius / np.maximum(np.hypot(ahead[:, 0], ahead[:, 1]), 1e-9)[:, None]
+    # Clockwise on the screen: the hand is on the right of the way.
+    inward, points = np.stack([-ahead[:, 1], ahead[:, 0]], axis=1), contour.points[at % count]
+    return float(np.quantile(_at(tint, points + inward) - _at(tint, points - inward), 0.25))
 
 
 def _tint(image: NDArray[np.uint8], sigma: float) -> NDArray[np.float32]:
@@ -118,6 +162,52 @@ def _bases(valleys: NDArray[np.float64]) -> NDArray[np.float64]:
     bases[1] += (valleys[1] - valleys[2]) / 2.0
     bases[4] += (valleys[3] - valleys[2]) / 2.0
     return bases
+
+
+def _enclosed(
+    gap: NDArray[np.uint8], whole: NDArray[np.uint8], paper: NDArray[np.bool_], into_hand: NDArray[np.float64]
+) -> int:
+    """Pixels of a gap behind the end of what the outline reaches of it: the fingers beside it touch further out.
+
+    What looks like paper beside an open gap is skin, bleached by the light.
+    """
+    rows, columns = np.nonzero(gap)
+    depth = columns * into_hand[0] + rows * into_hand[1]
+    within = whole[rows, columns] > 0
+    end = depth[~within].max(initial=-np.inf)
+    return int((within & paper[rows, columns] & (depth > end)).sum())
+
+
+def _shares(
+    tint: NDArray[np.float32], sides: NDArray[np.float64], into_hand: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """(H, W) float32: the share of the fingers' tint at which the border is drawn, at each depth of the gap.
+
+    ``tint`` is in shares of that of the fingers; ``sides`` are the corners of the web, along one midline and back along
+    the other.
+    """
+    radius = float(np.hypot(*into_hand)) / BEHIND_VALLEY
+    way = into_hand / max(float(np.hypot(*into_hand)), 1e-9)
+    depths = sides @ way
+    first, last = max(depths[0], depths[3]), min(depths[1], depths[2])
+    rows = np.arange(first, last)
+    share = np.full(len(rows) + 2, TINT_SHARE, dtype=np.float32)
+    if len(rows) and depths[1] > depths[0] and depths[2] > depths[3]:
+        one = sides[0] + ((rows - depths[0]) / (depths[1] - depths[0]))[:, None] * (sides[1] - sides[0])
+        other = sides[3] + ((rows - depths[3]) / (depths[2] - depths[3]))[:, None] * (sides[2] - sides[3])
+        at = one[:, None] + ACROSS[:, None] * (other - one)[:, None]
+        x, y = np.moveaxis(at.astype(np.float32), -1, 0)
+        seen = cv2.remap(tint, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        paper = 0.0
+        for row, low in enumerate(np.partition(seen, 2, axis=1)[:, 2].tolist()):
+            paper = min(max(paper, low), paper + STEEPEST_SHADOW / radius)
+            here = min(max((paper + 1.0) / 2.0, TINT_SHARE), DEEPEST_SHARE)
+            if low > here:
+                break
+            share[row + 1] = here
+    columns, lines = np.arange(tint.shape[1]), np.arange(tint.shape[0])
+    depth = lines[:, None] * way[1] + (columns * way[0] - first + 1.5)
+    return np.asarray(share[np.clip(depth, 0, len(share) - 1).astype(np.intp)], dtype=np.float32)
 
 
 def _lies_along(piece: NDArray[np.int32], way: NDArray[np.float64]) -> bool:

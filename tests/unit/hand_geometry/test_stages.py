@@ -122,6 +122,7 @@ def test_what_no_hand_has_is_refused(picture: NDArray[np.uint8]) -> None:
     assert implausible(values) is None
     assert QualityReason.FINGERS_CLOSED == implausible(changed(values, "ring_length", -0.6))
     assert QualityReason.FINGERS_CLOSED == implausible(changed(values, "middle_length_0", 0.4))
+    assert QualityReason.FINGERS_CLOSED == implausible(changed(values, "thumb_length", -1.0))
     assert QualityReason.IMPLAUSIBLE_MEASUREMENT == implausible(changed(values, "index_length", 0.5))
     assert QualityReason.IMPLAUSIBLE_MEASUREMENT == implausible(changed(values, "valley_im", 1.2))
     assert QualityReason.IMPLAUSIBLE_MEASUREMENT == implausible(changed(values, "thumb_bend", np.nan))

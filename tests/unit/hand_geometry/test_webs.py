@@ -35,11 +35,11 @@ def on_paper(identity: int, shadow: float, *, bounced: float = 0.0) -> NDArray[n
     return np.asarray(cv2.GaussianBlur(mixed.astype(np.uint8), (3, 3), 0.8), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("identity", [1, 6])
-def test_a_shadow_in_the_webs_moves_no_measurement(identity: int) -> None:
-    """Pins that lengths under a deep shadow that takes on two fifths of the skin's tint are those without it."""
+@pytest.mark.parametrize(("identity", "bounced"), [(1, 0.4), (6, 0.4), (6, 0.6)])
+def test_a_shadow_in_the_webs_moves_no_measurement(identity: int, bounced: float) -> None:
+    """Pins that lengths under a deep shadow with two or three fifths of the skin's tint are those without it."""
     plain = acquire(on_paper(identity, 1.0), Platen.LIGHT)
-    shaded = acquire(on_paper(identity, 0.45, bounced=0.4), Platen.LIGHT)
+    shaded = acquire(on_paper(identity, 0.45, bounced=bounced), Platen.LIGHT)
     assert isinstance(plain, Features)
     assert isinstance(shaded, Features)
     lengths = np.array(["_length_" in name and not name.startswith("thumb") for name in plain.names])
@@ -77,6 +77,85 @@ def test_fingers_that_touch_at_one_place_hide_their_web(pair: int) -> None:
     ends = np.rint(larger * (valley + 0.35 * along + np.array([[-1.0], [1.0]]) * across)).astype(int)
     cv2.line(picture, ends[0].tolist(), ends[1].tolist(), skin.tolist(), round(14 * larger))
     assert FailureToAcquire(QualityReason.WEB_HIDDEN) == acquire(picture, Platen.LIGHT)
+
+
+def seen_on(picture: NDArray[np.uint8]) -> tuple[Seen, float]:
+    """What is measured of a hand on paper, and how many px of the picture are one of the size it is measured at."""
+    seen = shape_in(WorkingPicture(picture), Platen.LIGHT)
+    assert isinstance(seen, Seen)
+    return seen, picture.shape[1] / seen.silhouette.shape[1]
+
+
+def painted(picture: NDArray[np.uint8], corners: NDArray[np.float64], colour: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """The picture with a polygon, in its px, of one colour, a little blurred."""
+    drawn = cv2.fillPoly(picture.copy(), [np.rint(corners).astype(np.int32)], colour.tolist())
+    return np.asarray(cv2.GaussianBlur(drawn, (3, 3), 0.8), dtype=np.uint8)
+
+
+def test_a_nail_as_white_as_paper_leaves_no_notch() -> None:
+    """Pins that a bite of white out of the thumb's side, next to its tip, is given back to it."""
+    picture = on_paper(6, 1.0)
+    seen, larger = seen_on(picture)
+    thumb = seen.shape.fingers[0]
+    side = np.array([-thumb.axis[1], thumb.axis[0]])
+    wide = float(thumb.widths_px[3])
+    for hand in (1.0, -1.0):
+        nail = thumb.tip_px + np.array(
+            [
+                a * wide * thumb.axis + b * hand * wide * side
+                for a, b in ((0.35, 0.7), (0.35, 0.25), (0.7, 0.25), (0.7, 0.7))
+            ]
+        )
+        bitten = acquire(painted(picture, larger * nail, np.array([250.0, 250.0, 250.0])), Platen.LIGHT)
+        assert isinstance(bitten, Features)
+        thumbs = np.array([name.startswith(("thumb_length", "thumb_width")) for name in bitten.names])
+        assert 0.12 > float(np.abs(bitten.values - seen.features.values)[thumbs].max())
+
+
+@pytest.mark.parametrize("reach", [0.4, 0.6])
+def test_the_thumbs_web_in_a_shadow_is_said(reach: float) -> None:
+    """Pins that where a fading shadow nearly as red as skin fills the thumb's web, no thumb is measured."""
+    picture = on_paper(6, 1.0)
+    seen, larger = seen_on(picture)
+    thumb, index = seen.shape.fingers[:2]
+    valley = seen.shape.valleys_px[0]
+    middle = np.rint(larger * (seen.shape.valleys_px[2] + 30.0 * seen.shape.axes[2])).astype(int)
+    skin = picture[middle[1], middle[0]].astype(float)
+    corners = np.stack([valley, valley + reach * (thumb.tip_px - valley), valley + reach * (index.tip_px - valley)])
+    depth = cv2.fillPoly(np.zeros(picture.shape[:2]), [np.rint(larger * corners).astype(np.int32)], 1.0)
+    depth = cv2.GaussianBlur(depth, (0, 0), 8.0 * larger)[:, :, None]
+    shadow = 0.75 * 245.0 * (1.0 + 0.8 * (skin / skin[2] - 1.0))
+    shaded = ((1.0 - depth) * picture + depth * shadow).astype(np.uint8)
+    # The hand itself lies over the shadow.
+    hand = cv2.resize(seen.silhouette.mask(), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    shaded[hand > 0] = picture[hand > 0]
+    assert FailureToAcquire(QualityReason.WEB_HIDDEN) == acquire(shaded, Platen.LIGHT)
+
+
+def test_skin_bleached_beside_an_open_gap_is_no_paper() -> None:
+    """Pins that a spot as pale as paper on a finger's side hides no web, for the gap beside it goes on further in."""
+    picture = on_paper(6, 1.0)
+    seen, larger = seen_on(picture)
+    index, valley = seen.shape.fingers[1], seen.shape.valleys_px[1]
+    side = np.array([-index.axis[1], index.axis[0]])
+    at = index.tip_px + 0.7 * (valley - index.tip_px) @ index.axis * index.axis
+    side *= np.sign((valley - at) @ side)
+    ways = [a * 14.0 * index.axis + b * 3.0 * side for a, b in ((-1, -1), (-1, 1), (1, 1), (1, -1))]
+    spot = at + 0.2 * float(index.widths_px[10]) * side + np.array(ways)
+    bleached = acquire(painted(picture, larger * spot, np.array([225.0, 235.0, 250.0])), Platen.LIGHT)
+    assert isinstance(bleached, Features)
+
+
+def test_what_lies_behind_the_palm_is_no_fingertip() -> None:
+    """Pins that a bump of the outline opposite the fingers, a watch say, is not taken for one of them."""
+    angles = np.linspace(0.0, 2.0 * np.pi, 900, endpoint=False)
+    distance = np.full(900, 100.0)
+    for finger in (1.6, 2.4, 2.8, 3.2, 3.6, 6.1):
+        distance += 120.0 * np.exp(-((np.angle(np.exp(1j * (angles - finger))) / 0.09) ** 2))
+    points = np.stack([distance * np.cos(angles), distance * np.sin(angles)], axis=1)
+    nowhere = np.zeros(len(points), dtype=np.bool_)
+    found = find_tips(Palm(np.zeros(2), 100.0), Contour(points, nowhere, nowhere)).found
+    assert sorted(round(float(angles[at]), 1) for at in found) == [1.6, 2.4, 2.8, 3.2, 3.6]
 
 
 def test_a_valley_off_the_knuckles_line_is_none() -> None:
