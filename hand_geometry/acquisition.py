@@ -222,7 +222,7 @@ def _drawn_anew(
     found = _drawn_by(frozenset(), picture, silhouette, contour, landmarks, mask)
     if not isinstance(found, frozenset):
         return found
-    for deep in () if THUMB_WEB in found else (found, WEBS):
+    for deep in () if THUMB_WEB in found else dict.fromkeys((found, WEBS)):
         deeper = _drawn_by(deep, picture, silhouette, contour, landmarks, mask)
         if not isinstance(deeper, QualityReason | frozenset):
             return deeper
