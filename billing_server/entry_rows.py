@@ -18,7 +18,7 @@ ROW_COLUMNS = (
 )
 """In this order the rows of `entries` come; the first three are the same in all of them."""
 
-_OF_ONE = Struct(">iqi64si64s12si64s").pack
+_OF_ONE = Struct(">iqi64si64s12si64si").pack
 
 
 def entry_row(
@@ -33,14 +33,9 @@ def entry_row(
     body: bytes,
 ) -> bytes:
     """A row from `clock_trust` on. Digests are hexadecimal, `recorded_at` is a field already."""
-    return b"".join(
-        (
-            _words(clock_trust, kind),
-            _OF_ONE(8, sequence, 64, previous, 64, digest, recorded_at, 64, body_digest),
-            octets_field(signature),
-            NOTHING if kind in FORGOTTEN_BODIES else octets_field(body),
-        )
-    )
+    of_one = _OF_ONE(8, sequence, 64, previous, 64, digest, recorded_at, 64, body_digest, len(signature))
+    kept = NOTHING if kind in FORGOTTEN_BODIES else octets_field(body)
+    return b"%b%b%b%b" % (_words(clock_trust, kind), of_one, signature, kept)
 
 
 def shared_fields(device: str, generation: str, received_at: bytes) -> bytes:

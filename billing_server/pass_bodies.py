@@ -19,8 +19,8 @@ from canteen.entitlements import EntitlementKind
 from canteen.meal_pass import PassDenied, PassFact, PassGranted, PassMethod
 from sync.facts import FactKind
 
-_PassId = Annotated[str, Meta(pattern="^m-[0-9a-f]{24}$", max_length=26)]
-_PupilId = Annotated[str, Meta(pattern="^p-[0-9a-f]{16}$", max_length=18)]
+_PassId = Annotated[str, Meta(min_length=26, max_length=26)]
+_PupilId = Annotated[str, Meta(min_length=18, max_length=18)]
 _Text = Annotated[str, Meta(max_length=200)]
 
 
@@ -76,6 +76,21 @@ _MANY: dict[type[PassBody], Callable[[bytes], Sequence[PassBody]]] = {
 }
 _encode = Encoder().encode
 
+_A_PASS, _A_PUPIL = b"m-" + b"0" * 24, b"p-" + b"0" * 16
+_NO_HEX = bytes.maketrans(b"123456789abcdef", b"0" * 15)
+"""What names look like, all their digits alike: thousands in one go, at a tenth of the time of a pattern each."""
+
+
+def _names_hold(bodies: Sequence[PassBody]) -> bool:
+    """Whether passes and pupils are named as they should be; how long a name is was looked at when it was read."""
+    passes = [body.pass_id for body in bodies]
+    pupils = [body.pupil for body in bodies if not isinstance(body, OutcomeBody) and body.pupil is not None]
+    return _look_like(_A_PASS, passes) and _look_like(_A_PUPIL, pupils)
+
+
+def _look_like(one: bytes, names: Sequence[str]) -> bool:
+    return "".join(names).encode().translate(_NO_HEX) == one * len(names)
+
 
 def read_pass_body(kind: str, untrusted_octets: bytes) -> PassBody | None:
     """The body of a pass in canonical form without escapes, or None for whatever is not plainly that."""
@@ -86,7 +101,7 @@ def read_pass_body(kind: str, untrusted_octets: bytes) -> PassBody | None:
         body = _ONE[shape](untrusted_octets)
     except ValueError:  # msgspec's errors, and text that is not UTF-8
         return None
-    return body if _encode(body) == untrusted_octets else None
+    return body if _encode(body) == untrusted_octets and _names_hold([body]) else None
 
 
 def read_pass_bodies(kinds: Sequence[str], untrusted_octets: Sequence[bytes]) -> list[PassBody | None]:
@@ -98,13 +113,15 @@ def read_pass_bodies(kinds: Sequence[str], untrusted_octets: Sequence[bytes]) ->
             places.setdefault(shape, []).append(place)
     for shape, at in places.items():
         together = b"[%b]" % b",".join([untrusted_octets[place] for place in at])
-        read: Sequence[PassBody | None] | None = None
+        read: Sequence[PassBody | None] = ()
         if b"\\" not in together:
             try:
-                read = _MANY[shape](together)
+                many = _MANY[shape](together)
             except ValueError:
-                read = None
-        if read is None or _encode(read) != together:
+                many = ()
+            if many and _encode(many) == together and _names_hold(many):
+                read = many
+        if not read:
             read = [read_pass_body(kinds[place], untrusted_octets[place]) for place in at]
         for place, body in zip(at, read, strict=True):
             bodies[place] = body

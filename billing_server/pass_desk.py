@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import NamedTuple, cast
+from functools import cache
+from typing import Any, NamedTuple, cast
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Table, and_, bindparam, or_, select, update
+from sqlalchemy import Select, Table, Text, and_, bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
 from billing_server.accounts import AccountDesk
 from billing_server.alarms import AlarmKind, raise_alarm
 from billing_server.batch_reading import ReadEntry
-from billing_server.bulk import insert_rows, value_set
+from billing_server.bulk import as_text, insert_rows, name_set, value_set
 from billing_server.models import Denial, FeedPosition, Journal, MealPassRow, leads_to_nobody
 from billing_server.pass_bodies import DeniedBody
-from billing_server.pass_rows import GRANTED_COLUMNS, OUTCOMES, Denied, Granted, Passes, open_row, settled_row
+from billing_server.pass_rows import GRANTED_COLUMNS, OUTCOMES, Denied, Granted, Passes
 from billing_server.school import School
 from canteen.clock import Clock
 from canteen.entitlements import EntitlementKind
 from canteen.meal_pass import PassOutcome
 from sync.encoding import instant_text
+from sync.facts import FactKind
 
 _FEEDS, _PASSES = cast("Table", FeedPosition.__table__), cast("Table", MealPassRow.__table__)
 
@@ -40,8 +42,7 @@ _WRITE_OUTCOME = (
 )
 
 _IS_PREPAID = MealPassRow.charged_to == EntitlementKind.EXTERNAL_MEAL.value
-_MealDay = tuple[str, date]
-"""A pupil and a day."""
+_ABANDONED = FactKind.PASS_ABANDONED.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,74 +58,70 @@ class PassDesk:
         # Positions are drawn in one fixed order of feeds, last of all: their row locks are held only to the commit.
         known = _known_passes(session, device, passes)
         self._take_out_known(session, device, passes, known)
-        settled = self._settled(session, device, passes, known)
+        later = self._later(session, device, passes, known)
         denied = self._denials(session, passes.denied)
         session.flush()
+        granted, outcomes = passes.granted, passes.outcomes
         first_denial = _next_place(session, "denials", len(denied))
-        first_outcome = _next_place(session, "outcomes", len(settled))
-        first = _next_place(session, "passes", len(passes.granted))
-        places = dict(zip(settled, range(first_outcome, first_outcome + len(settled)), strict=True))
-        later = [pass_id for pass_id in settled if pass_id not in passes.granted]
-        days = {(grant.body.pupil, grant.body.day) for grant in passes.granted.values()}
-        days |= {(known[pass_id].pupil, known[pass_id].day) for pass_id in later}
-        beside = _meals_beside(session, device, days)
-        if passes.granted:
+        first_outcome = _next_place(session, "outcomes", len(outcomes))
+        first = _next_place(session, "passes", len(granted))
+        places = dict(zip(outcomes, range(first_outcome, first_outcome + len(outcomes)), strict=True))
+        meals = passes.meals
+        for pass_id in later:
+            meals.setdefault(known[pass_id].day, set()).add(known[pass_id].pupil)
+        beside = _meals_beside(session, device, meals)
+        if granted:
             rows = [
-                open_row(grant, position)
-                if (place := places.get(pass_id)) is None
-                else settled_row(grant, position, passes.outcomes[pass_id], place)
-                for position, (pass_id, grant) in enumerate(passes.granted.items(), first)
+                grant.row(position, outcomes.get(pass_id), places.get(pass_id, 0))
+                for position, (pass_id, grant) in enumerate(granted.items(), first)
             ]
             insert_rows(session, MealPassRow, rows, GRANTED_COLUMNS)
         if denied:
             insert_rows(session, Denial, [denial.row(position) for position, denial in enumerate(denied, first_denial)])
         if later:
-            _write_outcomes(session, device, [(one, passes.outcomes[one], places[one]) for one in later])
-        self._follow_prepaid(session, days, beside, passes)
-        self._tell_doubles(session, beside, passes, settled)
+            _write_outcomes(session, device, [(one, outcomes[one], places[one]) for one in later])
+        self._follow_prepaid(session, beside, passes)
+        self._tell_doubles(session, beside, passes)
 
     def _take_out_known(self, session: Session, device: str, passes: Passes, known: dict[str, _Known]) -> None:
         for pass_id in sorted(known.keys() & passes.granted.keys()):
             if not _is_told_again(session, passes.granted.pop(pass_id)):
                 self._alarm(session, AlarmKind.PASS_REPEATED, device, pass_id)
 
-    def _settled(self, session: Session, device: str, passes: Passes, known: dict[str, _Known]) -> list[str]:
-        """The passes whose outcome is told now, in the order in which it was."""
-        settled = []
-        for pass_id, read in passes.outcomes.items():
-            if pass_id in passes.granted or (
-                (before := known.get(pass_id)) is not None and before.outcome == PassOutcome.OPEN
-            ):
-                settled.append(pass_id)
-            elif not _is_settled_so(session, device, pass_id, OUTCOMES[read.kind], read.recorded_at):
+    def _later(self, session: Session, device: str, passes: Passes, known: dict[str, _Known]) -> list[str]:
+        """The passes that came earlier and are settled now; outcomes that settle nothing are taken out of `passes`."""
+        later = []
+        for pass_id in [pass_id for pass_id in passes.outcomes if pass_id not in passes.granted]:
+            if (before := known.get(pass_id)) is not None and before.outcome == PassOutcome.OPEN:
+                later.append(pass_id)
+                continue
+            read = passes.outcomes.pop(pass_id)
+            if not _is_settled_so(session, device, pass_id, OUTCOMES[read.kind], read.recorded_at):
                 self._alarm(session, AlarmKind.OUTCOME_CONFLICT, device, pass_id)
-        return settled
+        return later
 
-    def _follow_prepaid(self, session: Session, days: set[_MealDay], beside: list[_Beside], passes: Passes) -> None:
+    def _follow_prepaid(self, session: Session, beside: list[_Beside], passes: Passes) -> None:
         """Not only the passes told of: an earlier forfait that comes late turns a prepaid one into a double."""
-        prepaid = {(one.pupil, one.day) for one in beside if one.prepaid}
-        prepaid |= {
-            (grant.body.pupil, grant.body.day)
-            for grant in passes.granted.values()
-            if grant.body.charged_to is EntitlementKind.EXTERNAL_MEAL
+        prepaid = passes.prepaid | {
+            (one.pupil, one.day) for one in beside if one.prepaid and one.pupil in passes.meals.get(one.day, ())
         }
-        prepaid &= days
         if prepaid:
+            pupils, days = {pupil for pupil, _ in prepaid}, {day for _, day in prepaid}
             rows = session.scalars(
                 select(MealPassRow)
-                .where(_IS_PREPAID, *_within(session, prepaid))
+                .where(_IS_PREPAID, MealPassRow.pupil.in_(value_set(session, pupils)), MealPassRow.day.in_(days))
                 .execution_options(populate_existing=True)
             )
             self.accounts.follow(session, [row for row in rows if (row.pupil, row.day) in prepaid])
 
-    def _tell_doubles(self, session: Session, beside: list[_Beside], passes: Passes, settled: list[str]) -> None:
+    def _tell_doubles(self, session: Session, beside: list[_Beside], passes: Passes) -> None:
         twice = {(one.pupil, one.day, one.period) for one in beside if one.elsewhere}
         if twice:
-            outcomes = {pass_id: OUTCOMES[passes.outcomes[pass_id].kind] for pass_id in settled}
+            abandoned = {pass_id for pass_id, read in passes.outcomes.items() if read.kind == _ABANDONED}
             twice &= {
                 (grant.body.pupil, grant.body.day, grant.body.period)
                 for pass_id, grant in passes.granted.items()
-                if outcomes.get(pass_id) != PassOutcome.ABANDONED.value
+                if pass_id not in abandoned
             }
         for pupil, day, period in sorted(twice):
             raise_alarm(session, AlarmKind.DOUBLE_SERVICE, f"{pupil}/{day}/{period}", self.clock.utc_now())
@@ -170,27 +167,32 @@ class _Beside(NamedTuple):
     prepaid: bool
 
 
-def _meals_beside(session: Session, device: str, days: set[_MealDay]) -> list[_Beside]:
-    """What else is known of the meals of pupils' `days`.
+@cache
+def _ask_beside(dialect: str) -> Select[Any]:
+    elsewhere = and_(_PASSES.c.device != bindparam("of"), _PASSES.c.outcome != PassOutcome.ABANDONED.value)
+    prepaid = _PASSES.c.charged_to == EntitlementKind.EXTERNAL_MEAL.value
+    pupils = name_set(dialect, bindparam("pupils", type_=Text))
+    return (
+        select(_PASSES.c.pupil, _PASSES.c.day, _PASSES.c.period, elsewhere, prepaid)
+        .where(_PASSES.c.pupil.in_(pupils), _PASSES.c.day.in_(bindparam("days", expanding=True)))
+        .where(or_(elsewhere, prepaid))
+        .distinct()
+    )
+
+
+def _meals_beside(session: Session, device: str, meals: dict[date, set[str]]) -> list[_Beside]:
+    """What else is known of the meals of pupils' days: of more pupils than asked for, where days are several.
 
     The feeds are locked since their positions were drawn, so that nobody adds to it; and the passes of this batch are
     not there yet, for each of them would be looked at.
     """
-    if not days:
+    if not meals:
         return []
-    elsewhere = and_(MealPassRow.device != device, MealPassRow.outcome != PassOutcome.ABANDONED.value)
-    found = session.execute(
-        select(MealPassRow.pupil, MealPassRow.day, MealPassRow.period, elsewhere, _IS_PREPAID)
-        .where(*_within(session, days), or_(elsewhere, _IS_PREPAID))
-        .distinct()
-    )
+    connection = session.connection()
+    dialect = connection.dialect.name
+    pupils = as_text(dialect, set[str]().union(*meals.values()))
+    found = connection.execute(_ask_beside(dialect), {"of": device, "pupils": pupils, "days": list(meals)})
     return [_Beside(*row) for row in found]
-
-
-def _within(session: Session, days: set[_MealDay]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    """Pupils and days apart, as an index finds them: more than asked for where they are several."""
-    pupils = value_set(session, {pupil for pupil, _ in days})
-    return MealPassRow.pupil.in_(pupils), MealPassRow.day.in_({day for _, day in days})
 
 
 class _Known(Struct, gc=False):
@@ -201,17 +203,23 @@ class _Known(Struct, gc=False):
     day: date
 
 
+@cache
+def _ask_known(dialect: str) -> Select[Any]:
+    told = name_set(dialect, bindparam("told", type_=Text))
+    return select(_PASSES.c.pass_id, _PASSES.c.outcome, _PASSES.c.pupil, _PASSES.c.day).where(
+        _PASSES.c.device == bindparam("of"), _PASSES.c.pass_id.in_(told)
+    )
+
+
 def _known_passes(session: Session, device: str, passes: Passes) -> dict[str, _Known]:
     """Those of `passes` that the ledger has, by pass."""
     pass_ids = passes.granted.keys() | passes.outcomes.keys()
     if not pass_ids:
         return {}
-    rows = session.execute(
-        select(MealPassRow.pass_id, MealPassRow.outcome, MealPassRow.pupil, MealPassRow.day).where(
-            MealPassRow.device == device, MealPassRow.pass_id.in_(value_set(session, pass_ids))
-        )
-    )
-    return {row.pass_id: _Known(row.outcome, row.pupil, row.day) for row in rows}
+    connection = session.connection()
+    dialect = connection.dialect.name
+    rows = connection.execute(_ask_known(dialect), {"of": device, "told": as_text(dialect, pass_ids)})
+    return {pass_id: _Known(outcome, pupil, day) for pass_id, outcome, pupil, day in rows}
 
 
 def _is_told_again(session: Session, granted: Granted) -> bool:

@@ -53,21 +53,27 @@ class Granted(Struct, gc=False):
 
     Attributes:
         octets: the row from `device` on.
+        told: the entry that tells the outcome, if the same batch brings it.
+        settled: with `told`, the row from `outcome` on.
     """
 
     read: ReadEntry
     body: GrantedBody
     octets: bytes
+    told: ReadEntry | None = None
+    settled: bytes = b""
 
+    def settle(self, told: ReadEntry) -> None:
+        """Its outcome is this."""
+        self.told, self.settled = told, _OUTCOME_FIELDS[told.kind] + told.instant + self.octets
 
-def open_row(granted: Granted, position: int) -> bytes:
-    """The row of a pass whose outcome is not told yet, as `insert_rows` takes it."""
-    return whole_field(position) + _OPEN + granted.octets
-
-
-def settled_row(granted: Granted, position: int, told: ReadEntry, place: int) -> bytes:
-    """The same with the entry that tells its outcome, and that one's place in the feed of outcomes."""
-    return _PLACES(8, position, 8, place) + _OUTCOME_FIELDS[told.kind] + told.instant + granted.octets
+    def row(self, position: int, told: ReadEntry | None, place: int) -> bytes:
+        """As `insert_rows` takes it: with the entry that tells its outcome, and that one's place in its feed."""
+        if told is None:
+            return whole_field(position) + _OPEN + self.octets
+        if told is not self.told:
+            self.settle(told)
+        return _PLACES(8, position, 8, place) + self.settled
 
 
 class Denied(Struct, gc=False):
@@ -105,6 +111,8 @@ class Passes:
         outcomes: the entry that tells what became of a pass.
         repeated: the pass, and the entry that tells once more of its grant or outcome.
         others: entries that are not plainly of passes, in order.
+        meals: the pupils whose meals of a day the grants are about.
+        prepaid: those of them that are prepaid, and the day.
     """
 
     granted: dict[str, Granted] = field(default_factory=dict)
@@ -112,6 +120,8 @@ class Passes:
     denied: list[tuple[ReadEntry, DeniedBody]] = field(default_factory=list)
     repeated: list[tuple[str, ReadEntry]] = field(default_factory=list)
     others: list[ReadEntry] = field(default_factory=list)
+    meals: dict[date, set[str]] = field(default_factory=dict)
+    prepaid: set[tuple[str, date]] = field(default_factory=set)
 
     def take(self, read: ReadEntry, body: PassBody) -> None:
         """One more entry, that says this."""
@@ -125,6 +135,9 @@ class Passes:
             self.repeated.append((pass_id, read))
         else:
             self.granted[pass_id] = Granted(read, body, _octets(read, body))
+            self.meals.setdefault(body.day, set()).add(body.pupil)
+            if body.charged_to is EntitlementKind.EXTERNAL_MEAL:
+                self.prepaid.add((body.pupil, body.day))
 
     def add(self, later: Passes) -> None:
         """All that later entries say."""
@@ -133,6 +146,9 @@ class Passes:
         self.repeated += _join(self.outcomes, later.outcomes)
         self.denied += later.denied
         self.others += later.others
+        for day, pupils in later.meals.items():
+            self.meals.setdefault(day, set()).update(pupils)
+        self.prepaid |= later.prepaid
 
 
 def _join(known: dict[str, _Told], later: dict[str, _Told]) -> list[tuple[str, _Told]]:
@@ -145,18 +161,18 @@ def _join(known: dict[str, _Told], later: dict[str, _Told]) -> list[tuple[str, _
 def gathered(entries: Iterable[ReadEntry]) -> Passes:
     """What `entries` say of passes, plainly; the others are kept apart."""
     passes = Passes()
-    granted, outcomes = passes.granted, passes.outcomes
+    outcomes = passes.outcomes
     for read in entries:
         body = read.pass_body
-        # What a healthy batch is made of comes first, without a call: this is done for every entry.
         if type(body) is OutcomeBody and body.pass_id not in outcomes:
-            outcomes[body.pass_id] = read
-        elif type(body) is GrantedBody and body.pass_id not in granted:
-            granted[body.pass_id] = Granted(read, body, _octets(read, body))
+            outcomes[body.pass_id] = read  # half of a healthy batch, without a call
         elif body is None:
             passes.others.append(read)
         else:
             passes.take(read, body)
+    for pass_id, grant in passes.granted.items():
+        if (told := outcomes.get(pass_id)) is not None:
+            grant.settle(told)
     return passes
 
 

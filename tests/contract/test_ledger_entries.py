@@ -296,3 +296,20 @@ def test_a_lone_surrogate_is_refused(bench: LedgerBench, terminal: SignedDevice)
         topic_up(terminal.name, "journal"), wire.replace(b'"nonce":"', b'"nonce":"\\ud800')
     )
     assert [] == stored(bench)
+
+
+@pytest.mark.parametrize("first", range(7))
+def test_batches_of_one_transaction_say_what_one_batch_says(bench: LedgerBench, first: int) -> None:
+    """A grant and its outcome apart or together, an outcome before its grant: the first word of each pass stands."""
+    device, pupil = bench.device("terminal-1"), bench.pupil()
+    left, eaten, early = granted(pupil), granted(pupil), granted(pupil)
+    device.note(left, PassAbandoned(left.pass_id), eaten)
+    device.note(PassAbandoned(early.pass_id), early, PassCompleted(early.pass_id), PassCompleted(eaten.pass_id))
+    parts = [part for part in (device.journal[:first], device.journal[first:]) if part]
+    assert bench.services.ingest.take_journals(topic_up(device.name, "journal"), [write_batch(part) for part in parts])
+    query = select(MealPassRow.pass_id, MealPassRow.outcome, MealPassRow.outcome_position)
+    with bench.services.database.reading() as session:
+        rows = session.execute(query.order_by(MealPassRow.position)).all()
+    told = [(left, "abandoned", 1), (eaten, "completed", 3), (early, "abandoned", 2)]
+    assert [(grant.pass_id, outcome, place) for grant, outcome, place in told] == [tuple(row) for row in rows]
+    assert [("outcome-conflict", "pass-completed")] == alarms(bench)
