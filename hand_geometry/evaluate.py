@@ -332,12 +332,16 @@ def _attacks(arguments: argparse.Namespace) -> int:
 
 
 def _heights(arguments: argparse.Namespace) -> int:
-    from hand_geometry.height_simulation import fit_heights
+    from hand_geometry.height_profile import LEAST_RISE
+    from hand_geometry.height_simulation import DRAWN_PEOPLE, drawn_rises, fit_heights
 
     found = fit_heights(arguments.people, arguments.out)
     _say("simulated people in a simulated side mirror; no set of real hands shows a side, so this is no accuracy")
     _say(f"{found.people} people, {found.placements} placements measured, {found.failures} not measured")
     _say(f"{found.even} refused as everywhere as high; the least rise of the others is {found.least_rise:.2f}-fold")
+    rises = drawn_rises(DRAWN_PEOPLE)
+    even = int((rises < LEAST_RISE).sum())
+    _say(f"seen straight from the side, {even} of {len(rises)} drawn placements; least rise {rises.min():.2f}-fold")
     _say(
         f"something is added to {found.right_hands_charged:.1%} of right hands, "
         f"{found.strangers_charged:.1%} of strangers"

@@ -16,7 +16,8 @@ from hand_geometry.acquisition import FailureToAcquire, Features, acquire
 from hand_geometry.discriminant import LabelledSet, Recipe, fit_discriminant
 from hand_geometry.fitted_numbers import FittedNumbers
 from hand_geometry.height_numbers import HEIGHT_NUMBERS_FILE, save_height_numbers
-from hand_geometry.height_profile import rise_of
+from hand_geometry.height_profile import HEIGHT_STATIONS, rise_of
+from hand_geometry.landmarks import Finger
 from hand_geometry.quality import QualityReason
 from hand_geometry.scoring import raw_score
 from hand_geometry.simulated_reader import WITH_MIRROR, SimulatedLens, calibration_of, laid_seen
@@ -24,6 +25,10 @@ from hand_geometry.synthetic_people import Look, Person, draw_person, picture_of
 
 RECIPE = Recipe(shrinkage=0.3, within_share=0.0, between_share=0.0, dimensions=6)
 PLACEMENTS = 3
+# Where the palm's centre lies between both ends of its drawn ridge.
+PALM_CENTRE = 0.54
+# Three placements each are enough to say that none in a thousand and a half is refused.
+DRAWN_PEOPLE = 500
 # Of placements of the right hand, kept apart from the fit, this share adds nothing to the score.
 FREE_SHARE = 0.995
 NO_GRAIN = Look(noise=0.0)
@@ -67,6 +72,26 @@ def mirrored_features(person: Person, sample: int, lens: SimulatedLens = WITH_MI
     return acquire(mirrored_picture(person, sample, lens), calibration=calibration_of(lens))
 
 
+def drawn_rises(people: int) -> NDArray[np.float64]:
+    """(3 * people,) ``rise_of`` what is drawn of each placement, seen straight from its side: without a picture, so
+    that there can be enough of them to state a rate.
+    """
+    return np.array([_rise(ridges_of(_person(at), sample)) for at in range(people) for sample in range(PLACEMENTS)])
+
+
+def _rise(ridges: list[NDArray[np.float64]]) -> float:
+    palm, middle = ridges[0], ridges[1 + Finger.MIDDLE]
+    tip, centre = float(middle[-1, 0]), float(np.interp(PALM_CENTRE, [0.0, 1.0], palm[[0, -1], 0]))
+    stations = tip + np.array(HEIGHT_STATIONS) * (centre - tip)
+    ordered = [ridge[ridge[:, 0].argsort()] for ridge in ridges]
+    return rise_of(np.max([np.interp(stations, one[:, 0], one[:, 2], 0.0, 0.0) for one in ordered], axis=0))
+
+
+def _person(identity: int) -> Person:
+    """Every other one is a child."""
+    return draw_person(identity, age_years=None if identity % 2 else 11.0 + identity % 5)
+
+
 def fit_heights(people: int, out: Path = HEIGHT_NUMBERS_FILE) -> HeightFigures:
     """Draws people, half of them grown and half of them children, fits on all, and allows what halves show."""
     values, subjects, refused = _measured(people)
@@ -102,7 +127,7 @@ def _measured(people: int) -> tuple[NDArray[np.float64], NDArray[np.str_], list[
     subjects: list[str] = []
     refused: list[QualityReason] = []
     for identity in range(people):
-        person = draw_person(identity, age_years=None if identity % 2 else 11.0 + identity % 5)
+        person = _person(identity)
         for sample in range(PLACEMENTS):
             found = mirrored_features(person, sample)
             if isinstance(found, Features) and found.heights is not None:

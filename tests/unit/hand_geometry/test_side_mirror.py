@@ -16,7 +16,7 @@ from hand_geometry.comparison import DEFAULT_THRESHOLD, compare, decide
 from hand_geometry.errors import ReferenceFormatError
 from hand_geometry.height_numbers import height_numbers
 from hand_geometry.height_profile import HEIGHT_STATIONS, HIGHEST_MM, LEAST_RISE, no_hand_from_the_side, rise_of
-from hand_geometry.height_simulation import NO_GRAIN, mirrored_features
+from hand_geometry.height_simulation import NO_GRAIN, drawn_rises, mirrored_features
 from hand_geometry.landmarks import Finger
 from hand_geometry.mask import Mask
 from hand_geometry.platen import PlatenCalibration
@@ -105,6 +105,16 @@ def test_a_hand_rises_far_more_than_a_board() -> None:
         assert isinstance(heights, Features)
         assert heights.heights is not None
         assert 1.3 * LEAST_RISE < rise_of(np.exp(heights.heights))
+
+
+def test_what_is_drawn_rises_as_it_is_measured() -> None:
+    """Pins the quick way to many placements: as through lens and mirror within a fifth, and never near the bound."""
+    rises = drawn_rises(12)
+    assert 1.3 * LEAST_RISE < float(rises.min())
+    measured = mirrored_features(draw_person(1), 0)
+    assert isinstance(measured, Features)
+    assert measured.heights is not None
+    assert 0.2 > abs(float(np.log(rises[3] / rise_of(np.exp(measured.heights)))))
 
 
 @given(arrays(np.float64, len(HEIGHT_STATIONS), elements=st.floats(0.0, HIGHEST_MM)))
