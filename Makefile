@@ -34,7 +34,7 @@ check: setup ## ruff, mypy strict, the floors
 	.venv/bin/lint-imports
 
 messages: setup ## compile the English catalogues
-	@for package in sync terminal enrollment_station billing_server firmware_bridge demo benchmarks; do \
+	@for package in hand_geometry sync terminal enrollment_station billing_server firmware_bridge demo benchmarks; do \
 	  $(PY) -m babel.messages.frontend -q compile -d $$package/locale -D messages; done
 
 lock: setup ## make the hashed locks again from pyproject.toml

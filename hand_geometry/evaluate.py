@@ -213,10 +213,11 @@ def _crossvalidate(arguments: argparse.Namespace) -> int:
     _say(f"pictures {len(measured.images)}, failures to acquire {measured.failures}")
     genuine, impostor = sum(len(fold.genuine) for fold in scores), sum(len(fold.impostor) for fold in scores)
     _say(f"{len(scores)} folds, genuine {genuine}, impostor {impostor} trials (failures counted as rejects)")
-    _say(f"equal error rate          {subject_bootstrap(scores, equal_error_rate)}")
+    people = len({str(subject) for fold in scores for subject in fold.genuine_subjects})
+    _say(f"equal error rate          {subject_bootstrap(scores, equal_error_rate).told(people)}")
     for rate in FALSE_MATCH_RATES:
         estimate = subject_bootstrap(scores, partial(false_non_match_rate, false_match_rate=rate))
-        _say(f"false non-match at {100 * rate:g} %   {estimate}")
+        _say(f"false non-match at {100 * rate:g} %   {estimate.told(people)}")
     return EXIT_OK
 
 
@@ -382,9 +383,10 @@ def _report(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise TrialsError(f"{arguments.out}: cannot be written ({type(error).__name__})") from error
     _say(f"{found.subjects} subjects, {found.images} pictures, {sum(found.failures.values())} not measured")
-    _say(f"equal error rate          {found.equal_error}")
+    people = found.people_with_trials
+    _say(f"equal error rate          {found.equal_error.told(people)}")
     for row in found.rates:
-        _say(f"false non-match at {100 * row.false_match_rate:g} %   {row.one_try}")
+        _say(f"false non-match at {100 * row.false_match_rate:g} %   {row.one_try.told(people)}")
     return EXIT_OK
 
 

@@ -35,11 +35,6 @@ svg{width:100%;max-width:46rem;height:auto;display:block}svg text{font:12px syst
 """
 
 
-def _percent(rate: float, language: str) -> str:
-    text = f"{100 * rate:.2f}"
-    return text.replace(".", ",") + "\u202f%" if language == "fr" else text + "%"
-
-
 class _Page:
     """The words of one language and how it writes rates."""
 
@@ -53,12 +48,15 @@ class _Page:
 
     def rate(self, rate: float) -> str:
         """A rate as a percentage."""
-        return "\u2013" if math.isnan(rate) else _percent(rate, self.language)
+        return "\u2013" if math.isnan(rate) else self.number(f"{100 * rate:.2f} %")
 
     def share(self, rate: float) -> str:
         """A round rate: 1 %, 0,1 %."""
-        text = f"{100 * rate:g}"
-        return text.replace(".", ",") + "\u202f%" if self.language == "fr" else text + "%"
+        return self.number(f"{100 * rate:g} %")
+
+    def number(self, text: str) -> str:
+        """A number, with its percent sign or without, as the language writes it."""
+        return text.replace(".", ",").replace(" %", "\u202f%") if self.language == "fr" else text.replace(" %", "%")
 
     def interval(self, estimate: Estimate, people: int) -> str:
         """A rate with its interval; where nothing was seen, what so few people allow."""
@@ -235,6 +233,7 @@ def _plots(page: _Page, found: SetEvaluation) -> list[str]:
         (found.det_low, found.det_high),
         title=words("Courbe DET"),
         axes=(words("fausses acceptations (FMR)"), words("faux rejets (FNMR)")),
+        written=page.number,
     )
     marks = [(math.log10(row.false_match_rate), page.share(row.false_match_rate)) for row in found.rates]
     histogram = histogram_plot(
@@ -244,6 +243,7 @@ def _plots(page: _Page, found: SetEvaluation) -> list[str]:
         title=words("Répartition des scores"),
         names=(words("authentiques"), words("imposteurs")),
         axes=(words("score : log10 de la part d'étrangers aussi proches (plus bas = plus proche)"), words("part")),
+        written=page.number,
     )
     return [
         f"<h2>{page.say('Courbe DET')}</h2>{det}",
@@ -252,14 +252,17 @@ def _plots(page: _Page, found: SetEvaluation) -> list[str]:
         + "</p>",
         f"<h2>{page.say('Répartition des scores')}</h2>{histogram}",
         "<p class=soft>"
-        + page.say("Au-delà d'un étranger sur mille, l'échelle est extrapolée : seul l'ordre y a un sens.")
+        + page.say(
+            "Au-delà d'un étranger sur mille, l'échelle est extrapolée : seul l'ordre y a un sens. La dernière barre "
+            "compte aussi tous les scores plus grands."
+        )
         + "</p>",
     ]
 
 
 def _wrong(page: _Page, found: SetEvaluation) -> list[str]:
     def score(pair: WrongPair) -> str:
-        return page.say("non mesurée") if math.isinf(pair.score) else f"{pair.score:.2f}"
+        return page.say("non mesurée") if math.isinf(pair.score) else page.number(f"{pair.score:.2f}")
 
     rejected = [[html.escape(pair.probe_file), score(pair)] for pair in found.rejected]
     accepted = [

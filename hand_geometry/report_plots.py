@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,10 +77,6 @@ def _legend(entries: Sequence[tuple[str, str]], x: float) -> list[str]:
     return parts
 
 
-def _percent(rate: float) -> str:
-    return f"{100 * rate:g} %"
-
-
 def det_plot(
     false_match_rates: NDArray[np.float64],
     curves: Sequence[Curve],
@@ -88,15 +84,16 @@ def det_plot(
     *,
     title: str,
     axes: tuple[str, str],
+    written: Callable[[str], str] = str,
 ) -> str:
     """The detection error trade-off on logarithmic axes; ``band`` is the interval of the first curve.
 
-    A rate of zero cannot be drawn on such an axis: it lies on the lower edge.
+    A rate of zero cannot be drawn on such an axis: it lies on the lower edge. ``written`` gives numbers their comma.
     """
     lowest = float(false_match_rates[0])
     floor = 1e-4
     frame = _Frame((float(np.log10(lowest)), 0.0), (float(np.log10(floor)), 0.0))
-    decades = [(float(e), _percent(10.0**e)) for e in range(-4, 1)]
+    decades = [(float(e), written(f"{100 * 10.0**e:g} %")) for e in range(-4, 1)]
     parts = frame.grid([one for one in decades if one[0] >= frame.x[0] - 1e-9], decades, axes)
 
     def line(rates: NDArray[np.float64]) -> list[tuple[float, float]]:
@@ -126,6 +123,7 @@ def histogram_plot(
     title: str,
     names: tuple[str, str],
     axes: tuple[str, str],
+    written: Callable[[str], str] = str,
 ) -> str:
     """Shares of genuine and impostor scores side by side, with thresholds as vertical lines.
 
@@ -142,7 +140,9 @@ def histogram_plot(
     frame = _Frame((float(edges[0]), float(edges[-1])), (0.0, top * 1.05))
     steps = [float(one) for one in np.arange(np.ceil(edges[0]), np.floor(edges[-1]) + 0.5, 1.0)]
     levels = [float(one) for one in np.linspace(0.0, top, 5)]
-    parts = frame.grid([(one, f"{one:g}") for one in steps], [(one, f"{100 * one:.1f} %") for one in levels], axes)
+    parts = frame.grid(
+        [(one, f"{one:g}") for one in steps], [(one, written(f"{100 * one:.1f} %")) for one in levels], axes
+    )
     for share, colour in zip(shares, (GENUINE_COLOUR, IMPOSTOR_COLOUR), strict=True):
         for at, value in enumerate(share):
             if value:

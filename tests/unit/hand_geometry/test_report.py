@@ -104,6 +104,16 @@ def test_the_page_stands_alone(found: SetEvaluation, language: str, said: str) -
     assert not re.search(r"https?://|url\(|nan", page)
 
 
+def test_numbers_are_written_as_the_language_does(found: SetEvaluation) -> None:
+    """Pins commas on axes, in tables and in lists of the French page; file names and drawings keep their points."""
+    pages = {one: report_page(found, language=one, written=datetime(2026, 10, 1, tzinfo=UTC)) for one in ("fr", "en")}
+    pages = {one: page[page.index("<body>") :] for one, page in pages.items()}
+    texts = {one: re.findall(r">([^<>]*\d[.,]\d[^<>]*)<", page) for one, page in pages.items()}
+    assert [] == [text for text in texts["fr"] if re.search(r"\d\.\d", re.sub(r"\S+\.jpg", "", text))]
+    assert any("0,01\u202f%" in text for text in texts["fr"])
+    assert any("0.01%" in text for text in texts["en"])
+
+
 def test_the_command_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Pins that a folder too small to fit on is measured with the shipped numbers, which the page says."""
     rows = ["file,subject,sample"]
