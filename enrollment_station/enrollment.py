@@ -174,9 +174,9 @@ class EnrollmentDesk:
             measured = acquire(image, self.ground, calibration=self.platen.calibration, mask=mask)
             if isinstance(measured, Features):
                 return measured
-            if measured.reason in SAID_ALONE:
-                return NotAcquired(measured.reason.value)
-            found = find_findings(image, self.ground, calibration=self.platen.calibration, mask=mask)
+            found = measured.places
+            if measured.reason not in SAID_ALONE:
+                found = find_findings(image, self.ground, calibration=self.platen.calibration, mask=mask)
             worst = next(iter(found), None)
             place = None if worst is None or worst.on_hand is None else drawn_at(worst.on_hand)
             return NotAcquired(measured.reason.value, None if worst is None else worst.finding, place)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hand_geometry.contour import Contour, moved, trace_contour
+from hand_geometry.hand_frame import find_frame
 from hand_geometry.height_profile import height_features, measure_heights, no_hand_from_the_side
 from hand_geometry.image_decoding import decode_image
 from hand_geometry.landmarks import VALLEY_SPREAD, Finger, Landmarks, Palm, find_palm
@@ -19,7 +20,7 @@ from hand_geometry.nails import with_whole_fingertips
 from hand_geometry.platen import PlatenCalibration
 from hand_geometry.plausibility import implausible, uneven
 from hand_geometry.posture import Posture, posture_of
-from hand_geometry.quality import PlacedFinding, QualityReason
+from hand_geometry.quality import Finding, PlacedFinding, QualityReason
 from hand_geometry.reader_picture import picture_on
 from hand_geometry.silhouette import Platen, Silhouette, find_silhouette
 from hand_geometry.webs import THUMB_WEB, WEBS, hidden_webs, with_clear_webs
@@ -93,7 +94,7 @@ def acquire(
         reader = _Reader(calibration, picture)
         picture = picture_on(calibration, picture)
     seen = looked_at(picture, platen, mirrored, reader, mask)
-    return FailureToAcquire(seen) if isinstance(seen, QualityReason) else seen.features
+    return seen if isinstance(seen, FailureToAcquire) else seen.features
 
 
 # Reasons that may come from a shadow or from something beside the hand, so that a slower look can still find five
@@ -135,15 +136,15 @@ def looked_at(
     mirrored: bool | None = None,
     reader: _Reader | None = None,
     mask: Mask = NO_MASK,
-) -> Seen | QualityReason:
+) -> Seen | FailureToAcquire:
     """As ``acquire``: one look, and slower ones where it is worth it."""
     seen = shape_in(picture, platen, mirrored, 0, reader, mask)
     for lump_px in SECOND_LOOKS_PX:
-        if seen not in WORTH_A_SECOND_LOOK:
+        if isinstance(seen, Seen) or seen.reason not in WORTH_A_SECOND_LOOK:
             break
         again = shape_in(picture, platen, mirrored, lump_px, reader, mask)
         # A web that is hidden has five fingers beside it: more was seen than at a look that found them closed.
-        if not isinstance(again, QualityReason) or again is QualityReason.WEB_HIDDEN:
+        if isinstance(again, Seen) or again.reason is QualityReason.WEB_HIDDEN:
             seen = again
     return seen
 
@@ -155,8 +156,21 @@ def shape_in(
     lump_px: int = 0,
     reader: _Reader | None = None,
     mask: Mask = NO_MASK,
-) -> Seen | QualityReason:
+) -> Seen | FailureToAcquire:
     """As ``acquire``, in one look, with what was seen on the way."""
+    seen = _shape_in(picture, platen, mirrored, lump_px, reader, mask)
+    return FailureToAcquire(seen) if isinstance(seen, QualityReason) else seen
+
+
+def _shape_in(
+    picture: WorkingPicture,
+    platen: Platen,
+    mirrored: bool | None,
+    lump_px: int,
+    reader: _Reader | None,
+    mask: Mask,
+) -> Seen | QualityReason | FailureToAcquire:
+    """The stages from picture to features, one after the other."""
     silhouette = find_silhouette(picture, platen, lump_px=lump_px)
     if not isinstance(silhouette, Silhouette):
         return silhouette
@@ -168,7 +182,7 @@ def shape_in(
         return landmarks
     if platen is Platen.LIGHT:
         anew = _drawn_anew(picture, silhouette, contour, landmarks, mask)
-        if isinstance(anew, QualityReason):
+        if not isinstance(anew, tuple):
             return anew
         silhouette, contour, palm, landmarks = anew
     if mirrored is not None and landmarks.mirrored is not mirrored:
@@ -211,22 +225,30 @@ def shape_in(
     return Seen(silhouette, contour, hand, features)
 
 
+@dataclass(frozen=True, eq=False)
+class _Hidden:
+    """Webs to be followed into shadows, and what is said where they are not seen then either."""
+
+    webs: frozenset[int]
+    failure: FailureToAcquire
+
+
 def _drawn_anew(
     picture: WorkingPicture, silhouette: Silhouette, contour: Contour, landmarks: Landmarks, mask: Mask
-) -> tuple[Silhouette, Contour, Palm, Landmarks] | QualityReason:
+) -> tuple[Silhouette, Contour, Palm, Landmarks] | QualityReason | FailureToAcquire:
     """A hand on white paper, its webs and then its fingertips drawn anew: for both, where they are must be known.
 
     A web is followed towards the palm a little at a time: what lies behind it is the back of the hand. Into a shadow it
     is followed only where it is not seen otherwise.
     """
     found = _drawn_by(frozenset(), picture, silhouette, contour, landmarks, mask)
-    if not isinstance(found, frozenset):
+    if not isinstance(found, _Hidden):
         return found
-    for deep in () if THUMB_WEB in found else dict.fromkeys((found, WEBS)):
+    for deep in () if THUMB_WEB in found.webs else dict.fromkeys((found.webs, WEBS)):
         deeper = _drawn_by(deep, picture, silhouette, contour, landmarks, mask)
-        if not isinstance(deeper, QualityReason | frozenset):
+        if not isinstance(deeper, QualityReason | _Hidden):
             return deeper
-    return QualityReason.WEB_HIDDEN
+    return found.failure
 
 
 def _drawn_by(
@@ -236,17 +258,17 @@ def _drawn_by(
     contour: Contour,
     landmarks: Landmarks,
     mask: Mask,
-) -> tuple[Silhouette, Contour, Palm, Landmarks] | QualityReason | frozenset[int]:
+) -> tuple[Silhouette, Contour, Palm, Landmarks] | QualityReason | _Hidden:
     """As ``_drawn_anew``, with these webs followed into shadows; or which webs are still not seen."""
     for step in range(WEB_STEPS + 1):
         if step < WEB_STEPS:
             drawn = with_clear_webs(picture.bgr, silhouette, contour, landmarks, deep)
-            if isinstance(drawn, QualityReason):
-                return WEBS
+            if isinstance(drawn, frozenset):
+                return _Hidden(WEBS, _not_seen(drawn, silhouette, contour, landmarks))
         else:
             hidden = hidden_webs(picture.bgr, contour, landmarks, deep)
             if hidden:
-                return hidden
+                return _Hidden(hidden, _not_seen(hidden, silhouette, contour, landmarks))
             drawn = with_whole_fingertips(picture.bgr, silhouette, contour, landmarks)
         silhouette, contour, palm = drawn, trace_contour(drawn), find_palm(drawn)
         found = find_masked_landmarks(palm, contour, mask.left_out, SHADED_SPREAD)
@@ -256,6 +278,15 @@ def _drawn_by(
         landmarks = found
     found = find_masked_landmarks(palm, contour, mask.left_out)
     return (silhouette, contour, palm, found) if isinstance(found, Landmarks) else found
+
+
+def _not_seen(webs: frozenset[int], silhouette: Silhouette, contour: Contour, landmarks: Landmarks) -> FailureToAcquire:
+    """Webs that are hidden, and where the first of them was looked for, in the picture and on the hand."""
+    at_px = contour.points[landmarks.valleys[min(webs)]]
+    x, y = np.clip(at_px / np.array(silhouette.shape[::-1]), 0.0, 1.0)
+    frame = find_frame(contour, find_palm(silhouette))
+    place = PlacedFinding(Finding.WEB_HIDDEN, float(x), float(y), None if frame is None else frame.at(at_px))
+    return FailureToAcquire(QualityReason.WEB_HIDDEN, (place,))
 
 
 def _on_the_platen(

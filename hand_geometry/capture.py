@@ -87,7 +87,7 @@ class _Watch:
                 self.reason, self.reason_since_s = acquired.reason, now_s
             elif self.reason is not QualityReason.NO_HAND and now_s - self.reason_since_s >= REASON_HOLDS_S:
                 alone = acquired.reason in SAID_ALONE
-                return FailureToAcquire(acquired.reason, () if alone else self.wrong(image))
+                return acquired if alone else FailureToAcquire(acquired.reason, self.wrong(image))
         # The very same picture again says nothing new: a recording, a simulation, or a frozen camera.
         enough = not new or len(self.features) >= FRAMES_AT_REST or self.monotonic() - since_s >= REST_S
         return self.best() if self.features and enough else None

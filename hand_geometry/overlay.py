@@ -31,7 +31,7 @@ def draw_overlay(image: NDArray[np.uint8], platen: Platen) -> tuple[NDArray[np.u
     drawn = np.asarray(whole if whole.ndim == 3 else cv2.cvtColor(whole, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
     drawn = (drawn * DIMMED).astype(np.uint8)
     if not isinstance(seen, Seen):
-        return drawn, seen
+        return drawn, seen.reason
     if seen.silhouette.foreign is not None:
         foreign = cv2.resize(seen.silhouette.foreign, drawn.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         drawn[foreign > 0] = FOREIGN_BGR

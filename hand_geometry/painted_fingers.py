@@ -96,7 +96,7 @@ def _both(
     whole = acquire(image, measured.platen, mask=mask)
     seen = looked_at(WorkingPicture(image), measured.platen)
     if not isinstance(seen, Seen):
-        return FailureToAcquire(seen), whole
+        return seen, whole
     painted = acquire(without_fingers(image, seen, mask.left_out, draw), measured.platen, mask=mask)
     if isinstance(painted, Features) and painted.mirrored is not seen.features.mirrored:
         return FailureToAcquire(QualityReason.WRONG_HAND), whole

@@ -26,8 +26,8 @@ class QualityReason(StrEnum):
     CANCELLED = "cancelled"
 
 
-# Nothing can be pointed at beside these: where a flat thing is pale helps nobody, and a web in the shadow would look
-# like a touch.
+# No finding is asked for beside these: where a flat thing is pale helps nobody, and a web in the shadow, which has its
+# place already, would look like a touch.
 SAID_ALONE = frozenset({QualityReason.FLAT_THING, QualityReason.EVEN_HEIGHT, QualityReason.WEB_HIDDEN})
 
 
@@ -45,6 +45,7 @@ class Finding(StrEnum):
     GLARE = "glare"
     DIRTY_PLATEN = "dirty_platen"
     HAND_LEAVING = "hand_leaving"
+    WEB_HIDDEN = "web_hidden"
 
 
 @dataclass(frozen=True)

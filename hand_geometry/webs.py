@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from hand_geometry.contour import STEP_PX, Contour
 from hand_geometry.landmarks import Landmarks
-from hand_geometry.quality import QualityReason
 from hand_geometry.silhouette import Silhouette
 
 # Share of the neighbouring fingers' tint at which the border is drawn.
@@ -57,13 +56,16 @@ def with_clear_webs(
     contour: Contour,
     landmarks: Landmarks,
     deep: frozenset[int] = frozenset(),
-) -> Silhouette | QualityReason:
-    """The mask with the three webs between the four fingers drawn anew, by tint; those ``deep`` in a shadow further."""
+) -> Silhouette | frozenset[int]:
+    """The mask with the three webs between the four fingers drawn anew, by tint; those ``deep`` in a shadow further.
+
+    Or the valleys at which two fingers touch, and behind which paper goes on.
+    """
     tint = _tint(image, 0.7)
     tips, valleys = contour.points[list(landmarks.tips)], contour.points[list(landmarks.valleys)]
     bases = _bases(valleys)
     mask = silhouette.mask()
-    gaps: list[tuple[NDArray[np.uint8], NDArray[np.float64], float]] = []
+    gaps: list[tuple[int, NDArray[np.uint8], NDArray[np.float64], float]] = []
     for one in sorted(WEBS):
         other = one + 1
         if landmarks.measured_as[one] != one or landmarks.measured_as[other] != other:
@@ -96,15 +98,17 @@ def with_clear_webs(
             ):
                 mask[gap > 0] = 0
                 cleared[gap > 0] = 255
-        gaps.append((cleared, into_hand, TINT_SHARE * skin))
+        gaps.append((one, cleared, into_hand, TINT_SHARE * skin))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
     opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disc)
     pieces, _ = cv2.findContours(opened, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = np.asarray(max(pieces, key=cv2.contourArea), dtype=np.int32)
     drawn = replace(silhouette, outline=outline)
     whole = drawn.mask()
-    touching = any(_enclosed(gap, whole, tint < level, way) > LARGEST_ENCLOSED_PX2 for gap, way, level in gaps)
-    return QualityReason.WEB_HIDDEN if touching else drawn
+    touching = frozenset(
+        one for one, gap, way, level in gaps if _enclosed(gap, whole, tint < level, way) > LARGEST_ENCLOSED_PX2
+    )
+    return touching or drawn
 
 
 def hidden_webs(

@@ -105,7 +105,7 @@ GUIDANCE: dict[str | None, Face] = {
     ),
     QualityReason.WEB_HIDDEN: Face(
         Tone.ASK,
-        "fingers",
+        "hand",
         _("Écarte encore les doigts"),
         _("Une ombre ou une bague gêne entre eux"),
         _("Écarte les doigts"),

@@ -13,7 +13,7 @@ from hand_geometry.acquisition import FailureToAcquire, Features, Seen, acquire,
 from hand_geometry.contour import Contour
 from hand_geometry.landmarks import Palm, find_tips
 from hand_geometry.plausibility import uneven
-from hand_geometry.quality import QualityReason
+from hand_geometry.quality import Finding, QualityReason
 from hand_geometry.silhouette import Platen
 from hand_geometry.synthetic_hand import synthetic_hand
 from hand_geometry.working_picture import WorkingPicture
@@ -76,7 +76,15 @@ def test_fingers_that_touch_at_one_place_hide_their_web(pair: int) -> None:
     skin = np.median(picture[inside[1] - 3 : inside[1] + 3, inside[0] - 3 : inside[0] + 3].reshape(-1, 3), axis=0)
     ends = np.rint(larger * (valley + 0.35 * along + np.array([[-1.0], [1.0]]) * across)).astype(int)
     cv2.line(picture, ends[0].tolist(), ends[1].tolist(), skin.tolist(), round(14 * larger))
-    assert FailureToAcquire(QualityReason.WEB_HIDDEN) == acquire(picture, Platen.LIGHT)
+    refused = acquire(picture, Platen.LIGHT)
+    assert isinstance(refused, FailureToAcquire)
+    (place,) = refused.places
+    assert (QualityReason.WEB_HIDDEN, Finding.WEB_HIDDEN) == (refused.reason, place.finding)
+    # The screen points between these two fingers.
+    away = np.hypot(*(seen.shape.valleys_px - np.array([place.x, place.y]) * seen.silhouette.shape[::-1]).T)
+    assert pair == int(np.argmin(away))
+    assert place.on_hand is not None
+    assert 0.5 < place.on_hand.along < 2.5
 
 
 def seen_on(picture: NDArray[np.uint8]) -> tuple[Seen, float]:

@@ -146,13 +146,20 @@ def test_package_data_is_beside_the_code() -> None:
         assert (PAGE / name).is_file()
 
 
-def test_the_screen_points_at_the_place(school: School) -> None:
+@pytest.mark.parametrize(
+    ("reason", "finding", "said"),
+    [
+        (QualityReason.FINGERS_CLOSED, Finding.FINGERS_TOUCHING, "Écarte ces doigts"),
+        (QualityReason.WEB_HIDDEN, Finding.WEB_HIDDEN, "Écarte encore les doigts"),
+    ],
+)
+def test_the_screen_points_at_the_place(school: School, reason: QualityReason, finding: Finding, said: str) -> None:
     """On the drawn hand, while the next placement is asked for; not any more once the hand was read."""
-    school.hands.finding, school.hands.place = Finding.FINGERS_TOUCHING, (0.4, 0.2)
+    school.hands.finding, school.hands.place = finding, (0.4, 0.2)
     school.type_code(1)
-    school.lay(QualityReason.FINGERS_CLOSED)
+    school.lay(reason)
     view = school.screen.view
-    assert ("hand", "Écarte ces doigts", (0.4, 0.2)) == (view.pictogram, view.message.fr, view.place)
+    assert ("hand", said, (0.4, 0.2)) == (view.pictogram, view.message.fr, view.place)
     assert [0.4, 0.2] == view.as_json()["place"]
     school.hands.lift()
     school.settle(2.0)
