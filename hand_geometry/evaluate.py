@@ -292,6 +292,8 @@ def _synthetic(arguments: argparse.Namespace) -> int:
     from hand_geometry.synthetic_people import draw_person
 
     real = _sets(arguments.sets)[0].labelled()
+    if len(real.people) < 2:
+        raise TrialsError(NOBODY_TO_MEASURE)
     if arguments.fit:
         fit_spread(real)
     values, failed = measured_people(draw_person, arguments.people)

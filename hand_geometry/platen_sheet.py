@@ -1,7 +1,8 @@
 """The sheet that lies on the platen: fiducials round its border, outlines for both hands; printed from vector PDF.
 
-The ground is black, so that a hand of every tone is brighter. The fiducials stand where no hand lies; there is none at
-the wrist. ``canteen-platen sheet --paper a4 --out FILE.pdf`` writes it; print it at 100 %, matt.
+The ground is black, so that a hand of every tone is brighter. The fiducials stand round the hand, none at the wrist;
+on A4 a thumb may cover one, which then stays part of the picture. ``canteen-platen sheet --paper a4 --out FILE.pdf``
+writes it; print it at 100 %, matt.
 """
 
 from __future__ import annotations

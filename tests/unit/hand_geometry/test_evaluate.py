@@ -194,3 +194,18 @@ def test_nobody_with_enough_pictures_is_an_error_not_a_table(folder: Path, capsy
     said = capsys.readouterr()
     assert "too few people with more than 9 pictures" in said.err
     assert "nan" not in said.out
+
+
+def test_one_person_is_no_set_to_hold_synthetic_people_against(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pins that no distance from a single person's hand is printed as if it said something of people."""
+    rows = (folder / "index.csv").read_text().splitlines()[:4]
+    for row in rows[1:]:
+        name = row.split(",")[0]
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "index.csv").write_text("\n".join(rows) + "\n")
+    assert EXIT_INPUT == main(["synthetic", f"dark={tmp_path}", "--people", "2"])
+    said = capsys.readouterr()
+    assert "nobody to measure" in said.err
+    assert "chance" not in said.out
