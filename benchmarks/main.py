@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     hand.add_argument("--pictures", type=Path, help=_("dossier d'images 1600×1200 à la place de mains synthétiques"))
     hand.add_argument("--mediapipe", metavar="PYTHON", help=_("un interpréteur Python qui a MediaPipe 0.10.14"))
     sync = commands.add_parser("sync", help=_benchmarks()["sync"])
-    sync.add_argument("--passes", type=_passes_sent, default=4_000, help=_("passages de l'arriéré"))
+    sync.add_argument("--passes", type=_passes_sent, default=SyncSettings().passes, help=_("passages de l'arriéré"))
     sync.add_argument("--largest", type=_ledger, default=1_000_000, help=_("passages du grand registre"))
     arguments = parser.parse_args(argv)
     if arguments.name == "list":

@@ -50,7 +50,8 @@ from sync.messages import topic_up
 class SyncSettings:
     """How much is measured."""
 
-    passes: int = 4_000
+    passes: int = 12_000
+    """A backlog: twenty days of 600. A third of that is three transactions, with nothing to read beside the last."""
     rounds: int = 5
     live: int = 40
     cards: int = 20
