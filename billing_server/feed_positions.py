@@ -59,16 +59,15 @@ class GivenPositions:
             except OSError as error:
                 _log.warning("how far clients have read is not kept: %s", error)
 
-    def recall(self, session: Session) -> bool:
-        """At the server's start: leap if the database is behind what was given, and tell the office; whether it was."""
+    def recall(self, session: Session) -> None:
+        """At the server's start: leap if the database is behind what was given, and tell the office."""
         with self._lock:
             self._given.update(self._read())
             last = {row.feed: row.last for row in session.scalars(select(FeedPosition))}
-            if all(position <= last.get(feed, 0) for feed, position in self._given.items()):
-                return False
-        raise_alarm(session, AlarmKind.SERVER_RESTORED, "pull", self.clock.utc_now())
-        leap(session)
-        return True
+            behind = any(position > last.get(feed, 0) for feed, position in self._given.items())
+        if behind:
+            raise_alarm(session, AlarmKind.SERVER_RESTORED, "pull", self.clock.utc_now())
+            leap(session)
 
     def _read(self) -> dict[str, int]:
         try:

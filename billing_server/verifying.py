@@ -44,7 +44,7 @@ def verify_file(path: Path, expected_key: bytes | None = None) -> list[Finding]:
         document = Fields(untrusted_document)
         purpose = StatementPurpose(document.text("purpose"))
         statement = document.mapping("statement")
-        signature, key = document.octets("signature", 100), document.octets("verifying_key", 100)
+        signature, key = document.signature(), document.octets("verifying_key", 100)
         findings = [Finding("server signature", statement_holds(key, purpose, statement, signature))]
         if expected_key is not None:
             findings.append(Finding("server key is the expected one", key == expected_key))

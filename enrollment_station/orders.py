@@ -36,6 +36,7 @@ from sync.orders import (
     Roster,
     SealAgainOrder,
 )
+from sync.purge_request import receipt_of
 from sync.retention import Retention
 from sync.sealing import OpeningKey
 from sync.signing import VerifyingKey
@@ -224,16 +225,4 @@ class OrderApplier:
             # Nothing held any more: erased at the form's withdrawal, or just before a kill. The receipt still names it.
             outcome = self.store.last_erasure(order.pupil) or outcome
         self.advice.tidy()
-        return PurgeReceipt(
-            purge=order.purge,
-            pupil=order.pupil,
-            scope=order.scope,
-            record_digest=outcome.record_digest,
-            erased_at=self.recorder.now(),
-            epoch_before=outcome.epoch_before,
-            epoch_after=outcome.epoch_after,
-            cause=order.cause,
-            asked_by=order.asked_by,
-            asked_at=order.asked_at,
-            request_signature=order.request_signature,
-        )
+        return receipt_of(order, self.recorder.now(), outcome.record_digest, outcome.epoch_before, outcome.epoch_after)

@@ -85,6 +85,10 @@ def _check(value: object, left: int) -> None:
             raise MalformedMessage("text with a lone surrogate") from error
 
 
+_SIGNATURE_TEXT_LONGEST = 100
+"""Of an Ed25519 signature: 64 bytes in base64, with room."""
+
+
 class Fields:
     """Typed access to the fields of an untrusted object; every accessor raises MalformedMessage."""
 
@@ -137,8 +141,11 @@ class Fields:
         except (binascii.Error, ValueError) as error:
             raise MalformedMessage(f"{name} is not base64") from error
 
-    def optional_octets(self, name: str, longest: int = MESSAGE_BYTES_MAX) -> bytes | None:
-        return None if self._untrusted.get(name) is None else self.octets(name, longest)
+    def signature(self, name: str = "signature") -> bytes:
+        return self.octets(name, _SIGNATURE_TEXT_LONGEST)
+
+    def optional_signature(self, name: str) -> bytes | None:
+        return None if self._untrusted.get(name) is None else self.signature(name)
 
     def items(self, name: str, most: int = 10_000) -> list[Any]:
         value = self._untrusted.get(name)

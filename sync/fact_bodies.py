@@ -50,7 +50,6 @@ from sync.facts import (
     ReferenceSealed,
 )
 from sync.orders import ASKED_BY_LONGEST, PurgeCause, PurgeScope
-from sync.signing import SIGNATURE_TEXT_LONGEST
 
 _WHY_LONGEST = 60
 _FORCED_BECAUSE_LONGEST = 200
@@ -175,7 +174,7 @@ def _read_receipt(fields: Fields) -> PurgeReceipt:
         cause=None if (cause := fields.optional_text("cause")) is None else PurgeCause(cause),
         asked_by=fields.optional_text("asked_by", ASKED_BY_LONGEST),
         asked_at=fields.optional_instant("asked_at"),
-        request_signature=fields.optional_octets("request_signature", SIGNATURE_TEXT_LONGEST),
+        request_signature=fields.optional_signature("request_signature"),
     )
 
 

@@ -20,7 +20,7 @@ from canteen.identifiers import DeviceId, parse_device_id
 from sync.encoding import Fields, canonical, digest, instant_text, octets_text, parse_object
 from sync.errors import BadSignature, MalformedMessage
 from sync.messages import PROTOCOL_VERSION, JournalEntry, SignedOrder, read_digest, read_generation, read_versioned
-from sync.signing import SIGNATURE_TEXT_LONGEST, Purpose, SigningKey, VerifyingKey
+from sync.signing import Purpose, SigningKey, VerifyingKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def read_hello(untrusted_payload: bytes) -> Hello:
     entry = order = None
     if fields.present("last_entry"):
         proof = Fields(fields.mapping("last_entry"))
-        entry = EntryProof(proof.mapping("header"), proof.octets("signature", SIGNATURE_TEXT_LONGEST))
+        entry = EntryProof(proof.mapping("header"), proof.signature())
         _ = (entry.device, entry.generation, entry.sequence, entry.recorded_at)  # they are there
     if fields.present("newest_order"):
         order = _read_order_proof(Fields(fields.mapping("newest_order")))
@@ -186,7 +186,7 @@ def read_greeting(untrusted_payload: bytes) -> Greeting:
         issued_at=fields.instant("issued_at"),
         asks=fields.flag("asks"),
         authority=read_digest(fields, "authority") if fields.present("authority") else None,
-        signature=fields.octets("signature", SIGNATURE_TEXT_LONGEST),
+        signature=fields.signature(),
     )
 
 
@@ -206,7 +206,7 @@ def _read_order_proof(fields: Fields) -> OrderProof:
         number=fields.integer("number", 1),
         issued_at=fields.instant("issued_at"),
         sealed_digest=read_digest(fields, "sealed_digest"),
-        signature=fields.octets("signature", SIGNATURE_TEXT_LONGEST),
+        signature=fields.signature(),
     )
 
 

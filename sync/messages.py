@@ -190,7 +190,7 @@ def _read_entry(fields: Fields) -> JournalEntry:
             clock_trust=ClockTrust(header.text("clock_trust")),
             kind=header.text("kind", _KIND_LONGEST),
             body=fields.mapping("body"),
-            signature=fields.octets("signature", 100),
+            signature=fields.signature(),
         )
     except (InvalidIdentifier, ValueError) as error:
         raise MalformedMessage("not a journal entry") from error
@@ -242,7 +242,7 @@ def read_acknowledgement(untrusted_payload: bytes) -> Acknowledgement:
             sequence=fields.integer("sequence"),
             entry_digest=read_digest(fields, "entry_digest"),
             issued_at=fields.instant("issued_at"),
-            signature=fields.octets("signature", 100),
+            signature=fields.signature(),
         )
     except InvalidIdentifier as error:
         raise MalformedMessage("not an acknowledgement") from error
@@ -324,7 +324,7 @@ def _read_order(fields: Fields) -> SignedOrder:
             number=fields.integer("number", 1),
             issued_at=fields.instant("issued_at"),
             sealed=fields.octets("sealed"),
-            signature=fields.octets("signature", 100),
+            signature=fields.signature(),
         )
     except InvalidIdentifier as error:
         raise MalformedMessage("not an order") from error

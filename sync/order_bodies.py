@@ -40,7 +40,7 @@ from sync.orders import (
     SealAgainOrder,
 )
 from sync.sealing import SealingKey
-from sync.signing import SIGNATURE_TEXT_LONGEST, VerifyingKey
+from sync.signing import VerifyingKey
 
 
 def write_order(order: Order) -> dict[str, Any]:
@@ -295,7 +295,7 @@ def _read_purge(fields: Fields) -> PurgeOrder:
         asked_by=fields.optional_text("asked_by", ASKED_BY_LONGEST) or "",
         consents_until=fields.optional_instant("consents_until"),
         asked_at=fields.optional_instant("asked_at"),
-        request_signature=fields.optional_octets("request_signature", SIGNATURE_TEXT_LONGEST),
+        request_signature=fields.optional_signature("request_signature"),
     )
 
 

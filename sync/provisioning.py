@@ -189,7 +189,7 @@ def read_certificate_message(untrusted: Mapping[str, Any]) -> CertificateMessage
             certificate=fields.text("certificate", PEM_LONGEST),
             authority=fields.text("authority", PEM_LONGEST),
             issued_at=fields.instant("issued_at"),
-            signature=fields.octets("signature", 100),
+            signature=fields.signature(),
         )
     except InvalidIdentifier as error:
         raise MalformedMessage("device is no name of a device") from error

@@ -121,7 +121,7 @@ def check_document(untrusted: object, keys: Mapping[str, VerifyingKey] | None = 
         one = Fields(untrusted_device)
         named[one.text("device")] = VerifyingKey(one.octets("verifying_key", 100))
     return CheckedFile(
-        _is_signed(server_key, statement, document.octets("signature", 100)),
+        _is_signed(server_key, statement, document.signature()),
         server_key.octets,
         _false_keys(named, given),
         tuple(_holders(fields, named, given)),
@@ -181,7 +181,7 @@ def _signed_receipt(untrusted: dict[str, Any], device: str, key: VerifyingKey | 
     """The receipt, if this device's key signed it, its own body included."""
     fields = Fields(untrusted)
     header, body = fields.mapping("header"), fields.mapping("body")
-    signature = fields.octets("signature", 100)
+    signature = fields.signature()
     if key is None or header.get("device") != device or header.get("body_digest") != digest(canonical(body)):
         return None
     if header.get("kind") != FactKind.PURGE_RECEIPT:

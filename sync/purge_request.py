@@ -7,6 +7,7 @@ was put back from an older backup knows its own word again, and asks anew what i
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from sync.encoding import instant_text
@@ -20,6 +21,25 @@ from sync.signing import Purpose, SigningKey, VerifyingKey
 def signed_request(order: PurgeOrder, server: SigningKey) -> PurgeOrder:
     """`order`, which says when it was asked, with the server's signature on what it asks."""
     return replace(order, request_signature=server.sign(Purpose.PURGE_REQUEST, _statement(order)))
+
+
+def receipt_of(
+    order: PurgeOrder, erased_at: datetime, record_digest: str | None, epoch_before: int, epoch_after: int
+) -> PurgeReceipt:
+    """The receipt that answers `order`, its request quoted; the rest is what the store says of the erasure."""
+    return PurgeReceipt(
+        purge=order.purge,
+        pupil=order.pupil,
+        scope=order.scope,
+        record_digest=record_digest,
+        erased_at=erased_at,
+        epoch_before=epoch_before,
+        epoch_after=epoch_after,
+        cause=order.cause,
+        asked_by=order.asked_by,
+        asked_at=order.asked_at,
+        request_signature=order.request_signature,
+    )
 
 
 def verify_request(receipt: PurgeReceipt, server: VerifyingKey) -> None:

@@ -74,7 +74,7 @@ def open_reference(
     """
     fields = Fields(parse_object(opening_key.open(untrusted_sealed, _context(station, terminal))))
     statement = fields.mapping("statement")
-    station_key.verify(Purpose.REFERENCE, statement, fields.octets("signature", 100))
+    station_key.verify(Purpose.REFERENCE, statement, fields.signature())
     inner = Fields(statement)
     if (inner.text("station"), inner.text("terminal")) != (station, terminal):
         raise MalformedMessage("a reference made for another pair")

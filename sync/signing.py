@@ -17,9 +17,6 @@ from canteen.private_file import read_or_create_private_file
 from sync.encoding import canonical
 from sync.errors import BadSignature, MalformedMessage
 
-SIGNATURE_TEXT_LONGEST = 100
-"""Of a signature in a message: 64 bytes in base64, with room."""
-
 _KEY_BYTES = 32
 
 

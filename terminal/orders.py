@@ -37,6 +37,7 @@ from sync.orders import (
     RosterPupil,
     SealAgainOrder,
 )
+from sync.purge_request import receipt_of
 from sync.sealed_reference import ReferenceGrant, open_reference
 from sync.sealing import OpeningKey
 from sync.signing import VerifyingKey
@@ -271,18 +272,8 @@ class OrderDesk:
         if outcome.epoch_before == outcome.epoch_after:
             # Nothing was held: a kill may have struck between an earlier erasure and its receipt, which is this one.
             outcome = self._store.last_erasure(order.pupil) or outcome
-        return PurgeReceipt(
-            purge=order.purge,
-            pupil=order.pupil,
-            scope=order.scope,
-            record_digest=outcome.record_digest,
-            erased_at=self._clock.utc_now(),
-            epoch_before=outcome.epoch_before,
-            epoch_after=outcome.epoch_after,
-            cause=order.cause,
-            asked_by=order.asked_by,
-            asked_at=order.asked_at,
-            request_signature=order.request_signature,
+        return receipt_of(
+            order, self._clock.utc_now(), outcome.record_digest, outcome.epoch_before, outcome.epoch_after
         )
 
 

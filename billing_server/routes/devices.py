@@ -101,7 +101,7 @@ def renew(asked: RenewIn, services: TheServices) -> dict[str, Any]:
     _slowly(services)
     try:
         name = parse_device_id(asked.device)
-        signature = Fields({"signature": asked.signature}).octets("signature", 100)
+        signature = Fields({"signature": asked.signature}).signature()
         with services.database.writing() as session:
             device = session.get(Device, name)
             statement = renewal_statement(name, asked.certificate_request)

@@ -18,7 +18,7 @@ from canteen.clock import ClockTrust, ManualClock
 from canteen.consent import ConsentState, GivenBy
 from canteen.credentials import CardNumber
 from canteen.entitlements import EntitlementKind, forfait_4_days
-from canteen.identifiers import DeviceId, PassId, PupilId, PurgeId, new_pass_id
+from canteen.identifiers import DeviceId, PassId, PupilId, new_pass_id
 from canteen.meal_pass import PassDenied, PassGranted, PassMethod
 from canteen.serving_periods import ServiceMoment
 from sync.encoding import octets_text
@@ -38,6 +38,7 @@ from sync.messages import (
     write_batch,
 )
 from sync.orders import DeviceEntry, DeviceRole, Order, PurgeOrder
+from sync.purge_request import receipt_of
 from sync.sealing import OpeningKey, SealingKey
 from sync.signing import Purpose, SigningKey
 
@@ -298,19 +299,7 @@ def consent(pupil: PupilId, state: ConsentState, at: datetime) -> ConsentRecorde
 
 
 def receipt_for(order: PurgeOrder, at: datetime) -> PurgeReceipt:
-    return PurgeReceipt(
-        purge=PurgeId(order.purge),
-        pupil=order.pupil,
-        scope=order.scope,
-        record_digest="ab" * 32,
-        erased_at=at,
-        epoch_before=4,
-        epoch_after=5,
-        cause=order.cause,
-        asked_by=order.asked_by,
-        asked_at=order.asked_at,
-        request_signature=order.request_signature,
-    )
+    return receipt_of(order, at, "ab" * 32, 4, 5)
 
 
 def batched(entries: list[JournalEntry], most: int) -> list[list[JournalEntry]]:
