@@ -24,7 +24,7 @@ from benchmarks.hands import BenchHand, enrolled_hands
 from benchmarks.language import _
 from hand_geometry.acquisition import Features, acquire
 from hand_geometry.comparison import compare, decide
-from hand_geometry.image_decoding import decode_image
+from hand_geometry.image_decoding import read_image
 from hand_geometry.reference_codec import decode_reference, encode_reference
 
 _FRAME_SIDES_PX = (1200, 1600)
@@ -139,7 +139,7 @@ def _pictures(folder: Path, count: int) -> list[NDArray[np.uint8]]:
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES)
     found = []
     for path in paths[:: max(1, len(paths) // count)][:count]:
-        image = decode_image(path.read_bytes())
+        image = read_image(path)
         if image is not None and image.shape[:2] == _FRAME_SIDES_PX:
             found.append(image)
     if not found:

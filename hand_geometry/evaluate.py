@@ -17,8 +17,9 @@ import cv2
 from hand_geometry.comparison import DEFAULT_THRESHOLD
 from hand_geometry.errors import FittedNumbersError, TrialsError
 from hand_geometry.fitted_numbers import NUMBERS_FILE
+from hand_geometry.ground import platen_in
 from hand_geometry.height_numbers import HEIGHT_NUMBERS_FILE
-from hand_geometry.image_decoding import decode_image
+from hand_geometry.image_decoding import read_image
 from hand_geometry.language import LANGUAGES
 from hand_geometry.mask import NO_MASK
 from hand_geometry.masked_numbers import SUPPORTED_MASKS
@@ -64,16 +65,15 @@ def _say(line: str) -> None:
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="canteen-evaluate", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    platens = [platen.value for platen in Platen]
 
     compare = commands.add_parser("compare", help="compare the trials of a CSV file; a lower score is closer")
     compare.add_argument("--trials", type=Path, required=True, help="CSV with the columns trial, enrolment, probe")
     compare.add_argument("--out", type=Path, required=True, help="CSV to write: trial, outcome, score, reason")
-    compare.add_argument("--platen", choices=platens, default=Platen.DARK.value)
+    _add_platen(compare)
 
     fit = commands.add_parser("fit", help="fit the shipped numbers anew from folders with an index.csv")
-    fit.add_argument("--set", action="append", required=True, metavar="PLATEN=FOLDER", dest="sets")
-    fit.add_argument("--mean", action="append", default=[], metavar="PLATEN=FOLDER", help="sets for their mean alone")
+    fit.add_argument("--set", action="append", required=True, metavar="[PLATEN=]FOLDER", dest="sets")
+    fit.add_argument("--mean", action="append", default=[], metavar="[PLATEN=]FOLDER", help="sets for their mean alone")
     fit.add_argument("--out", type=Path, default=NUMBERS_FILE, help="the numbers for masks go beside it, as masked_…")
     fit.add_argument("--no-masks", action="store_true", help="leave out the numbers for hands with fingers left out")
 
@@ -88,8 +88,11 @@ def _arguments() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="ISO/IEC 19795-1 report of a folder with an index.csv, one HTML page")
     report.add_argument("folder", type=Path)
     report.add_argument("--out", type=Path, required=True, help="HTML to write; it names files, never shows a hand")
-    report.add_argument("--platen", choices=platens, help="what the hands lie on; found by trying where not given")
-    report.add_argument("--support", action="append", default=[], metavar="PLATEN=FOLDER", help="sets of other people")
+    _add_platen(report)
+    _add_support(report)
+    report.add_argument(
+        "--support", action="append", default=[], metavar="[PLATEN=]FOLDER", help="sets of other people"
+    )
     report.add_argument("--enrolled", type=_at_least_one, default=3, help="enrolment pictures a subject")
     report.add_argument("--seeds", type=_at_least_one, default=5, help="how many random halves")
     report.add_argument("--language", choices=LANGUAGES, default=LANGUAGES[0])
@@ -108,22 +111,42 @@ def _arguments() -> argparse.ArgumentParser:
     policy = commands.add_parser("policy", help="what each threshold means in rejects a week")
     policy.add_argument("--pupils", type=_at_least_one, default=PUPILS)
     policy.add_argument("--language", choices=LANGUAGES, default=LANGUAGES[0])
-    policy.add_argument("--measure", action="append", default=[], metavar="PLATEN=FOLDER", help="measure anew first")
+    policy.add_argument("--measure", action="append", default=[], metavar="[PLATEN=]FOLDER", help="measure anew first")
     policy.add_argument("--out", type=Path, default=CURVES_FILE, help="where measured curves are written")
 
     show = commands.add_parser("show", help="draw what was measured over a picture, for a human to check")
     show.add_argument("image", type=Path)
     show.add_argument("--out", type=Path, required=True, help="PNG to write; it shows the hand: keep it as private")
-    show.add_argument("--platen", choices=platens, default=Platen.DARK.value)
+    _add_platen(show)
     _add_simulations(commands)
     return parser
+
+
+def _add_platen(command: argparse.ArgumentParser) -> None:
+    """What the hands of its pictures lie on."""
+    command.add_argument(
+        "--platen",
+        type=Platen,
+        choices=list(Platen),
+        help="what the hands lie on; the pictures show it where not given",
+    )
+
+
+def _add_support(command: argparse.ArgumentParser) -> None:
+    """Sets that are fitted on, and not measured."""
+    command.add_argument(
+        "--support", action="append", default=[], metavar="[PLATEN=]FOLDER", help="sets of other people"
+    )
 
 
 def _measured_on_people_apart(command: argparse.ArgumentParser, *, seeds: int) -> None:
     """What a command that fits on half of a folder's people is told."""
     command.add_argument("folder", type=Path)
-    command.add_argument("--platen", choices=[platen.value for platen in Platen], default=Platen.DARK.value)
-    command.add_argument("--support", action="append", default=[], metavar="PLATEN=FOLDER", help="sets of other people")
+    _add_platen(command)
+    _add_support(command)
+    command.add_argument(
+        "--support", action="append", default=[], metavar="[PLATEN=]FOLDER", help="sets of other people"
+    )
     command.add_argument("--seeds", type=_at_least_one, default=seeds, help="how many random halves")
 
 
@@ -134,7 +157,7 @@ def _add_simulations(commands: argparse._SubParsersAction[argparse.ArgumentParse
     growth.add_argument("--seed", type=int, default=0)
 
     synthetic = commands.add_parser("synthetic", help="how far synthetic people's measurements are from a real set's")
-    synthetic.add_argument("sets", metavar="PLATEN=FOLDER", nargs=1)
+    synthetic.add_argument("sets", metavar="[PLATEN=]FOLDER", nargs=1)
     synthetic.add_argument("--people", type=_at_least_one, default=40)
     synthetic.add_argument("--fit", action="store_true", help="draw people after this set from now on")
 
@@ -152,7 +175,7 @@ def _add_simulations(commands: argparse._SubParsersAction[argparse.ArgumentParse
 
 def _compare(arguments: argparse.Namespace) -> int:
     trials = read_trials(arguments.trials)
-    results = run_trials(trials, Platen(arguments.platen))
+    results = run_trials(trials, arguments.platen)
     write_results(arguments.out, results)
     counts = {outcome: sum(one.outcome is outcome for one in results) for outcome in Outcome}
     _say(", ".join(f"{count} {outcome.value}" for outcome, count in counts.items()))
@@ -162,25 +185,28 @@ def _compare(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     from hand_geometry.overlay import draw_overlay
 
-    image = decode_image(arguments.image.read_bytes()) if arguments.image.is_file() else None
+    image = read_image(arguments.image)
     if image is None:
         raise TrialsError(f"{arguments.image}: no picture that can be read")
-    drawn, reason = draw_overlay(image, Platen(arguments.platen))
+    drawn, reason = draw_overlay(image, arguments.platen or platen_in(image))
     arguments.out.write_bytes(encode_png(drawn))
     _say("measured" if reason is None else f"not measured: {reason}")
     return EXIT_OK
 
 
 def _sets(given: list[str]) -> list[AcquiredSet]:
-    """Measures the folders named as PLATEN=FOLDER."""
+    """Measures the folders named as FOLDER or PLATEN=FOLDER."""
     from hand_geometry.fit import acquire_set
 
     sets = []
     for one in given:
-        platen, _, folder = one.partition("=")
-        if platen not in [known.value for known in Platen] or not folder:
-            raise TrialsError(f"{one}: PLATEN=FOLDER is needed, PLATEN one of {', '.join(Platen)}")
-        sets.append(acquire_set(Path(folder), Platen(platen)))
+        platen, parted, folder = one.partition("=")
+        if Path(one).is_dir():
+            sets.append(acquire_set(Path(one)))
+        elif parted and folder and platen in list(Platen):
+            sets.append(acquire_set(Path(folder), Platen(platen)))
+        else:
+            raise TrialsError(f"{one}: FOLDER or PLATEN=FOLDER is needed, PLATEN one of {', '.join(Platen)}")
     return sets
 
 
@@ -204,7 +230,7 @@ def _fit(arguments: argparse.Namespace) -> int:
 def _crossvalidate(arguments: argparse.Namespace) -> int:
     from hand_geometry.fit import acquire_set, cross_validate
 
-    measured = acquire_set(arguments.folder, Platen(arguments.platen))
+    measured = acquire_set(arguments.folder, arguments.platen)
     pictures = Counter(one.subject for one in measured.images).values()
     if sum(count > arguments.enrolled for count in pictures) < 2:
         raise TrialsError(f"{measured.name}: too few people with more than {arguments.enrolled} pictures")
@@ -224,7 +250,7 @@ def _crossvalidate(arguments: argparse.Namespace) -> int:
 def _masks(arguments: argparse.Namespace) -> int:
     from hand_geometry.fit import acquire_set, cross_validate
 
-    measured, support = acquire_set(arguments.folder, Platen(arguments.platen)), _sets(arguments.support)
+    measured, support = acquire_set(arguments.folder, arguments.platen), _sets(arguments.support)
     if arguments.painted:
         return _painted_masks(arguments, measured, support)
     _say("left out          equal error   at the threshold of 0.1 %: rejected, strangers accepted")
@@ -266,7 +292,7 @@ def _perturb(arguments: argparse.Namespace) -> int:
     from hand_geometry.fit import acquire_set
     from hand_geometry.set_perturbations import perturbed_trials
 
-    measured, support = acquire_set(arguments.folder, Platen(arguments.platen)), _sets(arguments.support)
+    measured, support = acquire_set(arguments.folder, arguments.platen), _sets(arguments.support)
     _say("change                 not measured   at the threshold of 0.1 %: rejected, strangers accepted")
     for one in perturbed_trials(measured, support, enrolled=arguments.enrolled, seeds=arguments.seeds):
         rejected, accepted = _at_the_usual_threshold(one.folds)
@@ -374,10 +400,9 @@ def _growth(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     from hand_geometry.fit import acquire_set
     from hand_geometry.report import report_page
-    from hand_geometry.set_evaluation import evaluate_set, platen_of
+    from hand_geometry.set_evaluation import evaluate_set
 
-    platen = Platen(arguments.platen) if arguments.platen else platen_of(arguments.folder)
-    measured = acquire_set(arguments.folder, platen)
+    measured = acquire_set(arguments.folder, arguments.platen)
     found = evaluate_set(measured, _sets(arguments.support), enrolled=arguments.enrolled, seeds=arguments.seeds)
     page = report_page(found, language=arguments.language, written=datetime.now(UTC))
     try:

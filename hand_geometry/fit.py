@@ -16,6 +16,7 @@ from hand_geometry.acquisition import FailureToAcquire, Features
 from hand_geometry.discriminant import RECIPES, LabelledSet
 from hand_geometry.errors import FittedNumbersError
 from hand_geometry.fitted_numbers import FittedNumbers, load_numbers, read_provenance, save_numbers
+from hand_geometry.ground import platen_among
 from hand_geometry.image_set import LabelledImage, acquire_files, read_index
 from hand_geometry.mask import NO_MASK, Mask
 from hand_geometry.masked_numbers import SUPPORTED_MASKS, load_masked_numbers, save_masked_numbers
@@ -59,10 +60,12 @@ class AcquiredSet:
         return LabelledSet(np.stack([f.values for _, f in kept]), np.array([subject for subject, _ in kept]))
 
 
-def acquire_set(folder: Path, platen: Platen) -> AcquiredSet:
-    """Measures all pictures of a folder with an ``index.csv``."""
+def acquire_set(folder: Path, platen: Platen | None = None) -> AcquiredSet:
+    """Measures all pictures of a folder with an ``index.csv``; the pictures show their platen where none is given."""
     images = read_index(folder)
-    found = acquire_files([image.path for image in images], platen, title=folder.name)
+    paths = [image.path for image in images]
+    platen = platen or platen_among(paths)
+    found = acquire_files(paths, platen, title=folder.name)
     return AcquiredSet(folder.name, platen, images, [found[image.path] for image in images])
 
 

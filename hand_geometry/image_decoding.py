@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -28,6 +29,15 @@ def decode_image(untrusted_bytes: bytes) -> NDArray[np.uint8] | None:
     if image is None or image.size == 0:
         return None
     return np.asarray(image, dtype=np.uint8)
+
+
+def read_image(path: Path) -> NDArray[np.uint8] | None:
+    """Decodes a picture's file; None where there is none, or nothing that can be decoded."""
+    try:
+        with path.open("rb") as file:
+            return decode_image(file.read(LARGEST_IMAGE_BYTES + 1))
+    except (OSError, ValueError):
+        return None
 
 
 def _size_in_header(untrusted_bytes: bytes) -> tuple[int, int] | None:

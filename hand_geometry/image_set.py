@@ -16,7 +16,7 @@ from rich.progress import Progress
 
 from hand_geometry.acquisition import FailureToAcquire, Features, acquire
 from hand_geometry.errors import TrialsError
-from hand_geometry.image_decoding import LARGEST_IMAGE_BYTES, decode_image
+from hand_geometry.image_decoding import read_image
 from hand_geometry.quality import QualityReason
 from hand_geometry.silhouette import Platen
 
@@ -56,15 +56,8 @@ def read_index(folder: Path) -> list[LabelledImage]:
 
 def acquire_file(path: Path, platen: Platen) -> Acquired:
     """Reads and measures one picture; a file that is missing or no picture is a failure with its reason."""
-    try:
-        with path.open("rb") as file:
-            untrusted_bytes = file.read(LARGEST_IMAGE_BYTES + 1)
-    except (OSError, ValueError):
-        return FailureToAcquire(QualityReason.UNREADABLE_IMAGE)
-    image = decode_image(untrusted_bytes)
-    if image is None:
-        return FailureToAcquire(QualityReason.UNREADABLE_IMAGE)
-    return acquire(image, platen)
+    image = read_image(path)
+    return FailureToAcquire(QualityReason.UNREADABLE_IMAGE) if image is None else acquire(image, platen)
 
 
 def _acquire_task(task: tuple[Path, Platen]) -> Acquired:

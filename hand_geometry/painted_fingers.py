@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hand_geometry.acquisition import FailureToAcquire, Features, Seen, acquire, looked_at
 from hand_geometry.fit import AcquiredSet, held_out_folds
-from hand_geometry.image_decoding import decode_image
+from hand_geometry.image_decoding import read_image
 from hand_geometry.image_set import progress_bar
 from hand_geometry.landmarks import Finger
 from hand_geometry.mask import Mask
@@ -69,7 +69,7 @@ def painted_trials(
         whole: list[Features | FailureToAcquire] = []
         with progress_bar(mask.names, len(measured.images)) as advance:
             for at, labelled in enumerate(measured.images):
-                image = decode_image(labelled.path.read_bytes()) if labelled.path.is_file() else None
+                image = read_image(labelled.path)
                 one, other = _both(image, measured, mask, np.random.default_rng([at, mask.bits]))
                 painted.append(one)
                 whole.append(other)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from hand_geometry.acquisition import FailureToAcquire, Features, acquire
 from hand_geometry.comparison import DEFAULT_THRESHOLD, Threshold, compare, decide
 from hand_geometry.errors import TrialsError
-from hand_geometry.image_decoding import decode_image
+from hand_geometry.image_decoding import read_image
 from hand_geometry.image_set import read_index
 from hand_geometry.performance import Estimate, wilson_interval
 from hand_geometry.reference import Reference, make_reference
@@ -199,7 +199,7 @@ def _placements(identity: int, *, mirror: bool) -> list[Laid]:
 
 
 def _read(paths: Sequence[Path]) -> list[Laid]:
-    found = [decode_image(path.read_bytes()) if path.is_file() else None for path in paths]
+    found = [read_image(path) for path in paths]
     if any(one is None for one in found):
         raise TrialsError(f"{paths[0].parent}: a picture in it cannot be read")
     return [Laid(one) for one in found if one is not None]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hand_geometry.capture_device import Frame, refuse_in_production
-from hand_geometry.image_decoding import decode_image
+from hand_geometry.image_decoding import read_image
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 
@@ -38,7 +38,7 @@ class RecordedCamera:
 def _pictures(folder: Path) -> Iterator[NDArray[np.uint8] | None]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in PICTURE_SUFFIXES:
-            yield decode_image(path.read_bytes())
+            yield read_image(path)
 
 
 def _video(path: Path) -> Iterator[NDArray[np.uint8] | None]:

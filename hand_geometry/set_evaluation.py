@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,6 @@ from hand_geometry.acquisition import FailureToAcquire, Features
 from hand_geometry.errors import FittedNumbersError, TrialsError
 from hand_geometry.fit import AcquiredSet, held_out_folds
 from hand_geometry.fitted_numbers import FittedNumbers, numbers_for
-from hand_geometry.image_set import acquire_file, read_index
 from hand_geometry.performance import (
     Estimate,
     TrialScores,
@@ -29,7 +27,6 @@ from hand_geometry.performance import (
 )
 from hand_geometry.reference import FailureToEnroll
 from hand_geometry.set_trials import TRIES, transactions_among, trials_among
-from hand_geometry.silhouette import Platen
 from hand_geometry.trials import enroll_from
 
 REPORTED_RATES = (0.01, 0.001, 0.0001)
@@ -37,7 +34,6 @@ REPORTED_RATES = (0.01, 0.001, 0.0001)
 DET_RATES = np.logspace(-4.0, 0.0, 81)
 ROUNDS = 200
 SHOWN_PAIRS = 20
-PICTURES_TRIED = 6
 
 
 @dataclass(frozen=True)
@@ -92,14 +88,6 @@ class SetEvaluation:
     impostor: NDArray[np.float64]
     rejected: tuple[WrongPair, ...]
     accepted: tuple[WrongPair, ...]
-
-
-def platen_of(folder: Path) -> Platen:
-    """The platen on which most of a few pictures, taken from all over the folder, can be measured; dark if none can."""
-    images = read_index(folder)
-    few = [images[at].path for at in np.unique(np.linspace(0, len(images) - 1, PICTURES_TRIED).astype(np.intp))]
-    measured = {platen: sum(isinstance(acquire_file(path, platen), Features) for path in few) for platen in Platen}
-    return max(measured, key=lambda platen: measured[platen])
 
 
 def evaluate_set(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hand_geometry.acquisition import FailureToAcquire, Features, acquire
 from hand_geometry.fit import AcquiredSet
-from hand_geometry.image_decoding import decode_image
+from hand_geometry.image_decoding import read_image
 from hand_geometry.image_set import progress_bar
 from hand_geometry.performance import TrialScores
 from hand_geometry.quality import QualityReason
@@ -50,7 +50,7 @@ def perturbed_trials(
     found: dict[str, list[Features | FailureToAcquire]] = {name: [] for name in PERTURBATIONS}
     with progress_bar(measured.name, len(measured.images)) as advance:
         for at, labelled in enumerate(measured.images):
-            image = decode_image(labelled.path.read_bytes()) if labelled.path.is_file() else None
+            image = read_image(labelled.path)
             for name, change in PERTURBATIONS.items():
                 if image is None:
                     found[name].append(FailureToAcquire(QualityReason.UNREADABLE_IMAGE))

@@ -10,6 +10,7 @@ from pathlib import Path
 from hand_geometry.acquisition import FailureToAcquire
 from hand_geometry.comparison import compare
 from hand_geometry.errors import TrialsError
+from hand_geometry.ground import platen_among
 from hand_geometry.image_set import Acquired, acquire_files, progress_bar
 from hand_geometry.quality import QualityReason
 from hand_geometry.reference import FailureToEnroll, Reference, make_reference
@@ -79,10 +80,13 @@ def enroll_from(pictures: list[Acquired]) -> Reference | FailureToEnroll:
     return made
 
 
-def run_trials(trials: list[Trial], platen: Platen) -> list[TrialResult]:
-    """Compares every trial; each picture is measured once, each set of enrolment pictures enrolled once."""
+def run_trials(trials: list[Trial], platen: Platen | None = None) -> list[TrialResult]:
+    """Compares every trial; each picture is measured once, each set of enrolment pictures enrolled once.
+
+    The pictures show their platen where none is given.
+    """
     paths = [path for trial in trials for path in (*trial.enrolment, trial.probe)]
-    acquired = acquire_files(paths, platen, title="pictures")
+    acquired = acquire_files(paths, platen or platen_among(paths), title="pictures")
     references: dict[tuple[Path, ...], Reference | FailureToEnroll] = {}
     results = []
     with progress_bar("trials", len(trials)) as advance:

@@ -22,8 +22,8 @@ ON_WHITE = os.environ.get("CANTEEN_HANDS_ON_WHITE", "")
 @pytest.mark.skipif(not FOLDER, reason="CANTEEN_HANDS names no folder of right palms between pegs with an index.csv")
 def test_people_kept_apart_are_told_apart() -> None:
     """Pins, on people whom the numbers were not fitted on: equal error rate, failures to acquire, and the posture."""
-    measured = acquire_set(Path(FOLDER), Platen.DARK)
-    assert Posture.GUIDED is measured.posture
+    measured = acquire_set(Path(FOLDER))
+    assert (Platen.DARK, Posture.GUIDED) == (measured.platen, measured.posture)
     assert measured.failures <= 0.03 * len(measured.images)
     rate = subject_bootstrap(cross_validate(measured, seeds=1), equal_error_rate, rounds=20)
     assert rate.value <= 0.015
@@ -33,7 +33,9 @@ def test_people_kept_apart_are_told_apart() -> None:
 @pytest.mark.skipif(not ON_WHITE, reason="CANTEEN_HANDS_ON_WHITE names no folder of backs of hands on white paper")
 def test_on_white_a_refusal_says_what_a_pupil_can_do() -> None:
     """Pins that of hands on white, open and closed, open ones are measured or, as all others, told what to do."""
-    acquired = acquire_set(Path(ON_WHITE), Platen.LIGHT).acquired
+    measured = acquire_set(Path(ON_WHITE))
+    assert Platen.LIGHT is measured.platen
+    acquired = measured.acquired
     reasons = [one.reason for one in acquired if isinstance(one, FailureToAcquire)]
     acted_on = {QualityReason.FINGERS_CLOSED, QualityReason.WEB_HIDDEN, QualityReason.HAND_CUT_OFF}
     assert acted_on == set(reasons)
