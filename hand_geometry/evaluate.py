@@ -90,9 +90,6 @@ def _arguments() -> argparse.ArgumentParser:
     report.add_argument("--out", type=Path, required=True, help="HTML to write; it names files, never shows a hand")
     _add_platen(report)
     _add_support(report)
-    report.add_argument(
-        "--support", action="append", default=[], metavar="[PLATEN=]FOLDER", help="sets of other people"
-    )
     report.add_argument("--enrolled", type=_at_least_one, default=3, help="enrolment pictures a subject")
     report.add_argument("--seeds", type=_at_least_one, default=5, help="how many random halves")
     report.add_argument("--language", choices=LANGUAGES, default=LANGUAGES[0])
@@ -144,9 +141,6 @@ def _measured_on_people_apart(command: argparse.ArgumentParser, *, seeds: int) -
     command.add_argument("folder", type=Path)
     _add_platen(command)
     _add_support(command)
-    command.add_argument(
-        "--support", action="append", default=[], metavar="[PLATEN=]FOLDER", help="sets of other people"
-    )
     command.add_argument("--seeds", type=_at_least_one, default=seeds, help="how many random halves")
 
 
