@@ -162,6 +162,9 @@ def _add_simulations(commands: argparse._SubParsersAction[argparse.ArgumentParse
     )
     attacks.add_argument("--folder", type=Path, help="a set on a dark ground instead of synthetic people")
 
+    readers = commands.add_parser("readers", help="simulated people enrolled on one reader and laid on another")
+    readers.add_argument("--people", type=_at_least_one, default=120)
+
     heights = commands.add_parser("heights", help="fit the numbers for heights anew, from simulated people")
     heights.add_argument("--people", type=_at_least_one, default=120)
     heights.add_argument("--out", type=Path, default=HEIGHT_NUMBERS_FILE)
@@ -354,6 +357,25 @@ def _attacks(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _readers(arguments: argparse.Namespace) -> int:
+    from hand_geometry.reader_interoperability import exchange_readers
+
+    found = exchange_readers(arguments.people)
+    _say("simulated people on two simulated readers, calibrated by the sheet and the block: the ratio counts, no rate")
+    _say(f"{found.people} people, {found.not_enrolled} more could not be enrolled on both readers")
+    _say("refused on the same reader   across     ratio, 95 % by resampling people")
+    for row in found.strict:
+        ratio = f"{row.ratio.value:.2f} [{row.ratio.low:.2f}, {row.ratio.high:.2f}]"
+        _say(f"{100 * row.same:22.2f} %   {100 * row.across:5.2f} %   {ratio}")
+    for policy, row in found.in_use.items():
+        _say(
+            f"at the threshold of {100 * policy.false_match_rate:g} %: "
+            f"{100 * row.same:.2f} % on the same reader, {100 * row.across:.2f} % across"
+        )
+    _say(f"without calibration, {100 * found.uncalibrated:.1f} % are refused across at the threshold of 0.1 %")
+    return EXIT_OK
+
+
 def _heights(arguments: argparse.Namespace) -> int:
     from hand_geometry.height_profile import LEAST_RISE
     from hand_geometry.height_simulation import DRAWN_PEOPLE, drawn_rises, fit_heights
@@ -427,6 +449,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "synthetic": _synthetic,
         "attacks": _attacks,
         "policy": _policy,
+        "readers": _readers,
         "heights": _heights,
     }
     try:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 from rich.console import Console
@@ -21,6 +22,8 @@ from hand_geometry.quality import QualityReason
 from hand_geometry.silhouette import Platen
 
 Acquired = Features | FailureToAcquire
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -72,21 +75,20 @@ def _one_thread() -> None:
 def acquire_files(paths: Sequence[Path], platen: Platen, *, title: str) -> dict[Path, Acquired]:
     """Measures each distinct picture once, on all cores, with a progress bar on stderr."""
     distinct = list(dict.fromkeys(paths))
-    with progress_bar(title, len(distinct)) as advance:
-        found: dict[Path, Acquired] = {}
-        workers = min(os.cpu_count() or 1, max(1, len(distinct) // 4))
-        if workers == 1:
-            for path in distinct:
-                found[path] = acquire_file(path, platen)
-                advance()
-            return found
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(workers, initializer=_one_thread) as pool:
-            tasks = [(path, platen) for path in distinct]
-            for path, acquired in zip(distinct, pool.imap(_acquire_task, tasks, chunksize=4), strict=True):
-                found[path] = acquired
-                advance()
-    return found
+    return dict(zip(distinct, on_all_cores(_acquire_task, [(path, platen) for path in distinct], title), strict=True))
+
+
+def on_all_cores(work: Callable[[_Task], _Result], tasks: Sequence[_Task], title: str) -> Iterator[_Result]:
+    """What ``work``, a function of a module, makes of each task, in their order, with a progress bar on stderr."""
+    workers = min(os.cpu_count() or 1, max(1, len(tasks) // 4))
+    with progress_bar(title, len(tasks)) as advance, ExitStack() as stack:
+        done: Iterator[_Result] = map(work, tasks)
+        if workers > 1:
+            pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers, initializer=_one_thread))
+            done = pool.imap(work, tasks, chunksize=4)
+        for result in done:
+            advance()
+            yield result
 
 
 class _Advance:
