@@ -33,9 +33,10 @@ check: setup ## ruff, mypy strict, the floors
 	$(PY) -m mypy $(PACKAGES) tests
 	.venv/bin/lint-imports
 
-messages: setup ## compile the English catalogues
+messages: setup ## compile the catalogues
 	@for package in hand_geometry sync terminal enrollment_station billing_server firmware_bridge demo benchmarks; do \
 	  $(PY) -m babel.messages.frontend -q compile -d $$package/locale -D messages; done
+	@$(PY) -m babel.messages.frontend -q compile -d canteen/locale -D argparse
 
 lock: setup ## make the hashed locks again from pyproject.toml
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

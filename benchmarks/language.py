@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gettext
-import os
 from pathlib import Path
 
-_TAG = os.environ.get("LANG", "fr").split("_", maxsplit=1)[0].split(".", maxsplit=1)[0].lower()
-_CATALOGUE = gettext.translation("messages", Path(__file__).parent / "locale", languages=[_TAG], fallback=True)
+from canteen.command_line import session_language
+
+_CATALOGUE = gettext.translation(
+    "messages", Path(__file__).parent / "locale", languages=[session_language()], fallback=True
+)
 
 
 def _(sentence: str) -> str:
-    """`sentence` in the language of LANG; French for all but English."""
+    """`sentence` in the session's language."""
     return _CATALOGUE.gettext(sentence)

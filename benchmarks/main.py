@@ -19,6 +19,7 @@ from benchmarks.language import _
 from benchmarks.pass_benchmark import DAY_PASSES, PassSettings, run_pass_benchmark
 from benchmarks.store_benchmark import StoreSettings, run_store_benchmark
 from benchmarks.sync_benchmark import SyncSettings, run_sync_benchmark
+from canteen.command_line import console_script
 from canteen.errors import CanteenError
 
 _TABLE_WIDTH = 118
@@ -27,6 +28,7 @@ _IDLE_MOST_S = 60.0
 _DEFAULT = PassSettings()
 
 
+@console_script
 def main(argv: Sequence[str] | None = None) -> int:
     """0: measured, whatever the figures; 1: something that was to be measured did not happen; 2: not understood."""
     parser = argparse.ArgumentParser(

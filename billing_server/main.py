@@ -17,6 +17,7 @@ from billing_server.clients import ClientBook
 from billing_server.configuration import Settings, load_settings
 from billing_server.errors import BillingError, CannotServe, ConfigurationRefused, UnknownDevice
 from billing_server.operators import OperatorBook
+from canteen.command_line import console_script
 from canteen.private_file import PrivateFileRefused
 from sync.encoding import octets_text
 from sync.sealing import OpeningKey
@@ -34,6 +35,7 @@ EXIT_WRONG = 1
 EXIT_REFUSED = 2
 
 
+@console_script
 def main(argv: list[str] | None = None) -> int:
     """The console script; its exit code."""
     arguments = _parser().parse_args(argv)

@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from canteen.command_line import console_script
 from demo.canteen import Canteen
 from demo.errors import DemoError
 from demo.lane import LaneServer
@@ -29,6 +30,7 @@ _DEFAULT_PORT = 8000
 _console = Console(stderr=True, highlight=False)
 
 
+@console_script
 def main(argv: Sequence[str] | None = None) -> int:
     """0: all went as it should; 1: a scene of `--once` did not; 2: the demonstration could not start."""
     parser = argparse.ArgumentParser(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlencode
 
+from canteen.command_line import console_script
 from canteen.errors import CanteenError
 from enrollment_station.card_settings import make_card_keys
 from enrollment_station.configuration import StationConfiguration, load_configuration
@@ -37,6 +38,7 @@ _COMMANDS = (
 )
 
 
+@console_script
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs until SIGTERM or SIGINT; 2 means that something needs a look before it can."""
     argv = sys.argv[1:] if argv is None else list(argv)

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from canteen.command_line import session_language
 from canteen.private_file import PrivateFileRefused, read_private_file
 from firmware_bridge.card_encoding import CardEncoded, CardEncoder
 from firmware_bridge.card_keys import MASTER_SECRET_BYTES, EncodingKeys, new_master_secret
@@ -205,7 +206,7 @@ class _Program:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program; ends at `quit`, SIGTERM or the end of its standard input."""
-    tr = translator(os.environ.get("LANG", "fr"))
+    tr = translator(session_language())
     parser = argparse.ArgumentParser(description=tr("Carte de cantine simulée : DESFire sur le lecteur virtuel vpcd."))
     parser.add_argument("--secret-file", type=Path, required=True, help=tr("secret des cartes, 32 octets, en 0600"))
     parser.add_argument("--uai", required=True, help=tr("numéro UAI de l’établissement"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import os
 import secrets
 import signal
 import sys
@@ -35,6 +34,7 @@ from osdp import (
 )
 from osdp.helpers import PdId
 
+from canteen.command_line import session_language
 from firmware_bridge.channel_key import read_channel_key, replace_channel_key
 from firmware_bridge.devices import Role
 from firmware_bridge.errors import ChannelKeyRefused, FirmwareBridgeError, SimulatedDeviceInProduction
@@ -378,7 +378,7 @@ class SimulatedPeripheral:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program; ends at SIGTERM or SIGINT."""
-    tr = translator(os.environ.get("LANG", "fr"))
+    tr = translator(session_language())
     parser = argparse.ArgumentParser(description=tr("Carte simulée : clavier, lecteur, voyant et tourniquet sur OSDP."))
     parser.add_argument("--serial", type=Path, required=True, help=tr("nom à donner à la ligne série"))
     parser.add_argument("--control", type=Path, required=True, help=tr("socket Unix de commande"))

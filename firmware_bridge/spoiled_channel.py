@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import heapq
-import os
 import random
 import select
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import serial
 
+from canteen.command_line import session_language
 from firmware_bridge.phrases import translator
 from firmware_bridge.pseudo_terminal import PseudoTerminalLine
 
@@ -143,7 +143,7 @@ class SpoiledChannel:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program; ends at SIGINT."""
-    tr = translator(os.environ.get("LANG", "fr"))
+    tr = translator(session_language())
     parser = argparse.ArgumentParser(description=tr("Une mauvaise ligne série, pour essayer à la main."))
     parser.add_argument("--from", dest="good", type=Path, required=True, help=tr("la ligne de la carte"))
     parser.add_argument("--to", dest="spoiled", type=Path, required=True, help=tr("nom à donner à la mauvaise ligne"))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hand_geometry.errors import FittedNumbersError
 from hand_geometry.fitted_numbers import FittedNumbers
+from hand_geometry.language import _
 from hand_geometry.posture import Posture
 
 FEWEST_SUBJECTS = 6
@@ -88,7 +89,11 @@ def scatter_of(sets: Sequence[LabelledSet]) -> Scatter:
     for one in sets:
         people, index, counts = np.unique(one.subjects, return_inverse=True, return_counts=True)
         if len(people) < FEWEST_SUBJECTS or len(index) - len(people) < FEWEST_SUBJECTS:
-            raise FittedNumbersError(f"{len(people)} subjects with {len(index)} pictures are too few to fit on")
+            raise FittedNumbersError(
+                _("{people} personnes et {pictures} images : trop peu pour apprendre").format(
+                    people=len(people), pictures=len(index)
+                )
+            )
         centres = np.stack([one.values[index == at].mean(axis=0) for at in range(len(people))])
         residuals = one.values - centres[index]
         freedom.append(len(index) - len(people))

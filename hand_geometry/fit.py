@@ -18,6 +18,7 @@ from hand_geometry.errors import FittedNumbersError
 from hand_geometry.fitted_numbers import FittedNumbers, load_numbers, read_provenance, save_numbers
 from hand_geometry.ground import platen_among
 from hand_geometry.image_set import LabelledImage, acquire_files, read_index
+from hand_geometry.language import _
 from hand_geometry.mask import NO_MASK, Mask
 from hand_geometry.masked_numbers import SUPPORTED_MASKS, load_masked_numbers, save_masked_numbers
 from hand_geometry.performance import TrialScores
@@ -56,7 +57,9 @@ class AcquiredSet:
         counts = Counter(subject for subject, _ in pairs)
         kept = [(subject, features) for subject, features in pairs if counts[subject] > 1]
         if not kept:
-            raise FittedNumbersError(f"{self.name}: nobody has two pictures that could be measured")
+            raise FittedNumbersError(
+                _("{name} : personne n’a deux images qui aient pu être mesurées").format(name=self.name)
+            )
         return LabelledSet(np.stack([f.values for _, f in kept]), np.array([subject for subject, _ in kept]))
 
 
@@ -106,7 +109,7 @@ def fit_and_save_masked(
     """Fits and calibrates numbers for every supported mask and posture, and writes them with their provenance."""
     labelled = [(one.posture, one.labelled()) for one in sets]
     numbers: dict[tuple[Posture, int], FittedNumbers] = {}
-    for posture in dict.fromkeys(found for found, _ in labelled):
+    for posture in dict.fromkeys(found for found, _data in labelled):
         own = [data for found, data in labelled if found is posture]
         other = [data for found, data in labelled if found is not posture]
         recipe = replace(RECIPES[posture], dimensions=MASKED_DIMENSIONS)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hand_geometry.errors import FittedNumbersError
+from hand_geometry.language import _
 from hand_geometry.posture import Posture
 from hand_geometry.silhouette import Platen
 
@@ -62,7 +63,7 @@ class FittedNumbers:
     def project(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n,) or (m, n) features to (k,) or (m, k)."""
         if values.shape[-1] != len(self.mean):
-            raise FittedNumbersError("the fitted numbers were made for other measurements")
+            raise FittedNumbersError(_("les nombres appris sont faits pour d’autres mesures"))
         return np.asarray((values - self.mean) @ self.projection, dtype=np.float64)
 
 
@@ -71,7 +72,7 @@ def numbers_for(posture: Posture, platen: Platen) -> FittedNumbers:
     try:
         numbers = load_numbers(NUMBERS_FILE)[posture]
     except KeyError as error:
-        raise FittedNumbersError(f"no fitted numbers for the posture {posture}") from error
+        raise FittedNumbersError(_("pas de nombres appris pour la pose {posture}").format(posture=posture)) from error
     return replace(numbers, mean=numbers.means[platen]) if platen in numbers.means else numbers
 
 
@@ -82,7 +83,7 @@ def load_numbers(path: Path) -> dict[Posture, FittedNumbers]:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: np.asarray(archive[key]) for key in archive.files}
     except (OSError, ValueError) as error:
-        raise FittedNumbersError(f"the fitted numbers {path.name} cannot be read") from error
+        raise FittedNumbersError(_("{name} : les nombres appris sont illisibles").format(name=path.name)) from error
     numbers: dict[Posture, FittedNumbers] = {}
     for posture in Posture:
         if f"{posture}_mean" in arrays:
@@ -108,7 +109,9 @@ def read_provenance(path: Path = NUMBERS_FILE) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as archive:
             return dict(json.loads(str(archive["provenance"])))
     except (OSError, ValueError, KeyError) as error:
-        raise FittedNumbersError(f"the fitted numbers {path.name} have no provenance") from error
+        raise FittedNumbersError(
+            _("{name} : rien ne dit d’où viennent les nombres appris").format(name=path.name)
+        ) from error
 
 
 def save_numbers(path: Path, numbers: dict[Posture, FittedNumbers], provenance: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from hand_geometry.errors import FittedNumbersError
 from hand_geometry.fitted_numbers import FittedNumbers
 from hand_geometry.height_profile import HEIGHT_STATIONS
+from hand_geometry.language import _
 from hand_geometry.scoring import raw_score
 
 HEIGHT_NUMBERS_FILE = Path(__file__).parent / "height_numbers.npz"
@@ -61,9 +62,11 @@ def height_numbers(path: Path = HEIGHT_NUMBERS_FILE) -> HeightNumbers:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: np.asarray(archive[name]) for name in (*_PARTS, "allowance")}
     except (OSError, ValueError, KeyError) as error:
-        raise FittedNumbersError(f"the fitted numbers {path.name} cannot be read") from error
+        raise FittedNumbersError(_("{name} : les nombres appris sont illisibles").format(name=path.name)) from error
     if arrays["mean"].shape != (len(HEIGHT_STATIONS),):
-        raise FittedNumbersError(f"the fitted numbers {path.name} were made for other heights")
+        raise FittedNumbersError(
+            _("{name} : les nombres appris sont faits pour d’autres hauteurs").format(name=path.name)
+        )
     identifier = zlib.crc32(b"".join(arrays[name].tobytes() for name in (*_PARTS, "allowance")))
     mean, projection, between = (arrays[name].astype(np.float64) for name in _PARTS)
     uncalibrated = np.array([[-30.0, -6.0], [30.0, 0.0]])

@@ -34,6 +34,8 @@ def decode_image(untrusted_bytes: bytes) -> NDArray[np.uint8] | None:
 def read_image(path: Path) -> NDArray[np.uint8] | None:
     """Decodes a picture's file; None where there is none, or nothing that can be decoded."""
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return None
         with path.open("rb") as file:
             return decode_image(file.read(LARGEST_IMAGE_BYTES + 1))
     except (OSError, ValueError):

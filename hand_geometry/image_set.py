@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,11 +15,13 @@ from typing import TypeVar
 
 import cv2
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from hand_geometry.acquisition import FailureToAcquire, Features, acquire
 from hand_geometry.errors import TrialsError
 from hand_geometry.image_decoding import read_image
+from hand_geometry.language import _, trouble
 from hand_geometry.quality import QualityReason
 from hand_geometry.silhouette import Platen
 
@@ -44,16 +48,23 @@ def read_index(folder: Path) -> list[LabelledImage]:
             missing = {"file", "subject"} - set(reader.fieldnames or ())
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TrialsError(f"{index}: cannot be read") from error
+        raise TrialsError(_("{path} : illisible ({trouble})").format(path=index, trouble=trouble(error))) from error
     if missing:
-        raise TrialsError(f"{index}: the column {min(missing)} is missing")
-    images = []
+        raise TrialsError(_("{path} : la colonne {column} manque").format(path=index, column=min(missing)))
+    images: list[LabelledImage] = []
+    named: set[Path] = set()
     for number, row in enumerate(rows, start=2):
         if not row.get("file") or not row.get("subject"):
-            raise TrialsError(f"{index}, line {number}: file and subject are needed")
-        images.append(LabelledImage(folder / row["file"], row["subject"] + (row.get("hand") or "")))
+            raise TrialsError(_("{path}, ligne {line} : il faut file et subject").format(path=index, line=number))
+        path = folder / row["file"]
+        if path in named:  # against itself, a picture matches better than any hand
+            raise TrialsError(
+                _("{path}, ligne {line} : {file} est déjà nommée").format(path=index, line=number, file=path.name)
+            )
+        named.add(path)
+        images.append(LabelledImage(path, row["subject"] + (row.get("hand") or "")))
     if not images:
-        raise TrialsError(f"{index}: no picture is named in it")
+        raise TrialsError(_("{path} : aucune image n’y est nommée").format(path=index))
     return images
 
 
@@ -84,11 +95,26 @@ def on_all_cores(work: Callable[[_Task], _Result], tasks: Sequence[_Task], title
     with progress_bar(title, len(tasks)) as advance, ExitStack() as stack:
         done: Iterator[_Result] = map(work, tasks)
         if workers > 1:
-            pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers, initializer=_one_thread))
+            with _deaf_to_ctrl_c():
+                pool = multiprocessing.get_context("spawn").Pool(workers, initializer=_one_thread)
+            stack.enter_context(pool)
             done = pool.imap(work, tasks, chunksize=4)
         for result in done:
             advance()
             yield result
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes started here leave Ctrl-C to this one, which ends them: each would say a traceback of its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Advance:
@@ -104,6 +130,7 @@ class _Advance:
 
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[_Advance]:
-    """A progress bar on stderr; drawn only where stderr is a terminal, one line at the end elsewhere."""
-    with Progress(console=Console(stderr=True), transient=False) as progress:
-        yield _Advance(progress, title, total)
+    """A progress bar on stderr where that is a terminal; not a word elsewhere."""
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        yield _Advance(progress, escape(title), total)

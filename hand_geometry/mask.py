@@ -51,11 +51,6 @@ class Mask:
         """One bit a finger, the thumb's the lowest."""
         return sum(1 << int(finger) for finger in self.left_out)
 
-    @property
-    def names(self) -> str:
-        """The fingers in English, for tables of figures."""
-        return "+".join(finger.name.lower() for finger in sorted(self.left_out)) or "nothing"
-
     def in_force(self, today: date) -> bool:
         """False once its last day is over: the reference made with it then opens nothing."""
         return self.last_day is None or today <= self.last_day

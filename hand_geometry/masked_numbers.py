@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from hand_geometry.errors import FittedNumbersError
 from hand_geometry.fitted_numbers import FittedNumbers, numbers_for, rates_in
 from hand_geometry.landmarks import Finger
+from hand_geometry.language import _
 from hand_geometry.mask import NO_MASK, Mask
 from hand_geometry.posture import Posture
 from hand_geometry.silhouette import Platen
@@ -47,7 +48,7 @@ def numbers_under(posture: Posture, platen: Platen, mask: Mask = NO_MASK) -> Fit
         return numbers_for(posture, platen)
     found = load_masked_numbers(MASKED_NUMBERS_FILE).get((posture, mask.bits))
     if found is None:
-        raise FittedNumbersError("no fitted numbers for these fingers left out")
+        raise FittedNumbersError(_("pas de nombres appris sans ces doigts"))
     return replace(found, mean=found.means[platen]) if platen in found.means else found
 
 
@@ -58,7 +59,7 @@ def load_masked_numbers(path: Path) -> MaskedNumbers:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: np.asarray(archive[key]) for key in archive.files}
     except (OSError, ValueError) as error:
-        raise FittedNumbersError(f"the fitted numbers {path.name} cannot be read") from error
+        raise FittedNumbersError(_("{name} : les nombres appris sont illisibles").format(name=path.name)) from error
     numbers: dict[tuple[Posture, int], FittedNumbers] = {}
     for posture in Posture:
         for mask in SUPPORTED_MASKS:

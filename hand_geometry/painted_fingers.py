@@ -23,6 +23,7 @@ from hand_geometry.masked_numbers import SUPPORTED_MASKS
 from hand_geometry.performance import TrialScores
 from hand_geometry.quality import QualityReason
 from hand_geometry.set_trials import trials_among
+from hand_geometry.spoken_names import left_out_by
 from hand_geometry.working_picture import WorkingPicture
 
 # Of a finger's length, what is left of it; and how much further the middle of its round end stands out than its sides,
@@ -67,7 +68,7 @@ def painted_trials(
     for mask in SUPPORTED_MASKS:
         painted: list[Features | FailureToAcquire] = []
         whole: list[Features | FailureToAcquire] = []
-        with progress_bar(mask.names, len(measured.images)) as advance:
+        with progress_bar(left_out_by(mask), len(measured.images)) as advance:
             for at, labelled in enumerate(measured.images):
                 image = read_image(labelled.path)
                 one, other = _both(image, measured, mask, np.random.default_rng([at, mask.bits]))

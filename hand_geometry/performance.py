@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,15 +106,6 @@ class Estimate:
     value: float
     low: float
     high: float
-
-    def __str__(self) -> str:
-        return f"{100 * self.value:.2f} % [{100 * self.low:.2f}, {100 * self.high:.2f}]"
-
-    def told(self, people: int) -> str:
-        """The same of so many people; where no error was seen, no bootstrap can say what the rule of three does."""
-        if self.high != 0.0:
-            return str(self)
-        return f"{replace(self, high=rule_of_three(people))} (none seen; rule of three)"
 
 
 def subject_bootstrap(

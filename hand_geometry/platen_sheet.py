@@ -16,6 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from canteen.command_line import console_script
+from hand_geometry.language import _, trouble
+
 # Markers of four by four bits are the coarsest, so they are read from a picture of 1600 pixels with room to spare.
 DICTIONARY = cv2.aruco.DICT_4X4_50
 MODULES = 6
@@ -209,26 +212,32 @@ def _hand_outline() -> NDArray[np.float64]:
     return np.asarray(outline / _DRAWN_AT - origin, dtype=np.float64)
 
 
+@console_script
 def main(argv: Sequence[str] | None = None) -> int:
     """``canteen-platen``: 0 where the sheet was written, 1 where it could not be."""
     import argparse
 
-    parser = argparse.ArgumentParser(prog="canteen-platen", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    sheet = commands.add_parser("sheet", help="write the sheet that lies on the platen as PDF")
-    sheet.add_argument("--paper", choices=tuple(PAPERS), default="a4")
-    sheet.add_argument("--out", type=Path, required=True)
-    label = commands.add_parser(
-        "label", help="write the label for the block from which the camera's height is measured"
+    parser = argparse.ArgumentParser(
+        prog="canteen-platen",
+        description=_(
+            "La feuille du lecteur de main, à imprimer : la caméra y trouve l’échelle, l’inclinaison et la distorsion."
+        ),
     )
-    label.add_argument("--out", type=Path, required=True)
+    commands = parser.add_subparsers(dest="command", required=True, metavar=_("COMMANDE"))
+    sheet = commands.add_parser("sheet", help=_("écrit en PDF la feuille posée sur le plateau"))
+    sheet.add_argument("--paper", choices=tuple(PAPERS), default="a4", help=_("le papier (%(default)s)"))
+    sheet.add_argument("--out", type=Path, required=True, metavar="PDF", help=_("le fichier à écrire"))
+    label = commands.add_parser(
+        "label", help=_("écrit en PDF l’étiquette de la cale, d’où se mesure la hauteur de la caméra")
+    )
+    label.add_argument("--out", type=Path, required=True, metavar="PDF", help=_("le fichier à écrire"))
     arguments = parser.parse_args(argv)
     try:
         arguments.out.write_bytes(
             sheet_pdf(platen_sheet(arguments.paper) if arguments.command == "sheet" else block_label())
         )
     except OSError as error:
-        sys.stderr.write(f"canteen-platen: {arguments.out}: {error.strerror}\n")
+        sys.stderr.write(f"canteen-platen: {arguments.out}: {trouble(error)}\n")
         return 1
     return 0
 

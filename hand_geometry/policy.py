@@ -16,7 +16,7 @@ from typing import Any
 
 from hand_geometry.comparison import Threshold
 from hand_geometry.errors import FittedNumbersError
-from hand_geometry.language import words_in
+from hand_geometry.language import _, words_in
 from hand_geometry.posture import Posture
 
 CURVES_FILE = Path(__file__).parent / "measured_curves.json"
@@ -106,7 +106,7 @@ def expected_rejects(
     """
     curve = read_curves(CURVES_FILE).get(posture.value)
     if curve is None:
-        raise FittedNumbersError(f"no measured curve for the posture {posture}")
+        raise FittedNumbersError(_("aucune courbe mesurée pour la pose {posture}").format(posture=posture))
     row = curve["rates"][f"{policy.false_match_rate:g}"]
     meals = pupils * meals_a_pupil
     later = row["rejects_on_another_day"]
@@ -129,7 +129,7 @@ def read_curves(path: Path = CURVES_FILE) -> Mapping[str, Any]:
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
         if read["format"] != CURVES_FORMAT:
-            raise FittedNumbersError(f"{path.name} is of a format this program does not know")
+            raise FittedNumbersError(_("{name} : un format que ce programme ne connaît pas").format(name=path.name))
         return dict(read["curves"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FittedNumbersError(f"the measured curves {path.name} cannot be read") from error
+        raise FittedNumbersError(_("{name} : les courbes mesurées sont illisibles").format(name=path.name)) from error

@@ -7,7 +7,7 @@ These rates say so by kind. A cast of plaster or silicone cannot be built from a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -22,6 +22,7 @@ from hand_geometry.comparison import DEFAULT_THRESHOLD, Threshold, compare, deci
 from hand_geometry.errors import TrialsError
 from hand_geometry.image_decoding import read_image
 from hand_geometry.image_set import read_index
+from hand_geometry.language import N_, _
 from hand_geometry.performance import Estimate, wilson_interval
 from hand_geometry.reference import Reference, make_reference
 from hand_geometry.silhouette import Platen, Silhouette, find_silhouette
@@ -72,6 +73,21 @@ class AttackKind(StrEnum):
     FLAT_GLOVE = "own_hand_in_a_glove"
     GLOVED_STRANGER = "stranger_in_a_glove"
     HELD_ABOVE = "stranger_held_above"
+
+
+KINDS: Mapping[AttackKind, str] = {
+    AttackKind.BONA_FIDE: N_("la propre main"),
+    AttackKind.OTHER_HAND: N_("la main d’un inconnu"),
+    AttackKind.PAPER_CUT_OUT: N_("papier découpé"),
+    AttackKind.PAPER_CUT_OUT_3_PERCENT: N_("papier découpé, 3 % trop grand"),
+    AttackKind.PRINTED_PHOTO: N_("photo imprimée et découpée"),
+    AttackKind.PHOTO_ON_A_SHEET: N_("photo sur une feuille"),
+    AttackKind.FOAM_CUT_OUT: N_("carton mousse découpé"),
+    AttackKind.FLAT_GLOVE: N_("la propre main dans un gant"),
+    AttackKind.GLOVED_STRANGER: N_("la main d’un inconnu dans un gant"),
+    AttackKind.HELD_ABOVE: N_("la main d’un inconnu tenue au-dessus"),
+}
+"""What each kind is called, in French."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +217,7 @@ def _placements(identity: int, *, mirror: bool) -> list[Laid]:
 def _read(paths: Sequence[Path]) -> list[Laid]:
     found = [read_image(path) for path in paths]
     if any(one is None for one in found):
-        raise TrialsError(f"{paths[0].parent}: a picture in it cannot be read")
+        raise TrialsError(_("{path} : une image n’y est pas lisible").format(path=paths[0].parent))
     return [Laid(one) for one in found if one is not None]
 
 

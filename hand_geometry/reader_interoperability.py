@@ -16,6 +16,7 @@ from hand_geometry.acquisition import Features, acquire
 from hand_geometry.comparison import compare
 from hand_geometry.errors import TrialsError
 from hand_geometry.image_set import Acquired, on_all_cores
+from hand_geometry.language import _
 from hand_geometry.performance import Estimate
 from hand_geometry.policy import ThresholdPolicy
 from hand_geometry.reference import FailureToEnroll
@@ -80,11 +81,11 @@ def exchange_readers(people: int) -> Interoperability:
     Raises:
         TrialsError: Nobody enrolled.
     """
-    seen = list(on_all_cores(_seen, range(people), "people"))
+    seen = list(on_all_cores(_seen, range(people), _("personnes")))
     scores = [_scores([one.calibrated for one in seen]), _scores([one.bare for one in seen])]
     enrolled = ~np.isnan(scores[0]).any(axis=(1, 2, 3))
     if not enrolled.any():
-        raise TrialsError("none of the drawn people could enroll on both readers")
+        raise TrialsError(_("aucune des personnes dessinées n’a pu s’enrôler sur les deux lecteurs"))
     kept = scores[0][enrolled]
     own = np.sort(np.concatenate([kept[:, at, at].ravel() for at in range(len(READERS))]))
     usual = ThresholdPolicy.USUAL.threshold.value

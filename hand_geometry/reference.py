@@ -12,6 +12,7 @@ from hand_geometry.acquisition import Features
 from hand_geometry.errors import FittedNumbersError
 from hand_geometry.fitted_numbers import FittedNumbers
 from hand_geometry.height_numbers import height_numbers
+from hand_geometry.language import _
 from hand_geometry.mask import NO_MASK, Mask
 from hand_geometry.masked_numbers import numbers_under
 from hand_geometry.posture import Posture
@@ -75,7 +76,7 @@ def numbers_of(reference: Reference) -> FittedNumbers:
     """
     numbers = numbers_under(reference.posture, reference.platen, reference.mask)
     if reference.numbers_identifier != numbers.identifier or len(reference.values) != numbers.dimensions:
-        raise FittedNumbersError("the reference was made with other fitted numbers")
+        raise FittedNumbersError(_("la référence est faite avec d’autres nombres appris"))
     return numbers
 
 

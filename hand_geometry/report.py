@@ -6,11 +6,13 @@ import html
 import math
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from enum import StrEnum
 
-from hand_geometry.language import words_in
+from hand_geometry.language import number_in, words_in
 from hand_geometry.performance import Estimate, rule_of_three
 from hand_geometry.report_plots import GENUINE_COLOUR, SECOND_COLOUR, Curve, det_plot, histogram_plot
 from hand_geometry.set_evaluation import DET_RATES, SetEvaluation, WrongPair
+from hand_geometry.spoken_names import name_of
 
 Words = Callable[[str], str]
 
@@ -46,6 +48,10 @@ class _Page:
         """The sentence in the page's language, escaped."""
         return html.escape(self.words(sentence).format(**values))
 
+    def name(self, value: StrEnum) -> str:
+        """What a value is called."""
+        return name_of(value, self.language)
+
     def rate(self, rate: float) -> str:
         """A rate as a percentage."""
         return "\u2013" if math.isnan(rate) else self.number(f"{100 * rate:.2f} %")
@@ -56,7 +62,7 @@ class _Page:
 
     def number(self, text: str) -> str:
         """A number, with its percent sign or without, as the language writes it."""
-        return text.replace(".", ",").replace(" %", "\u202f%") if self.language == "fr" else text.replace(" %", "%")
+        return number_in(self.language, text)
 
     def interval(self, estimate: Estimate, people: int) -> str:
         """A rate with its interval; where nothing was seen, what so few people allow."""
@@ -139,7 +145,9 @@ def _protocol(page: _Page, found: SetEvaluation) -> list[str]:
         "compte comme un rejet.",
         enrolled=found.enrolled,
     )
-    ground = page.say("Support : {platen} ; pose : {posture}.", platen=found.platen, posture=found.posture)
+    ground = page.say(
+        "Support : {platen} ; pose : {posture}.", platen=page.name(found.platen), posture=page.name(found.posture)
+    )
     count = page.say(
         "{genuine} comparaisons authentiques de {people} personnes, {impostor} d'imposteurs, sur tous les plis.",
         genuine=found.genuine_trials,
@@ -160,8 +168,8 @@ def _acquisition(page: _Page, found: SetEvaluation) -> list[str]:
         ],
     ]
     head = ["Échec", "Nombre", "Taux"]
-    reasons = [(f"FTA \u00b7 {one}", count) for one, count in found.failures.most_common()]
-    reasons += [(f"FTE \u00b7 {one}", count) for one, count in found.failures_to_enroll.most_common()]
+    reasons = [(f"FTA \u00b7 {page.name(one)}", count) for one, count in found.failures.most_common()]
+    reasons += [(f"FTE \u00b7 {page.name(one)}", count) for one, count in found.failures_to_enroll.most_common()]
     parts = [f"<h2>{page.say('Acquisition et enrôlement')}</h2>", page.table(head, rows)]
     if reasons:
         cells = [[html.escape(reason), str(count)] for reason, count in reasons]

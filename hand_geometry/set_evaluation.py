@@ -14,6 +14,7 @@ from hand_geometry.acquisition import FailureToAcquire, Features
 from hand_geometry.errors import FittedNumbersError, TrialsError
 from hand_geometry.fit import AcquiredSet, held_out_folds
 from hand_geometry.fitted_numbers import FittedNumbers, numbers_for
+from hand_geometry.language import _
 from hand_geometry.performance import (
     Estimate,
     TrialScores,
@@ -25,8 +26,11 @@ from hand_geometry.performance import (
     subject_bootstrap,
     subject_resamples,
 )
+from hand_geometry.posture import Posture
+from hand_geometry.quality import QualityReason
 from hand_geometry.reference import FailureToEnroll
 from hand_geometry.set_trials import TRIES, transactions_among, trials_among
+from hand_geometry.silhouette import Platen
 from hand_geometry.trials import enroll_from
 
 REPORTED_RATES = (0.01, 0.001, 0.0001)
@@ -63,16 +67,16 @@ class SetEvaluation:
     """Everything the report says; scores are pooled over folds only to draw their histogram."""
 
     name: str
-    platen: str
-    posture: str
+    platen: Platen
+    posture: Posture
     subjects: int
     images: int
     held_out: bool
     folds: int
     enrolled: int
-    failures: Counter[str]
+    failures: Counter[QualityReason]
     enrolments: int
-    failures_to_enroll: Counter[str]
+    failures_to_enroll: Counter[QualityReason]
     people_with_trials: int
     genuine_trials: int
     impostor_trials: int
@@ -111,14 +115,18 @@ def evaluate_set(
     ]
     one = [fold for fold in one if len(fold.genuine) and len(fold.impostor)]
     if not one:
-        raise TrialsError(f"{measured.name}: too few people with more than {enrolled} pictures")
+        raise TrialsError(
+            _("{name} : trop peu de personnes ont plus de {enrolled} images").format(
+                name=measured.name, enrolled=enrolled
+            )
+        )
     low, high = _band(one)
-    failures = Counter(str(a.reason) for a in measured.acquired if isinstance(a, FailureToAcquire))
+    failures = Counter(a.reason for a in measured.acquired if isinstance(a, FailureToAcquire))
     enrolments, not_enrolled = _enrolments(measured, enrolled)
     return SetEvaluation(
         name=measured.name,
-        platen=measured.platen.value,
-        posture=measured.posture.value,
+        platen=measured.platen,
+        posture=measured.posture,
         subjects=len({image.subject for image in measured.images}),
         images=len(measured.images),
         held_out=held_out,
@@ -162,14 +170,14 @@ def folds_of(
         return [(numbers_for(measured.posture, measured.platen), people)], False
 
 
-def _enrolments(measured: AcquiredSet, enrolled: int) -> tuple[int, Counter[str]]:
+def _enrolments(measured: AcquiredSet, enrolled: int) -> tuple[int, Counter[QualityReason]]:
     """Enrolments of each person's first pictures as the station makes them, and why some came to nothing."""
     pictures: dict[str, list[Features | FailureToAcquire]] = {}
     for image, acquired in zip(measured.images, measured.acquired, strict=True):
         pictures.setdefault(image.subject, []).append(acquired)
     able = [own[:enrolled] for own in pictures.values() if len(own) >= enrolled]
     made = [enroll_from(own) for own in able]
-    return len(able), Counter(str(one.reason) for one in made if isinstance(one, FailureToEnroll))
+    return len(able), Counter(one.reason for one in made if isinstance(one, FailureToEnroll))
 
 
 def _rate_row(

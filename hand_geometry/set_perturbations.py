@@ -17,6 +17,7 @@ from hand_geometry.acquisition import FailureToAcquire, Features, acquire
 from hand_geometry.fit import AcquiredSet
 from hand_geometry.image_decoding import read_image
 from hand_geometry.image_set import progress_bar
+from hand_geometry.language import N_
 from hand_geometry.performance import TrialScores
 from hand_geometry.quality import QualityReason
 from hand_geometry.set_evaluation import folds_of
@@ -89,16 +90,16 @@ def _blurred(image: Picture, _: np.random.Generator, *, sigma: float) -> Picture
 
 # Lengths are in px of a picture of 1600 px, on which a little finger is some 70 px wide; grain in grey levels.
 PERTURBATIONS: dict[str, Callable[[Picture, np.random.Generator], Picture]] = {
-    "unchanged": lambda image, _: image,
-    "turned by 5 degrees": partial(_moved, degrees=5.0),
-    "turned by -5 degrees": partial(_moved, degrees=-5.0),
-    "turned by 15 degrees": partial(_moved, degrees=15.0),
-    "shifted by 6.5 px": partial(_moved, shift=6.5),
-    "shifted by 20.5 px": partial(_moved, shift=20.5),
-    "darker by a fifth": partial(_lit, factor=0.8),
-    "brighter by a fifth": partial(_lit, factor=1.2),
-    "grain of 4": partial(_grained, sigma=4.0),
-    "grain of 8": partial(_grained, sigma=8.0),
-    "blurred over 1 px": partial(_blurred, sigma=1.0),
-    "blurred over 2 px": partial(_blurred, sigma=2.0),
+    N_("inchangée"): lambda image, _: image,
+    N_("tournée de 5°"): partial(_moved, degrees=5.0),
+    N_("tournée de −5°"): partial(_moved, degrees=-5.0),
+    N_("tournée de 15°"): partial(_moved, degrees=15.0),
+    N_("décalée de 6,5 px"): partial(_moved, shift=6.5),
+    N_("décalée de 20,5 px"): partial(_moved, shift=20.5),
+    N_("plus sombre d’un cinquième"): partial(_lit, factor=0.8),
+    N_("plus claire d’un cinquième"): partial(_lit, factor=1.2),
+    N_("grain de 4"): partial(_grained, sigma=4.0),
+    N_("grain de 8"): partial(_grained, sigma=8.0),
+    N_("floue sur 1 px"): partial(_blurred, sigma=1.0),
+    N_("floue sur 2 px"): partial(_blurred, sigma=2.0),
 }

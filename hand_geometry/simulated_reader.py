@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hand_geometry.errors import TrialsError
+from hand_geometry.language import _
 from hand_geometry.platen import OUTLINE_HEIGHT_MM, PlatenCalibration, calibrate, with_measured_height
 from hand_geometry.platen_sheet import BLOCK_MM, LABEL, PlatenSheet, block_label, draw_sheet, platen_sheet
 from hand_geometry.side_mirror import SideMirror
@@ -75,7 +76,7 @@ class SimulatedLens:
         half = HALF_DIAGONAL_PX
         bent = np.stack([(columns - (WIDTH_PX - 1) / 2) / half, (rows - (HEIGHT_PX - 1) / 2) / half], axis=-1)
         flat = bent
-        for _ in range(12):
+        for _round in range(12):
             square = (flat**2).sum(axis=-1, keepdims=True)
             flat = bent / (1.0 + self.k1 * square + self.k2 * square**2)
         rays = np.concatenate([flat / self.focal, np.ones((HEIGHT_PX, WIDTH_PX, 1))], axis=-1) @ self.turned.T
@@ -207,5 +208,5 @@ def calibration_of(lens: SimulatedLens) -> PlatenCalibration:
     found = calibrate([empty_platen_seen(lens)], sheet())
     raised = found if not isinstance(found, PlatenCalibration) else with_measured_height([block_seen(lens)], found)
     if not isinstance(raised, PlatenCalibration):
-        raise TrialsError(f"the simulated reader cannot be calibrated: {raised.finding}")
+        raise TrialsError(_("le lecteur simulé ne peut pas être étalonné : {finding}").format(finding=raised.finding))
     return replace(raised, mirror=lens.mirror)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from hand_geometry.errors import FittedNumbersError
 from hand_geometry.growth_model import ADULT_LENGTH_MM, Sex, growth_pattern, mean_length_mm
+from hand_geometry.language import _
 from hand_geometry.measurements import BEND_STATIONS, FEATURE_NAMES, WIDTH_STATIONS
 from hand_geometry.synthetic_hand import (
     ANGLES_DEG,
@@ -112,7 +113,7 @@ def _spread(path: Path) -> _Spread:
         with np.load(path, allow_pickle=False) as archive:
             return _Spread(*(archive[part].astype(np.float64) for part in ("mean", "factor", "offset")))
     except (OSError, ValueError, KeyError) as error:
-        raise FittedNumbersError(f"the numbers of synthetic people {path.name} cannot be read") from error
+        raise FittedNumbersError(_("{name} : les nombres appris sont illisibles").format(name=path.name)) from error
 
 
 def save_spread(

@@ -12,6 +12,7 @@ from hand_geometry.comparison import compare
 from hand_geometry.errors import TrialsError
 from hand_geometry.ground import platen_among
 from hand_geometry.image_set import Acquired, acquire_files, progress_bar
+from hand_geometry.language import _, trouble
 from hand_geometry.quality import QualityReason
 from hand_geometry.reference import FailureToEnroll, Reference, make_reference
 from hand_geometry.silhouette import Platen
@@ -55,16 +56,20 @@ def read_trials(path: Path) -> list[Trial]:
             reader = csv.DictReader(file)
             missing = {"trial", "enrolment", "probe"} - set(reader.fieldnames or ())
             if missing:
-                raise TrialsError(f"{path}: the column {min(missing)} is missing")
+                raise TrialsError(_("{path} : la colonne {column} manque").format(path=path, column=min(missing)))
             trials = []
             for row in reader:
                 images = [part.strip() for part in (row["enrolment"] or "").split("|")]
                 probe = (row["probe"] or "").strip()
                 if not row["trial"] or not probe or not all(images):
-                    raise TrialsError(f"{path}, line {reader.line_num}: trial, enrolment and probe are all needed")
+                    raise TrialsError(
+                        _("{path}, ligne {line} : il faut trial, enrolment et probe").format(
+                            path=path, line=reader.line_num
+                        )
+                    )
                 trials.append(Trial(row["trial"], tuple(path.parent / one for one in images), path.parent / probe))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TrialsError(f"{path}: cannot be read ({type(error).__name__})") from error
+        raise TrialsError(_("{path} : illisible ({trouble})").format(path=path, trouble=trouble(error))) from error
     return trials
 
 
@@ -86,10 +91,10 @@ def run_trials(trials: list[Trial], platen: Platen | None = None) -> list[TrialR
     The pictures show their platen where none is given.
     """
     paths = [path for trial in trials for path in (*trial.enrolment, trial.probe)]
-    acquired = acquire_files(paths, platen or platen_among(paths), title="pictures")
+    acquired = acquire_files(paths, platen or platen_among(paths), title=_("images"))
     references: dict[tuple[Path, ...], Reference | FailureToEnroll] = {}
     results = []
-    with progress_bar("trials", len(trials)) as advance:
+    with progress_bar(_("essais"), len(trials)) as advance:
         for trial in trials:
             if trial.enrolment not in references:
                 references[trial.enrolment] = enroll_from([acquired[path] for path in trial.enrolment])
@@ -116,4 +121,4 @@ def write_results(path: Path, results: list[TrialResult]) -> None:
                 score = "" if one.score is None else f"{one.score:.6f}"
                 writer.writerow([one.name, one.outcome.value, score, one.reason.value if one.reason else ""])
     except OSError as error:
-        raise TrialsError(f"{path}: cannot be written ({type(error).__name__})") from error
+        raise TrialsError(_("{path} : {trouble}").format(path=path, trouble=trouble(error))) from error

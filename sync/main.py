@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from canteen.clock import SystemClock
+from canteen.command_line import console_script
 from canteen.identifiers import DeviceId
 from sync.agent import SyncAgent, TransportFactory
 from sync.carried_file import read_carried_down, write_carried_file
@@ -32,6 +33,7 @@ _STICK_ENDS_S = 3.0
 """A stick is safe at any moment: what is half written has no name yet."""
 
 
+@console_script
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs until SIGTERM or SIGINT; 2 means that the configuration needs a look."""
     parser = argparse.ArgumentParser(prog="canteen-sync", description="Moves meal passes up and orders down.")

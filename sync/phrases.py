@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gettext
-import os
 from pathlib import Path
+
+from canteen.command_line import session_language
 
 
 def said(sentence: str) -> str:
     """A French sentence in the language of this session."""
-    if not os.environ.get("LANG", "fr").startswith("en"):
+    if session_language() == "fr":
         return sentence
     return gettext.translation("messages", Path(__file__).parent / "locale", languages=["en"], fallback=True).gettext(
         sentence

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 import time
 from pathlib import Path
 
+from canteen.command_line import session_language
 from canteen.errors import CanteenError
 from hand_geometry.errors import HandGeometryError
 from hand_geometry.kept_calibration import keep_calibration, load_calibration
@@ -54,7 +54,7 @@ _HIGHEST_MM = 3000.0
 
 def main(argv: list[str]) -> int:
     """0 where the calibration is kept, 1 where it is not."""
-    language = os.environ.get("LANG", "fr")[:2]
+    language = session_language()
     parser = argparse.ArgumentParser(
         prog="canteen-terminal calibrate",
         description=said_in(

@@ -7,12 +7,12 @@ import base64
 import gc
 import json
 import logging
-import os
 import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+from canteen.command_line import console_script, session_language
 from canteen.errors import CanteenError
 from hand_geometry.errors import HandGeometryError
 from sync.signing import SigningKey
@@ -29,6 +29,7 @@ _log = logging.getLogger("canteen.terminal.main")
 COMMANDS = ("run", "provision", "keys", "staff", "doctor", "install-key", "purge")
 
 
+@console_script
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status."""
     argv = sys.argv[1:] if argv is None else argv
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         from terminal.provisioning import TERMINAL
 
         return provision(TERMINAL, argv[1:])
-    language = os.environ.get("LANG", "fr")[:2]
+    language = session_language()
     described = said_in(
         language, _("La borne de la cantine : son service, ses clés, un lien pour le personnel, son état.")
     )
@@ -98,7 +99,6 @@ def see_doctor(configuration: Configuration, language: str, *, as_json: bool) ->
     """Say how the terminal is, whether it runs or not."""
     logging.disable(logging.WARNING)  # the findings are the answer
     report = ask_running(configuration.display_host, configuration.display_port) or examine_idle(configuration)
-    language = "en" if language == "en" else "fr"
     sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n" if as_json else said(report, language))
     return ExitStatus.AT_RISK if report["at_risk"] else ExitStatus.WELL
 

@@ -6,11 +6,11 @@ import argparse
 import base64
 import binascii
 import json
-import os
 import sys
 from enum import IntEnum
 from pathlib import Path
 
+from canteen.command_line import session_language
 from canteen.errors import CanteenError
 from sync.orders import PurgeCause, PurgeScope
 from sync.pass_journal import JournalReader
@@ -75,7 +75,7 @@ _SUM = _("{count} reçus examinés : {good} bons, {bad} à expliquer.")
 
 def main(argv: list[str]) -> int:
     """Run `purge …`; the exit status."""
-    language = os.environ.get("LANG", "fr")[:2]
+    language = session_language()
     parser = argparse.ArgumentParser(
         prog="canteen-terminal purge", description=said_in(language, _("Les reçus d’effacement : vérifier, exporter."))
     )

@@ -7,6 +7,13 @@ import pytest
 from hand_geometry.acquisition import FailureToAcquire, Features, acquire
 from hand_geometry.synthetic_hand import synthetic_hand
 
+
+@pytest.fixture(autouse=True)
+def _english(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands speak English here; where they are to speak French, a test says so."""
+    monkeypatch.setenv("LANGUAGE", "en")
+
+
 PEOPLE = 30
 SAMPLES = 4
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import csv
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hand_geometry.errors import TrialsError
 from hand_geometry.evaluate import EXIT_INPUT, EXIT_OK, main
+from hand_geometry.evaluation_answers import told, write_whole
 from hand_geometry.fitted_numbers import load_numbers, read_provenance
-from hand_geometry.image_decoding import decode_image
+from hand_geometry.image_decoding import decode_image, read_image
 from hand_geometry.image_set import read_index
 from hand_geometry.masked_numbers import SUPPORTED_MASKS, numbers_under
 from hand_geometry.overlay import OUTLINE_BGR
+from hand_geometry.performance import Estimate
 from hand_geometry.posture import Posture
 from hand_geometry.set_perturbations import PERTURBATIONS
 from hand_geometry.silhouette import Platen
@@ -120,15 +129,15 @@ def test_changed_pictures_are_laid_and_unchanged_ones_enroll(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pins the rows: nothing changed, turned about, and everything black, of which each is a reject."""
-    changes = {name: PERTURBATIONS[name] for name in ("unchanged", "turned by 15 degrees")}
+    changes = {name: PERTURBATIONS[name] for name in ("inchangée", "tournée de 15°")}
     monkeypatch.setattr(
         "hand_geometry.set_perturbations.PERTURBATIONS", {**changes, "black": lambda image, _: 0 * image}
     )
     assert EXIT_OK == main(["perturb", str(folder), "--enrolled", "2", "--seeds", "1"])
     unchanged, turned, black = capsys.readouterr().out.splitlines()[1:]
-    assert "   0 of   39   0.00 %" in unchanged
-    assert "   0 of   39   " in turned
-    assert "  39 of   39   100.00 %" in black
+    assert unchanged.startswith("unchanged                  0 of 39      0.00% [0.00, 0.00]")
+    assert turned.startswith("turned by 15°              0 of 39      ")
+    assert "39 of 39     100.00%" in black
 
 
 def test_masks_are_measured_with_the_fingers_painted_over(
@@ -142,7 +151,7 @@ def test_masks_are_measured_with_the_fingers_painted_over(
     monkeypatch.setattr("hand_geometry.painted_fingers.SUPPORTED_MASKS", SUPPORTED_MASKS[2:3])
     assert EXIT_OK == main(["masks", str(folder), "--painted", "--enrolled", "2"])
     row = capsys.readouterr().out.splitlines()[1]
-    assert row.startswith("middle              0,   0 of 39   0.00 % [")
+    assert row.startswith("middle                 0, 0 of 39       0.00% [")
 
 
 def test_show_draws_over_the_picture(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,7 +173,7 @@ def test_a_count_is_a_whole_number_from_one(count: str, capsys: pytest.CaptureFi
         with pytest.raises(SystemExit) as refused:
             main(command)
         assert 2 == refused.value.code
-        assert "a whole number from 1 on" in capsys.readouterr().err
+        assert "a whole number from 1 to 999999" in capsys.readouterr().err
 
 
 def test_what_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,3 +218,93 @@ def test_one_person_is_no_set_to_hold_synthetic_people_against(
     said = capsys.readouterr()
     assert "nobody to measure" in said.err
     assert "chance" not in said.out
+
+
+@pytest.mark.parametrize(
+    ("language", "said"), [("en", "0.00% [0.00, 8.11] (none seen"), ("fr", "[0,00 ; 8,11] (aucune")]
+)
+def test_where_no_error_was_seen_the_rule_of_three_bounds_it(
+    monkeypatch: pytest.MonkeyPatch, language: str, said: str
+) -> None:
+    """Pins that nobody copies an interval from 0 to 0, and that what was seen keeps its own."""
+    monkeypatch.setenv("LANGUAGE", language)
+    assert said in told(Estimate(0.0, 0.0, 0.0), 37)
+    assert "(" not in told(Estimate(0.005, 0.0, 0.012), 37)
+
+
+def test_a_french_session_is_answered_in_french(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins the words of help, answers and errors, and French numbers; CSV files keep their columns and codes."""
+    monkeypatch.setenv("LANGUAGE", "fr")
+    compared(folder, ["a,1,0_0.jpg|0_1.jpg,0_2.jpg"])
+    assert "1 comparés, 0 échecs d’enrôlement, 0 échecs d’acquisition\n" == capsys.readouterr().out
+    assert EXIT_OK == main(["policy"])
+    assert "0,1 % (un inconnu sur 1000)" in capsys.readouterr().out
+    picture, out = str(folder / "0_0.jpg"), str(tmp_path / "drawn.png")
+    assert EXIT_OK == main(["show", picture, "--platen", "backlit", "--out", out])
+    assert capsys.readouterr().out.startswith("pas mesurée : ")
+    assert EXIT_INPUT == main(["report", str(tmp_path), "--out", str(tmp_path / "report.html")])
+    assert f"canteen-evaluate: {tmp_path}/index.csv : illisible (le dossier ou le fichier" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["show", picture, "--platen", "moon", "--out", out])
+    assert "argument --platen : il faut l’un de dark, light, backlit, silhouette" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_said_before_the_work(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins that nobody waits minutes for that; a disk that fills leaves what was there, and no half of a report."""
+    monkeypatch.setattr("hand_geometry.fit.acquire_set", None)  # measured, it would raise
+    for out in (tmp_path, tmp_path / "nowhere" / "report.html", folder / "0_0.jpg" / "report.html"):
+        assert EXIT_INPUT == main(["report", str(folder), "--out", str(out)])
+        assert str(out) in capsys.readouterr().err
+    report = tmp_path / "report.html"
+    report.write_bytes(b"the last one")
+    monkeypatch.setattr(Path, "write_bytes", _on_a_full_disk)
+    with pytest.raises(TrialsError, match="the disk is full"):
+        write_whole(report, b"a new one")
+    assert b"the last one" == report.read_bytes()
+    assert [report] == list(tmp_path.iterdir())
+
+
+def _on_a_full_disk(path: Path, data: bytes) -> int:
+    with path.open("wb") as file:
+        file.write(data[:3])
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+
+def test_a_picture_named_twice_is_refused(tmp_path: Path) -> None:
+    """Pins that no picture is compared with itself: it would match better than any hand."""
+    (tmp_path / "index.csv").write_text("file,subject\nhand.jpg,1\nhand.jpg,2\n")
+    with pytest.raises(TrialsError, match=r"line 3: hand\.jpg is named already"):
+        read_index(tmp_path)
+
+
+def test_a_pipe_is_no_picture(tmp_path: Path) -> None:
+    """Pins that nothing is waited for."""
+    os.mkfifo(tmp_path / "hand.jpg")
+    assert read_image(tmp_path / "hand.jpg") is None
+
+
+def test_ctrl_c_ends_a_long_run_without_a_word(folder: Path, tmp_path: Path) -> None:
+    """Pins the exit code, that the processes that measure say nothing either, and that no half of an answer is left."""
+    rows = (folder / "index.csv").read_text().splitlines()
+    many = [f"{folder / row.split(',')[0]},{at}" for at, row in enumerate(rows[1:])]
+    many += [f"{folder}/../{folder.name}/{row}" for row in rows[1:]]
+    (tmp_path / "index.csv").write_text("\n".join(["file,subject", *many]) + "\n")
+    out = tmp_path / "report.html"
+    program = "import sys; from hand_geometry.evaluate import main; print('begun', flush=True); sys.exit(main())"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "report", str(tmp_path), "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as running:
+        assert running.stdout is not None
+        assert b"begun\n" == running.stdout.readline()
+        time.sleep(0.7)  # its helpers start
+        os.killpg(running.pid, signal.SIGINT)
+        _out, said = running.communicate(timeout=20)
+    assert (130, b"") == (running.returncode, said)
+    assert not out.exists()

@@ -7,7 +7,6 @@ import math
 import numpy as np
 
 from hand_geometry.performance import (
-    Estimate,
     TrialScores,
     equal_error_rate,
     false_non_match_rate,
@@ -61,11 +60,3 @@ def test_bootstrap_holds_the_value_and_repeats() -> None:
     assert first.low <= first.value <= first.high
     assert first == subject_bootstrap([scores], equal_error_rate)
     assert first.value == subject_bootstrap([scores, scores], equal_error_rate).value
-    assert "%" in str(first)
-
-
-def test_where_no_error_was_seen_the_rule_of_three_bounds_it() -> None:
-    """Pins that nobody copies an interval from 0 to 0, and that what was seen keeps its own."""
-    assert "0.00 % [0.00, 8.11] (none seen; rule of three)" == Estimate(0.0, 0.0, 0.0).told(37)
-    assert "0.50 % [0.00, 1.20]" == Estimate(0.005, 0.0, 0.012).told(37)
-    assert "nan % [nan, nan]" == Estimate(math.nan, math.nan, math.nan).told(0)

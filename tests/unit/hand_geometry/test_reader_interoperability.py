@@ -30,5 +30,5 @@ def test_the_command_tells_both_rates(capsys: pytest.CaptureFixture[str]) -> Non
     assert EXIT_OK == main(["readers", "--people", "1"])
     told = capsys.readouterr().out
     assert "1 people, 0 more could not be enrolled" in told
-    assert "at the threshold of 0.1 %: 0.00 % on the same reader, 0.00 % across" in told
-    assert "without calibration, 100.0 % are refused across" in told
+    assert "at the threshold of 0.1%: 0.00% on the same reader, 0.00% across" in told
+    assert "without calibration, 100.0% are refused across" in told

@@ -8,9 +8,17 @@ import pytest
 from hand_geometry.acquisition import Features, acquire
 from hand_geometry.evaluate import EXIT_OK, main
 from hand_geometry.growth_model import Sex, mean_length_mm
+from hand_geometry.language import words_in
 from hand_geometry.measurements import FEATURE_NAMES
 from hand_geometry.posture import Posture
-from hand_geometry.presentation_attacks import AttackKind, flat_glove, held_above, paper_cut_out, photo_on_a_sheet
+from hand_geometry.presentation_attacks import (
+    KINDS,
+    AttackKind,
+    flat_glove,
+    held_above,
+    paper_cut_out,
+    photo_on_a_sheet,
+)
 from hand_geometry.sample_distances import chance_level, largest_gap
 from hand_geometry.synthetic_people import Look, draw_person, picture_of
 
@@ -91,7 +99,7 @@ def test_the_command_prints_rates_by_kind(capsys: pytest.CaptureFixture[str]) ->
     """Pins one line a kind."""
     assert EXIT_OK == main(["attacks", "--people", "2", "--mirror", "without"])
     printed = capsys.readouterr().out
-    assert all(kind.value in printed for kind in AttackKind)
+    assert all(words_in("en")(KINDS[kind]) in printed for kind in AttackKind)
 
 
 def test_the_distance_of_two_samples() -> None:
