@@ -6,10 +6,10 @@ import csv
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TypeVar
 
@@ -107,14 +107,12 @@ def on_all_cores(work: Callable[[_Task], _Result], tasks: Sequence[_Task], title
 @contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
     """Processes started here leave Ctrl-C to this one, which ends them: each would say a traceback of its own."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()  # started later, it would open the ear again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited; what comes meanwhile waits
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Advance:

@@ -294,7 +294,9 @@ def test_ctrl_c_ends_a_long_run_without_a_word(folder: Path, tmp_path: Path) -> 
     many += [f"{folder}/../{folder.name}/{row}" for row in rows[1:]]
     (tmp_path / "index.csv").write_text("\n".join(["file,subject", *many]) + "\n")
     out = tmp_path / "report.html"
-    program = "import sys; from hand_geometry.evaluate import main; print('begun', flush=True); sys.exit(main())"
+    # A shell's background job is deaf to Ctrl-C, and so would be what it starts.
+    hearing = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    program = hearing + "from hand_geometry.evaluate import main; print('begun', flush=True); sys.exit(main())"
     with subprocess.Popen(
         [sys.executable, "-c", program, "report", str(tmp_path), "--out", str(out)],
         stdout=subprocess.PIPE,
