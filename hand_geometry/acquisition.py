@@ -262,14 +262,14 @@ def _drawn_by(
     """As ``_drawn_anew``, with these webs followed into shadows; or which webs are still not seen."""
     for step in range(WEB_STEPS + 1):
         if step < WEB_STEPS:
-            drawn = with_clear_webs(picture.bgr, silhouette, contour, landmarks, deep)
+            drawn = with_clear_webs(picture.on_white, silhouette, contour, landmarks, deep)
             if isinstance(drawn, frozenset):
                 return _Hidden(WEBS, _not_seen(drawn, silhouette, contour, landmarks))
         else:
-            hidden = hidden_webs(picture.bgr, contour, landmarks, deep)
+            hidden = hidden_webs(picture.on_white, contour, landmarks, deep)
             if hidden:
                 return _Hidden(hidden, _not_seen(hidden, silhouette, contour, landmarks))
-            drawn = with_whole_fingertips(picture.bgr, silhouette, contour, landmarks)
+            drawn = with_whole_fingertips(picture.on_white, silhouette, contour, landmarks)
         silhouette, contour, palm = drawn, trace_contour(drawn), find_palm(drawn)
         found = find_masked_landmarks(palm, contour, mask.left_out, SHADED_SPREAD)
         if not isinstance(found, Landmarks):

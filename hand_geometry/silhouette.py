@@ -118,7 +118,7 @@ def _looked_closely(picture: WorkingPicture, platen: Platen, lump_px: int) -> Si
         level, foreign, pieces = _colours_on_dark(picture.coarse, BROAD_RING_PX if lump_px else LEAST_PEG_PX)
         soft = picture.red
     elif platen is Platen.LIGHT:
-        soft, level = skin_on_white(picture.bgr)
+        soft, level = skin_on_white(picture.on_white)
         level *= SHADED_LEVEL_FACTOR if lump_px else 1.0
     else:
         grey = np.asarray(cv2.cvtColor(picture.bgr, cv2.COLOR_BGR2GRAY), dtype=np.uint8)

@@ -45,6 +45,10 @@ LEAST_THUMB_STEP, BESIDE_THUMB = 0.3, 0.45
 # Between fingers that touch further in, no paper is seen before the valley: the gap ends in a crack.
 CRACK_SHARE = 0.57
 BEHIND, BESIDE = np.linspace(0.04, 0.16, 7), np.linspace(-0.03, 0.03, 5)
+# Metal mirrors what is grey: on this part of a line across a finger, from its midline to the web, it has under this
+# share of the finger's tint. Bleached skin keeps more. Looked for so far behind the valley, in radii of the palm.
+RING_PART, RING_SHARE = 0.3, 0.4
+RING_BEHIND, RING_ACROSS = np.linspace(0.0, 0.24, 13), np.linspace(0.25, 0.75, 9)
 # A finger's own tint is taken along this part of its midline.
 MIDLINE = np.linspace(0.35, 0.85, 24)
 _LOGARITHMS = np.log(np.maximum(np.arange(256), 1)).astype(np.float32)
@@ -132,13 +136,28 @@ def hidden_webs(
         skin = float(np.median([_along(tint, tips[at], bases[at]) for at in pair]))
         is_crack = one not in deep and before > CRACK_SHARE * skin
         slow = not is_crack and float(behind[0]) - before < LEAST_STEP * skin
-        if slow or float(behind.mean()) < LEAST_WEB_SHARE * skin:
+        ringed = any(_at_a_ring(tint, valleys[one], tips[at], bases[at], landmarks.palm_radius_px) for at in pair)
+        if slow or ringed or float(behind.mean()) < LEAST_WEB_SHARE * skin:
             hidden.add(one)
     if landmarks.measured_as[0] == 0 and _beside_thumb(tint, contour, landmarks) < LEAST_THUMB_STEP * np.median(
         [_along(tint, tips[at], bases[at]) for at in (1, 2)]
     ):
         hidden.add(THUMB_WEB)
     return frozenset(hidden)
+
+
+def _at_a_ring(
+    tint: NDArray[np.float32],
+    valley: NDArray[np.float64],
+    tip: NDArray[np.float64],
+    base: NDArray[np.float64],
+    radius: float,
+) -> bool:
+    """Whether metal lies on one of a web's fingers behind what was taken for the web: the web is behind the ring."""
+    way = (base - tip) / max(float(np.hypot(*(base - tip))), 1e-9)
+    midline = tip + float((valley - tip) @ way) * way
+    places = midline + radius * RING_BEHIND[:, None, None] * way + RING_ACROSS[:, None] * (valley - midline)
+    return float(np.quantile(_at(tint, places), RING_PART, axis=1).min()) < RING_SHARE * _along(tint, tip, base)
 
 
 def _beside_thumb(tint: NDArray[np.float32], contour: Contour, landmarks: Landmarks) -> float:

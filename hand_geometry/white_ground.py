@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from hand_geometry.grey_levels import otsu_level
 
+# What is darker than this is no white paper.
+LEAST_PAPER = 100.0
 # On white paper a hand throws a shadow, which is grey and takes on a little of the skin's colour. Skin is darker in
 # blue and in green than in red; a pale nail still is so in green, a painted one is dark.
 GREEN_WEIGHT = 1.5
@@ -19,6 +21,18 @@ SHADED_LEVEL_FACTOR = 1.2
 # A nail's free edge is as white as the paper, so that the rim of skin around a nail is open there by at most this much.
 NAIL_GAP_PX = 13
 LARGEST_NAIL_PX2 = 1500.0
+
+
+def with_white_paper(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W, 3) BGR in which the paper is white: neither the lamp's colour nor the exposure changes what skin is."""
+    sparse = image[::4, ::4].reshape(-1, 3)
+    darkest = sparse.min(axis=1)
+    paper = sparse[darkest > otsu_level(darkest[:, None])]
+    white = np.median(paper, axis=0) if len(paper) else np.zeros(3)
+    if float(white.min()) < LEAST_PAPER or float(white.min()) == 255.0:
+        return image
+    levels = np.rint(np.minimum(np.arange(256)[:, None] * (255.0 / white), 255.0)).astype(np.uint8)
+    return np.asarray(cv2.LUT(image, levels[None]), dtype=np.uint8)
 
 
 def skin_on_white(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hand_geometry.white_ground import with_white_paper
+
 # Half of what the camera gives: the outline is found below the pixel anyway, and the way from frame to decision takes a
 # third of the time.
 WORKING_SIDE_PX = 800
@@ -57,6 +59,11 @@ class WorkingPicture:
         if image.ndim == 2:
             image = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
         return image
+
+    @cached_property
+    def on_white(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8, ``bgr`` as if its brighter part, the paper, were white."""
+        return with_white_paper(self.bgr)
 
     @cached_property
     def coarse(self) -> NDArray[np.uint8]:

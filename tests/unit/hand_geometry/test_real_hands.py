@@ -39,7 +39,7 @@ def test_on_white_a_refusal_says_what_a_pupil_can_do() -> None:
     reasons = [one.reason for one in acquired if isinstance(one, FailureToAcquire)]
     acted_on = {QualityReason.FINGERS_CLOSED, QualityReason.WEB_HIDDEN, QualityReason.HAND_CUT_OFF}
     assert acted_on == set(reasons)
-    assert len(acquired) - len(reasons) >= 0.13 * len(acquired)
+    assert len(acquired) - len(reasons) >= 0.1 * len(acquired)
     assert reasons.count(QualityReason.FINGERS_CLOSED) <= 0.6 * len(acquired)
-    assert 0.2 * len(acquired) <= reasons.count(QualityReason.WEB_HIDDEN) <= 0.27 * len(acquired)
+    assert 0.2 * len(acquired) <= reasons.count(QualityReason.WEB_HIDDEN) <= 0.3 * len(acquired)
     assert reasons.count(QualityReason.HAND_CUT_OFF) <= 0.04 * len(acquired)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hand_geometry.acquisition import FailureToAcquire, Features, Seen, acquire, shape_in
 from hand_geometry.contour import Contour
-from hand_geometry.landmarks import Palm, find_tips
+from hand_geometry.landmarks import Palm, find_palm, find_tips
 from hand_geometry.plausibility import uneven
 from hand_geometry.quality import Finding, QualityReason
 from hand_geometry.silhouette import Platen
@@ -79,6 +79,9 @@ def seen_on(picture: NDArray[np.uint8]) -> tuple[Seen, float]:
     return seen, picture.shape[1] / seen.silhouette.shape[1]
 
 
+RING = ((-1, -1), (-1, 1), (1, 1), (1, -1))
+
+
 def painted(picture: NDArray[np.uint8], corners: NDArray[np.float64], colour: NDArray[np.float64]) -> NDArray[np.uint8]:
     """The picture with a polygon, in its px, of one colour, a little blurred."""
     drawn = cv2.fillPoly(picture.copy(), [np.rint(corners).astype(np.int32)], colour.tolist())
@@ -137,6 +140,32 @@ def test_skin_bleached_beside_an_open_gap_is_no_paper() -> None:
     spot = at + 0.2 * float(index.widths_px[10]) * side + np.array(ways)
     bleached = acquire(painted(picture, larger * spot, np.array([225.0, 235.0, 250.0])), Platen.LIGHT)
     assert isinstance(bleached, Features)
+
+
+@pytest.mark.parametrize(("behind", "hidden"), [(0.05, True), (-0.9, False)])
+@pytest.mark.parametrize("pair", [1, 2, 3])
+def test_a_ring_beside_a_valley_hides_the_web(pair: int, behind: float, hidden: bool) -> None:
+    """Pins that where a ring lies on a finger behind what looks like its web it is said; further out it matters not."""
+    picture = on_paper(6, 1.0)
+    seen, larger = seen_on(picture)
+    finger, valley = seen.shape.fingers[pair], seen.shape.valleys_px[pair]
+    radius = find_palm(seen.silhouette).radius_px
+    side = np.array([-finger.axis[1], finger.axis[0]])
+    middle = finger.tip_px + (valley - finger.tip_px) @ finger.axis * finger.axis + behind * radius * finger.axis
+    ways = [a * 0.1 * radius * finger.axis + b * 0.65 * float(finger.widths_px[10]) * side for a, b in RING]
+    ringed = acquire(painted(picture, larger * (middle + np.array(ways)), np.array([95.0, 100.0, 100.0])), Platen.LIGHT)
+    assert (QualityReason.WEB_HIDDEN if hidden else None) == getattr(ringed, "reason", None)
+
+
+@pytest.mark.parametrize("lamp", [(0.8, 0.9, 1.0), (1.0, 0.9, 0.7), (0.6, 0.6, 0.6)])
+def test_neither_the_lamps_colour_nor_the_exposure_moves_a_measurement(lamp: tuple[float, float, float]) -> None:
+    """Pins that the same hand under a warm, a cold and a weak lamp has the same measurements: the paper is white."""
+    picture = on_paper(6, 0.45, bounced=0.4)
+    plain = acquire(picture, Platen.LIGHT)
+    lit = acquire(np.rint(picture * np.array(lamp)).astype(np.uint8), Platen.LIGHT)
+    assert isinstance(plain, Features)
+    assert isinstance(lit, Features)
+    assert 0.05 > float(np.abs(plain.values - lit.values).max())
 
 
 def test_what_lies_behind_the_palm_is_no_fingertip() -> None:
