@@ -12,7 +12,7 @@ from hand_geometry.contour import Contour, moved, trace_contour
 from hand_geometry.hand_frame import find_frame
 from hand_geometry.height_profile import height_features, measure_heights, no_hand_from_the_side
 from hand_geometry.image_decoding import decode_image
-from hand_geometry.landmarks import VALLEY_SPREAD, Finger, Landmarks, Palm, find_palm
+from hand_geometry.landmarks import Finger, Landmarks, Palm, find_palm
 from hand_geometry.mask import NO_MASK, Mask
 from hand_geometry.masked_landmarks import find_masked_landmarks
 from hand_geometry.measurements import FEATURE_NAMES, HandShape, features_of, measure
@@ -119,6 +119,18 @@ class _Reader:
     calibration: PlatenCalibration
     untouched: WorkingPicture
 
+    def to_nominal(self, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, 2) px in the picture to px as the nominal camera would see them, straight from above."""
+        return self.calibration.to_nominal(points_px, self.untouched.shape[::-1])
+
+    def straightened(self, contour: Contour, palm: Palm) -> tuple[Contour, Palm]:
+        """Outline and palm as the nominal camera would see them."""
+        disc = np.array([palm.centre_px, palm.centre_px + np.array([palm.radius_px, 0.0])])
+        # All in one go: a few points take as long as a thousand.
+        seen = self.to_nominal(np.concatenate([contour.points, disc]))
+        centre, beside = seen[-2:]
+        return moved(contour, seen[:-2]), Palm(centre, math.dist(centre, beside))
+
 
 @dataclass(frozen=True, eq=False)
 class Seen:
@@ -175,32 +187,30 @@ def _shape_in(
     if not isinstance(silhouette, Silhouette):
         return silhouette
     contour, palm = trace_contour(silhouette), find_palm(silhouette)
-    # On white paper valleys are first where the shadow in a web ends: only once webs are drawn anew do they say much.
-    spread = SHADED_SPREAD if platen is Platen.LIGHT else VALLEY_SPREAD
-    landmarks = find_masked_landmarks(palm, contour, mask.left_out, spread)
-    if not isinstance(landmarks, Landmarks):
-        return landmarks
     if platen is Platen.LIGHT:
-        anew = _drawn_anew(picture, silhouette, contour, landmarks, mask)
+        # Valleys are first where the shadow in a web ends: only once webs are drawn anew do they say much.
+        shaded = find_masked_landmarks(palm, contour, mask.left_out, SHADED_SPREAD)
+        if not isinstance(shaded, Landmarks):
+            return shaded
+        anew = _drawn_anew(picture, silhouette, contour, shaded, mask)
         if not isinstance(anew, tuple):
             return anew
-        silhouette, contour, palm, landmarks = anew
+        silhouette, contour, palm = anew
+    # From here on a calibrated reader's hand is seen as the nominal camera would see it.
+    straight, disc = (contour, palm) if reader is None else reader.straightened(contour, palm)
+    landmarks = find_masked_landmarks(disc, straight, mask.left_out)
+    if not isinstance(landmarks, Landmarks):
+        return landmarks
     if mirrored is not None and landmarks.mirrored is not mirrored:
         return QualityReason.WRONG_HAND
-    posture = posture_of(silhouette, contour, landmarks)
-    straight, marks = contour, landmarks
+    posture = posture_of(silhouette.pieces, straight, landmarks, None if reader is None else reader.to_nominal)
     heights: NDArray[np.float64] | None = None
     if reader is not None:
-        heights = measure_heights(reader.untouched, silhouette, contour, landmarks, reader.calibration)
+        heights = measure_heights(reader.untouched, silhouette.level, straight, landmarks, reader.calibration)
         unlike = None if heights is None else no_hand_from_the_side(heights)
         if unlike is not None:
             return unlike
-        straight, disc = _on_the_platen(contour, palm, reader.calibration, picture.shape[::-1])
-        found = find_masked_landmarks(disc, straight, mask.left_out)
-        if not isinstance(found, Landmarks):
-            return found
-        marks = found
-    hand = measure(straight, marks)
+    hand = measure(straight, landmarks)
     if not isinstance(hand, HandShape):
         return hand
     values = features_of(hand)
@@ -235,7 +245,7 @@ class _Hidden:
 
 def _drawn_anew(
     picture: WorkingPicture, silhouette: Silhouette, contour: Contour, landmarks: Landmarks, mask: Mask
-) -> tuple[Silhouette, Contour, Palm, Landmarks] | QualityReason | FailureToAcquire:
+) -> tuple[Silhouette, Contour, Palm] | QualityReason | FailureToAcquire:
     """A hand on white paper, its webs and then its fingertips drawn anew: for both, where they are must be known.
 
     A web is followed towards the palm a little at a time: what lies behind it is the back of the hand. Into a shadow it
@@ -258,7 +268,7 @@ def _drawn_by(
     contour: Contour,
     landmarks: Landmarks,
     mask: Mask,
-) -> tuple[Silhouette, Contour, Palm, Landmarks] | QualityReason | _Hidden:
+) -> tuple[Silhouette, Contour, Palm] | QualityReason | _Hidden:
     """As ``_drawn_anew``, with these webs followed into shadows; or which webs are still not seen."""
     for step in range(WEB_STEPS + 1):
         if step < WEB_STEPS:
@@ -277,7 +287,7 @@ def _drawn_by(
             return QualityReason.FINGERS_CLOSED
         landmarks = found
     found = find_masked_landmarks(palm, contour, mask.left_out)
-    return (silhouette, contour, palm, found) if isinstance(found, Landmarks) else found
+    return (silhouette, contour, palm) if isinstance(found, Landmarks) else found
 
 
 def _not_seen(webs: frozenset[int], silhouette: Silhouette, contour: Contour, landmarks: Landmarks) -> FailureToAcquire:
@@ -287,14 +297,3 @@ def _not_seen(webs: frozenset[int], silhouette: Silhouette, contour: Contour, la
     frame = find_frame(contour, find_palm(silhouette))
     place = PlacedFinding(Finding.WEB_HIDDEN, float(x), float(y), None if frame is None else frame.at(at_px))
     return FailureToAcquire(QualityReason.WEB_HIDDEN, (place,))
-
-
-def _on_the_platen(
-    contour: Contour, palm: Palm, calibration: PlatenCalibration, size_px: tuple[int, int]
-) -> tuple[Contour, Palm]:
-    """Outline and palm as the nominal camera would see them, straight from above."""
-    disc = np.array([palm.centre_px, palm.centre_px + np.array([palm.radius_px, 0.0])])
-    # All in one go: a few points take as long as a thousand.
-    seen = calibration.to_nominal(np.concatenate([contour.points, disc]), size_px)
-    centre, beside = seen[-2:]
-    return moved(contour, seen[:-2]), Palm(centre, math.dist(centre, beside))

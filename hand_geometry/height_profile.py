@@ -10,7 +10,6 @@ from hand_geometry.contour import Contour
 from hand_geometry.landmarks import Finger, Landmarks
 from hand_geometry.platen import PlatenCalibration
 from hand_geometry.quality import QualityReason
-from hand_geometry.silhouette import Silhouette
 from hand_geometry.working_picture import RED, WorkingPicture
 
 # Where heights are taken, in parts of the way from the middle finger's tip to the palm's centre.
@@ -32,18 +31,26 @@ BARRING = 2
 
 def measure_heights(
     picture: WorkingPicture,
-    silhouette: Silhouette,
-    contour: Contour,
+    level: float,
+    straight: Contour,
     landmarks: Landmarks,
     calibration: PlatenCalibration,
 ) -> NDArray[np.float64] | None:
-    """(12,) float64: heights over the sheet in mm at ``HEIGHT_STATIONS``; None on a reader without a mirror."""
+    """(12,) float64: heights over the sheet in mm at ``HEIGHT_STATIONS``; None on a reader without a mirror.
+
+    Args:
+        picture: As the camera gave it, with the mirror.
+        level: The grey value of the hand's border.
+        straight: The outline as the nominal camera would see it.
+        landmarks: Of that outline.
+        calibration: The reader's.
+    """
     mirror = calibration.mirror
     if mirror is None or calibration.camera_height_mm is None:
         return None
     size = (picture.shape[1], picture.shape[0])
-    outline = mirror.along_and_away(calibration.to_mm(contour.points, size))
-    palm = mirror.along_and_away(calibration.to_mm(landmarks.palm_px[None], size))[0]
+    outline = mirror.along_and_away(calibration.from_nominal(straight.points, size))
+    palm = mirror.along_and_away(calibration.from_nominal(landmarks.palm_px[None], size))[0]
     tip = outline[landmarks.tips[Finger.MIDDLE]]
     stations = tip[0] + np.array(HEIGHT_STATIONS) * (palm[0] - tip[0])
     # The rays run nearly level: it is enough to know where the hand's middle lies there.
@@ -56,7 +63,7 @@ def measure_heights(
     source = picture.source if picture.source.ndim == 3 else picture.bgr
     at = calibration.seen_in_mirror(rays, (source.shape[1], source.shape[0])).astype(np.float32)
     seen = red_at(source, at).reshape(len(stations), len(BESIDE_MM), len(heights))
-    return np.asarray(np.median(_tops(seen, silhouette.level), axis=1), dtype=np.float64)
+    return np.asarray(np.median(_tops(seen, level), axis=1), dtype=np.float64)
 
 
 def no_hand_from_the_side(heights_mm: NDArray[np.float64]) -> QualityReason | None:

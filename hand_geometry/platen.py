@@ -112,15 +112,14 @@ class PlatenCalibration:
 
     def to_mm(self, points_px: NDArray[np.float64], size_px: tuple[int, int]) -> NDArray[np.float64]:
         """(n, 2) px in a picture of (width, height) to mm on the platen, of what lies as high as a hand's outline."""
-        lift = 1.0 if self.camera_height_mm is None else 1.0 - OUTLINE_HEIGHT_MM / self.camera_height_mm
-        flat = self.on_the_sheet(points_px, size_px)
-        if self.camera_height_mm is None:
-            return flat
-        foot = self.foot_mm
-        return np.asarray(foot + (flat - foot) * lift, dtype=np.float64)
+        return _through(self._to_outline, self._without_lens(points_px, size_px))
 
     def on_the_sheet(self, points_px: NDArray[np.float64], size_px: tuple[int, int]) -> NDArray[np.float64]:
         """(n, 2) px to mm, of what lies flat on the sheet."""
+        return _through(self._to_sheet, self._without_lens(points_px, size_px))
+
+    def _without_lens(self, points_px: NDArray[np.float64], size_px: tuple[int, int]) -> NDArray[np.float64]:
+        """(n, 2) px to lens coordinates as a lens that bends nothing would show them."""
         width, height = size_px
         half = 0.5 * float(np.hypot(width, height))
         bent = (points_px - (np.array([width, height]) - 1.0) / 2.0) / half
@@ -128,7 +127,8 @@ class PlatenCalibration:
         far = x * x + y * y
         within = float(far.max(initial=0.0)) <= 1.0
         wider = np.interp(far, _FAR, self._widths_within) if within else self._widths(far)
-        return _through(self._to_sheet, bent / wider[:, None])
+        bent /= wider[:, None]
+        return bent
 
     def _widths(self, far: NDArray[np.float64]) -> NDArray[np.float64]:
         """By which factor the lens moves what it shows at these squares of lens coordinates, (n,)."""
@@ -148,6 +148,16 @@ class PlatenCalibration:
     def _to_sheet(self) -> NDArray[np.float64]:
         """(3, 3), from lens coordinates to mm on the sheet."""
         return np.asarray(np.linalg.inv(self.homography), dtype=np.float64)
+
+    @cached_property
+    def _to_outline(self) -> NDArray[np.float64]:
+        """(3, 3), the same to mm of what lies as high as a hand's outline, which is seen further out than it lies."""
+        if self.camera_height_mm is None:
+            return self._to_sheet
+        nearer = OUTLINE_HEIGHT_MM / self.camera_height_mm
+        drawn_in = np.diag([1.0 - nearer, 1.0 - nearer, 1.0])
+        drawn_in[:2, 2] = nearer * self.foot_mm
+        return drawn_in @ self._to_sheet
 
     @cached_property
     def foot_mm(self) -> NDArray[np.float64]:
@@ -174,7 +184,15 @@ class PlatenCalibration:
 
     def to_nominal(self, points_px: NDArray[np.float64], size_px: tuple[int, int]) -> NDArray[np.float64]:
         """(n, 2) px in a picture of that size to px at that size as the nominal camera would see them."""
-        return self.to_mm(points_px, size_px) * (NOMINAL_PX_PER_MM * max(size_px) / NOMINAL_SIDE_PX)
+        return self.to_mm(points_px, size_px) * _nominal_px_per_mm(size_px)
+
+    def from_nominal(self, points_px: NDArray[np.float64], size_px: tuple[int, int]) -> NDArray[np.float64]:
+        """(n, 2) px as ``to_nominal`` gives them to mm on the platen."""
+        return points_px / _nominal_px_per_mm(size_px)
+
+
+def _nominal_px_per_mm(size_px: tuple[int, int]) -> float:
+    return NOMINAL_PX_PER_MM * max(size_px) / NOMINAL_SIDE_PX
 
 
 def calibrate(
@@ -348,9 +366,9 @@ def _markers(frame: NDArray[np.uint8], count: int, first: int = 0) -> tuple[NDAr
 
 
 def _through(homography: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    mapped = points @ homography[:, :2].T + homography[:, 2]
-    depth = mapped[:, 2:]
-    return np.asarray(mapped[:, :2] / np.where(np.abs(depth) < 1e-9, 1e-9, depth), dtype=np.float64)
+    """(n, 2) to (n, 2); a point on the horizon, which no picture of a platen shows, becomes the origin."""
+    # OpenCV refuses none at all.
+    return np.asarray(cv2.perspectiveTransform(points[None], homography)[0] if len(points) else points, np.float64)
 
 
 def _seen_through(parameters: NDArray[np.float64], points_mm: NDArray[np.float64]) -> NDArray[np.float64]:

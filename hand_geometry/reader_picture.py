@@ -46,7 +46,7 @@ class _ReaderPicture(WorkingPicture):
         most = sheet.mirror.copy()
         seen = values_at(self.source, sheet.at_px)
         bare = cv2.inRange(cv2.absdiff(seen, sheet.bare), (0, 0, 0), (BARE_DIFFERENCE - 1,) * 3)
-        most.ravel()[sheet.places[bare.ravel() > 0]] = PLATEN_GREY
+        most.ravel()[sheet.places[bare[0] > 0]] = PLATEN_GREY
         return most
 
     @cached_property
@@ -74,8 +74,8 @@ class _BareSheet:
 
     Attributes:
         places: (k,) intp, the pixels of the coarse grid in which a marker or its rim is.
-        at_px: (k, 1, 2) float32, the middle of each in the camera's picture.
-        bare: (k, 1, 3) uint8 BGR, what it shows where nothing lies on it.
+        at_px: (1, k, 2) float32, the middle of each in the camera's picture.
+        bare: (1, k, 3) uint8 BGR, what it shows where nothing lies on it.
         mirror: (H / 2, W / 2) uint8, the platen's grey in the mirror, 255 elsewhere.
     """
 
@@ -101,4 +101,4 @@ def _bare_sheet(calibration: PlatenCalibration) -> _BareSheet:
     at_px = (2 * COARSE * np.stack([columns, rows], axis=1) + 0.5).astype(np.float32)
     bare = calibration.empty[COARSE * rows, COARSE * columns]
     places = np.asarray(rows * across + columns, dtype=np.intp)
-    return _BareSheet(places, at_px[:, None], np.ascontiguousarray(bare[:, None]), mirror)
+    return _BareSheet(places, at_px[None], bare[None], mirror)
