@@ -16,10 +16,10 @@ from hand_geometry.spoken_names import name_of
 
 Words = Callable[[str], str]
 
-_STANDARD = "Selon ISO/IEC 19795-1, évaluation technologique hors ligne. Établi le {date}."
 _STYLE = """
-:root{color-scheme:light dark;--ink:#1d2521;--soft:#5b675f;--line:#d5dcd7;--paper:#fbfcfa;--tint:#eef3ef}
-@media (prefers-color-scheme:dark){:root{--ink:#e4ebe6;--soft:#a3b0a8;--line:#3a443e;--paper:#171c19;--tint:#212925}}
+:root{--ink:#1d2521;--soft:#5b675f;--line:#d5dcd7;--paper:#fbfcfa;--tint:#eef3ef}
+@media screen and (prefers-color-scheme:dark){
+:root{color-scheme:dark;--ink:#e4ebe6;--soft:#a3b0a8;--line:#3a443e;--paper:#171c19;--tint:#212925}}
 body{font:16px/1.55 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:60rem;margin:0 auto;
 padding:2rem 1.2rem 4rem}
 h1{font-size:1.7rem;line-height:1.25;margin:0 0 .3rem}h2{font-size:1.2rem;margin:2.4rem 0 .6rem}
@@ -32,7 +32,8 @@ p{max-width:46rem}.soft{color:var(--soft);font-size:.92rem}
 .scroll{margin:.6rem 0 1rem}
 th,td{text-align:left;padding:.4rem .9rem .4rem 0;border-bottom:1px solid var(--line);vertical-align:top}
 td:not(:first-child){white-space:nowrap}th{font-weight:600}
-svg{width:100%;max-width:46rem;height:auto;display:block}svg text{font:12px system-ui,sans-serif;fill:var(--ink)}
+svg{width:100%;min-width:34rem;max-width:46rem;height:auto;display:block}
+svg text{font:12px system-ui,sans-serif;fill:var(--ink)}
 .grid{stroke:var(--line)}.diagonal{stroke:var(--soft);stroke-dasharray:4 4}.mark{stroke:var(--ink);stroke-dasharray:3 3}
 """
 
@@ -76,9 +77,14 @@ class _Page:
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         """A table; its cells are HTML already."""
-        top = "".join(f"<th>{self.say(one)}</th>" for one in head)
+        top = "".join(f'<th scope="col">{self.say(one)}</th>' for one in head)
         body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-        return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+        return _wide(f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>")
+
+
+def _wide(content: str) -> str:
+    """What is wider than a telephone scrolls in its place, by keyboard too."""
+    return f'<div class="scroll" tabindex="0">{content}</div>'
 
 
 def report_page(found: SetEvaluation, *, language: str, written: datetime) -> str:
@@ -89,7 +95,8 @@ def report_page(found: SetEvaluation, *, language: str, written: datetime) -> st
         f"<h1>{title}</h1>",
         "<p class=soft>"
         + page.say(
-            "Selon ISO/IEC 19795-1, évaluation technologique hors ligne. Établi le {date}.", date=f"{written:%Y-%m-%d}"
+            "Selon ISO/IEC 19795-1, évaluation technologique hors ligne. Établi le {date}.",
+            date=f"{written:%d/%m/%Y}" if language == "fr" else f"{written:%Y-%m-%d}",
         )
         + "</p>",
         _headline(page, found),
@@ -254,11 +261,11 @@ def _plots(page: _Page, found: SetEvaluation) -> list[str]:
         written=page.number,
     )
     return [
-        f"<h2>{page.say('Courbe DET')}</h2>{det}",
+        f"<h2>{page.say('Courbe DET')}</h2>{_wide(det)}",
         "<p class=soft>"
         + page.say("La bande est l'intervalle à 95 %. Un taux nul est dessiné sur le bord inférieur.")
         + "</p>",
-        f"<h2>{page.say('Répartition des scores')}</h2>{histogram}",
+        f"<h2>{page.say('Répartition des scores')}</h2>{_wide(histogram)}",
         "<p class=soft>"
         + page.say(
             "Au-delà d'un étranger sur mille, l'échelle est extrapolée : seul l'ordre y a un sens. La dernière barre "

@@ -110,6 +110,7 @@ def test_numbers_are_written_as_the_language_does(found: SetEvaluation) -> None:
     pages = {one: page[page.index("<body>") :] for one, page in pages.items()}
     texts = {one: re.findall(r">([^<>]*\d[.,]\d[^<>]*)<", page) for one, page in pages.items()}
     assert [] == [text for text in texts["fr"] if re.search(r"\d\.\d", re.sub(r"\S+\.jpg", "", text))]
+    assert "01/10/2026" in pages["fr"]
     assert any("0,01\u202f%" in text for text in texts["fr"])
     assert any("0.01%" in text for text in texts["en"])
 
