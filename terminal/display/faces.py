@@ -63,6 +63,11 @@ _PAUSED_READER = Face(
     _("Prends ta carte"),
 )
 
+_HAND_ALONE = Face(
+    Tone.ASK, "hand", _("Pose juste ta main"), _("Rien dessous, rien dessus, bien à plat"), _("Ta main seule")
+)
+"""For what the mirror sees to be no hand: a child whose hand it is can only take away what else lies there."""
+
 GUIDANCE: dict[str | None, Face] = {
     None: Face(
         Tone.ASK, "hand", _("Encore une fois"), _("Enlève ta main, puis repose-la bien à plat"), _("Repose ta main")
@@ -89,20 +94,8 @@ GUIDANCE: dict[str | None, Face] = {
     QualityReason.BLURRED: Face(
         Tone.ASK, "still", _("Ne bouge plus"), _("Repose ta main et compte jusqu’à deux"), _("Ne bouge plus")
     ),
-    QualityReason.FLAT_THING: Face(
-        Tone.ASK,
-        "hand",
-        _("Ta main a l’air toute plate"),
-        _("Pose ta main seule, bien à plat"),
-        _("Ta main seule"),
-    ),
-    QualityReason.EVEN_HEIGHT: Face(
-        Tone.ASK,
-        "hand",
-        _("Partout la même hauteur"),
-        _("Pose ta main seule, bien à plat"),
-        _("Ta main seule"),
-    ),
+    QualityReason.FLAT_THING: _HAND_ALONE,
+    QualityReason.EVEN_HEIGHT: _HAND_ALONE,
     QualityReason.WEB_HIDDEN: Face(
         Tone.ASK,
         "hand",

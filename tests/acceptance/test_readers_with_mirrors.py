@@ -154,7 +154,7 @@ def test_from_the_station_to_both_terminals(bench: Bench, tmp_path: Path) -> Non
         assert there.seen(mirrored_picture(person, 7, OTHER_WITH_MIRROR)).features is not None
         there.server.lift()
         assert PlatenState.EMPTY is there.verification.look_at_platen().state
-        assert "Ta main a l’air toute plate" == guidance_face(QualityReason.FLAT_THING).message
+        assert "Pose juste ta main" == guidance_face(QualityReason.FLAT_THING).message
     height = str(LOW_AND_STRAIGHT.height_mm)
     with terminal_at(tmp_path / "b", LOW_AND_STRAIGHT, "--height", height, block=False) as plain:
         assert plain.verification is not None
