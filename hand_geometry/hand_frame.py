@@ -17,6 +17,9 @@ from hand_geometry.quality import OnHand
 # The drawn hand in a square of side 1: its palm's middle and radius, thumb to the left.
 DRAWN_CENTRE, DRAWN_RADIUS = (0.52, 0.73), 0.2
 EDGE = 0.08
+# No thumb among some 50 real hands points more than 0.3 radii back from the palm's middle, however far it is spread;
+# corners of wrists that were taken for one, at least 0.8.
+BEHIND = 0.5
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,9 @@ def find_frame(contour: Contour, palm: Palm) -> HandFrame | None:
             if distance[index] >= TIP_REACH * palm.radius_px and not contour.on_border[index]
         ]
     ).reshape(-1, 2)
+    if len(tips) > 2:  # a wrist's corner or a sleeve's may stand out as far as a thumb
+        ahead = tips @ (tips.mean(axis=0) / max(float(np.hypot(*tips.mean(axis=0))), 1e-6))
+        tips = tips[ahead > -BEHIND * palm.radius_px]
     toward = tips.mean(axis=0) if len(tips) else -offset[contour.on_border].sum(axis=0)
     length = float(np.hypot(*toward))
     if length < 1e-6:

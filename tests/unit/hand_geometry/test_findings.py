@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from hand_geometry.contour import Contour
 from hand_geometry.findings import find_findings
-from hand_geometry.hand_frame import drawn_at
+from hand_geometry.hand_frame import drawn_at, find_frame
+from hand_geometry.landmarks import Palm
 from hand_geometry.quality import Finding, PlacedFinding
 from hand_geometry.silhouette import Platen
 from hand_geometry.simulated_camera import empty_platen
@@ -160,3 +162,21 @@ def test_the_place_on_the_drawn_hand(picture: NDArray[np.uint8], turns: int, mir
     x, y = drawn_at(straight)
     assert y < 0.5
     assert 0.0 < x < 1.0
+
+
+@pytest.mark.parametrize("corner", [None, (-1.66, -1.4)])
+@pytest.mark.parametrize("mirror", [1, -1])
+def test_the_corner_of_a_wrist_is_no_thumb(corner: tuple[float, float] | None, mirror: int) -> None:
+    """Pins that a screen does not point at the wrong side of the drawn hand: a corner is lower than any thumb."""
+    tips = [(2.15, 0.54), (0.9, 2.1), (0.1, 2.4), (-0.6, 2.2), (-1.2, 1.6), *([corner] if corner else [])]
+    angles = np.linspace(0.0, 2.0 * np.pi, 1000, endpoint=False)
+    radius = np.ones_like(angles)
+    for across, along in tips:
+        apart = np.abs(np.angle(np.exp(1j * (angles - np.arctan2(along, across)))))
+        radius = np.maximum(radius, 1.0 + (np.hypot(across, along) - 1.0) * np.clip(1.0 - apart / 0.18, 0.0, 1.0))
+    outline = 100.0 * radius[:, None] * np.stack([mirror * np.cos(angles), -np.sin(angles)], axis=1) + 400.0
+    none = np.zeros(len(outline), dtype=bool)
+    frame = find_frame(Contour(outline, none, none), Palm(np.array([400.0, 400.0]), 100.0))
+    assert frame is not None
+    assert frame.thumb_right is (mirror == 1)
+    assert frame.toward[1] < -0.9
