@@ -90,14 +90,9 @@ def _middle(outline: NDArray[np.float64], station_mm: float, otherwise_mm: float
 
 
 def red_at(source: NDArray[np.uint8], at: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Red at (n, 2) px, from a copy of no more than the window they lie in; 0 outside of the picture."""
-    height, width = source.shape[:2]
-    low = np.clip(np.floor(at.min(axis=0)).astype(np.intp) - 1, 0, [width - 1, height - 1])
-    high = np.clip(np.ceil(at.max(axis=0)).astype(np.intp) + 2, low + 1, [width, height])
-    window = cv2.extractChannel(source[low[1] : high[1], low[0] : high[0]], RED)
-    inside = (at - low.astype(np.float32))[None]
-    sampled = cv2.remap(window, inside, None, cv2.INTER_LINEAR, borderValue=0)  # type: ignore[call-overload]  # one map
-    return np.asarray(sampled[0], dtype=np.float64)
+    """Red at (n, 2) px; 0 outside of the picture."""
+    seen = cv2.remap(source, at[None], None, cv2.INTER_LINEAR, borderValue=0)  # type: ignore[call-overload]  # one map
+    return np.asarray(seen[0, :, RED], dtype=np.float64)
 
 
 def _tops(seen: NDArray[np.float64], level: float) -> NDArray[np.float64]:

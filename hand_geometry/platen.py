@@ -174,11 +174,11 @@ class PlatenCalibration:
 
     def seen_at(self, points_mm: NDArray[np.float64], size_px: tuple[int, int]) -> NDArray[np.float64]:
         """(n, 3) mm on the sheet and over it to (n, 2) px in a picture of that size."""
-        if self.camera_height_mm is None:
-            raise ValueError("the camera's height is not known")
-        nearer = self.camera_height_mm / (self.camera_height_mm - points_mm[:, 2:])
-        flat = self.foot_mm + (points_mm[:, :2] - self.foot_mm) * nearer
-        lens = _seen_through(np.append((self.homography / self.homography[2, 2]).ravel()[:8], [self.k1, self.k2]), flat)
+        foot_x, foot_y = self.foot_mm
+        high = self.camera_height_mm
+        # What rises is seen where the ray through it meets the sheet, further from the point under the lens.
+        onto_sheet = np.array([(high, 0, -foot_x, 0), (0, high, -foot_y, 0), (0, 0, -1, high)], dtype=np.float64)
+        lens = _bent(_through(self.homography @ onto_sheet, points_mm), self.k1, self.k2)
         width, height = size_px
         return np.asarray(lens * (0.5 * np.hypot(width, height)) + (np.array([width, height]) - 1.0) / 2.0, np.float64)
 
@@ -366,7 +366,7 @@ def _markers(frame: NDArray[np.uint8], count: int, first: int = 0) -> tuple[NDAr
 
 
 def _through(homography: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, 2) to (n, 2); a point on the horizon, which no picture of a platen shows, becomes the origin."""
+    """(n, d) to (n, 2) by a (3, d + 1) matrix; what lies on the horizon, which no picture shows, becomes the origin."""
     # OpenCV refuses none at all.
     return np.asarray(cv2.perspectiveTransform(points[None], homography)[0] if len(points) else points, np.float64)
 
@@ -374,8 +374,14 @@ def _through(homography: NDArray[np.float64], points: NDArray[np.float64]) -> ND
 def _seen_through(parameters: NDArray[np.float64], points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
     """Where points of the sheet are seen in lens coordinates: eight numbers of a homography, k1 and k2."""
     flat = _through(np.append(parameters[:8], 1.0).reshape(3, 3), points_mm)
-    square = (flat**2).sum(axis=1, keepdims=True)
-    return np.asarray(flat * (1.0 + parameters[8] * square + parameters[9] * square**2), dtype=np.float64)
+    return _bent(flat, *parameters[8:])
+
+
+def _bent(flat: NDArray[np.float64], k1: float, k2: float) -> NDArray[np.float64]:
+    """(n, 2) lens coordinates as this lens shows them."""
+    x, y = flat.T
+    square = x * x + y * y
+    return np.asarray(flat * (1.0 + square * (k1 + k2 * square))[:, None], dtype=np.float64)
 
 
 def _fit(points_mm: NDArray[np.float64], lens: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
