@@ -155,8 +155,10 @@ def looked_at(
         if isinstance(seen, Seen) or seen.reason not in WORTH_A_SECOND_LOOK:
             break
         again = shape_in(picture, platen, mirrored, lump_px, reader, mask)
-        # A web that is hidden has five fingers beside it: more was seen than at a look that found them closed.
-        if isinstance(again, Seen) or again.reason is QualityReason.WEB_HIDDEN:
+        # A web that is hidden has five fingers beside it: more was seen than at a look that found them closed. Of a
+        # hand that leaves the picture a later look may have cut that end off: it is to be moved first.
+        hidden = not isinstance(again, Seen) and again.reason is QualityReason.WEB_HIDDEN
+        if isinstance(again, Seen) or (hidden and seen.reason is not QualityReason.HAND_CUT_OFF):
             seen = again
     return seen
 

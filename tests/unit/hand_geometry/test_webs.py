@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hand_geometry.acquisition import FailureToAcquire, Features, Seen, acquire, shape_in
+from hand_geometry.acquisition import FailureToAcquire, Features, Seen, acquire, looked_at, shape_in
 from hand_geometry.contour import Contour
 from hand_geometry.landmarks import Palm, find_palm, find_tips
 from hand_geometry.plausibility import uneven
@@ -205,3 +205,19 @@ def test_what_leaves_the_picture_beside_the_wrist_is_no_finger(at: float, expect
     points = np.stack([distance * np.cos(angles), distance * np.sin(angles)], axis=1)
     contour = Contour(points, np.zeros(len(points), dtype=np.bool_), border)
     assert expected is find_tips(Palm(np.zeros(2), 100.0), contour).too_few
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        (QualityReason.FINGERS_CLOSED, QualityReason.WEB_HIDDEN),
+        (QualityReason.HAND_CUT_OFF, QualityReason.HAND_CUT_OFF),
+    ],
+)
+def test_a_hand_that_leaves_the_picture_is_moved_before_its_fingers_are_spread(
+    first: QualityReason, said: QualityReason, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins that a web found hidden by a later look outdoes fingers that looked closed, not a hand that was cut off."""
+    looks = iter([first, QualityReason.WEB_HIDDEN, QualityReason.FINGERS_CLOSED])
+    monkeypatch.setattr("hand_geometry.acquisition.shape_in", lambda *_: FailureToAcquire(next(looks)))
+    assert FailureToAcquire(said) == looked_at(WorkingPicture(synthetic_hand(6, 0)), Platen.LIGHT)
