@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hand_geometry.grey_levels import otsu_level
 from hand_geometry.image_decoding import read_image
 from hand_geometry.silhouette import Platen
+from hand_geometry.working_picture import is_picture
 
 # A look needs no detail.
 LOOKED_AT_PX = (200, 150)
@@ -28,7 +29,11 @@ COLOURED_SHARE = 0.25
 
 
 def platen_in(image: NDArray[np.uint8]) -> Platen:
-    """What the hand in an (H, W, 3) uint8 BGR picture lies on: its rim shows the ground."""
+    """What the hand in an (H, W, 3) uint8 BGR picture lies on, by its rim; dark where it is no picture."""
+    if not is_picture(image):
+        return Platen.DARK
+    if image.ndim == 2:
+        image = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
     small = np.asarray(cv2.resize(image, LOOKED_AT_PX, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
     grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
     if np.mean((grey < BLACK) | (grey > WHITE)) > SILHOUETTE_SHARE:

@@ -10,7 +10,7 @@ from hand_geometry.acquisition import Seen, looked_at
 from hand_geometry.measurements import BEND_STATIONS, WIDTH_STATIONS, FingerShape
 from hand_geometry.quality import QualityReason
 from hand_geometry.silhouette import Platen
-from hand_geometry.working_picture import WorkingPicture
+from hand_geometry.working_picture import SMALLEST_SIDE_PX, WorkingPicture, is_picture
 
 OUTLINE_BGR = (255, 255, 0)
 HIDDEN_BGR = (0, 0, 255)
@@ -23,7 +23,12 @@ LARGER = 2
 
 
 def draw_overlay(image: NDArray[np.uint8], platen: Platen) -> tuple[NDArray[np.uint8], QualityReason | None]:
-    """The dimmed picture at twice the working size with the measurements on it, and the reason where there are none."""
+    """The dimmed picture at twice the working size with the measurements on it, and the reason where there are none.
+
+    What is no picture that could show a hand gives a small black one.
+    """
+    if not is_picture(image):
+        return np.zeros((SMALLEST_SIDE_PX, SMALLEST_SIDE_PX, 3), dtype=np.uint8), QualityReason.UNREADABLE_IMAGE
     picture = WorkingPicture(image)
     height, width = picture.shape
     seen = looked_at(picture, platen)

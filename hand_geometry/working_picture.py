@@ -46,6 +46,10 @@ class WorkingPicture:
 
     source: NDArray[np.uint8] = field(repr=False)
 
+    def __post_init__(self) -> None:
+        """However it lies in memory, the same pixels give the same measurements."""
+        object.__setattr__(self, "source", np.ascontiguousarray(self.source))
+
     @cached_property
     def bgr(self) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 BGR whose longer side has the working length."""
@@ -106,7 +110,7 @@ class WorkingPicture:
         rows, columns = self.source.shape[:2]
         whole = rows % (2 * COARSE) == 0 and columns % (2 * COARSE) == 0
         right_size = max(rows, columns) == 2 * WORKING_SIDE_PX and whole
-        return right_size and self.source.ndim == 3 and self.source.flags.c_contiguous
+        return right_size and self.source.ndim == 3
 
 
 def at_working_size(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
+from hand_geometry.acquisition import FailureToAcquire, Features, acquire
+from hand_geometry.findings import find_findings
 from hand_geometry.ground import platen_among, platen_in
+from hand_geometry.overlay import draw_overlay
 from hand_geometry.silhouette import Platen
 from hand_geometry.synthetic_hand import encode_jpeg, synthetic_hand
 from tests.unit.hand_geometry.paper import on_paper
@@ -34,3 +38,35 @@ def test_most_pictures_decide_and_none_are_dark(tmp_path: Path) -> None:
     assert platen_among(paths[1:]) is Platen.LIGHT
     assert platen_among([tmp_path / "none.jpg"]) is Platen.DARK
     assert platen_among([]) is Platen.DARK
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64, np.bool_, np.int64, np.complex128])
+@pytest.mark.parametrize(
+    "shape",
+    [(), (9,), (0, 0), (0, 0, 3), (1, 500, 3), (500, 1, 3), (300, 400), (300, 400, 4), (2, 3, 4, 3), (300, 0, 3)],
+)
+def test_no_array_makes_the_evaluation_raise(dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+    """Pins that whatever is no picture is said to be none, by every look at it; NaN where the type has it."""
+    image = np.full(shape, np.nan if dtype in (np.float32, np.float64) else 1, dtype=dtype)
+    assert platen_in(image) in list(Platen)
+    for platen in Platen:
+        assert isinstance(acquire(image, platen), FailureToAcquire)
+        drawn, reason = draw_overlay(image, platen)
+        assert np.dtype(np.uint8) == drawn.dtype
+        assert 3 == drawn.ndim
+        assert reason is not None
+        assert isinstance(find_findings(image, platen), list | tuple)
+
+
+def test_the_same_picture_however_it_lies_in_memory() -> None:
+    """Pins that a picture that is read-only, turned inside out in memory or grey is seen like any other."""
+    image = synthetic_hand(3, 0)
+    kept = image.copy()
+    kept.flags.writeable = False
+    for one in (kept, np.asfortranarray(image), np.ascontiguousarray(image[:, ::-1])[:, ::-1]):
+        assert platen_in(one) is platen_in(image)
+        found, expected = acquire(one), acquire(image)
+        assert isinstance(found, Features)
+        assert isinstance(expected, Features)
+        assert np.array_equal(found.values, expected.values)
+    assert platen_in(image[..., 1]) is Platen.DARK
