@@ -122,9 +122,9 @@ def growth(arguments: argparse.Namespace) -> int:
         values = {
             "children": year.children,
             "passes": year.passes,
-            "start": percent(year.start),
-            "end": percent(year.end),
-            "ratio": number(f"{year.end / year.start:.2f}") if year.start else "–",
+            "start": estimated(year.start),
+            "end": estimated(year.end),
+            "ratio": number(f"{year.ratio.value:.2f} [{year.ratio.low:.2f}, {year.ratio.high:.2f}]"),
             "updates": f"{year.updates:.0f}",
             "refused": percent(year.refused),
             "invited": percent(year.invited, 1),

@@ -20,6 +20,7 @@ from hand_geometry.comparison import DEFAULT_THRESHOLD, Threshold, compare, deci
 from hand_geometry.fitted_numbers import FittedNumbers, numbers_for
 from hand_geometry.growth_model import Sex, growth_pattern, mean_length_mm
 from hand_geometry.measurements import FEATURE_NAMES
+from hand_geometry.performance import Estimate
 from hand_geometry.posture import Posture
 from hand_geometry.reference import Reference
 from hand_geometry.silhouette import Platen
@@ -37,6 +38,7 @@ SCHOOL_YEAR_START = datetime(2026, 9, 1, 11, 45, tzinfo=UTC)
 SCHOOL_WEEKS = (*range(7), *range(9, 16), *range(18, 24), *range(26, 32), *range(34, 44))
 PASS_DAYS = (0, 2, 3)
 WEEKS_COMPARED = 4
+RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,9 @@ class SchoolYear:
         children: How many.
         passes: How many first tries in all.
         weekly_rejects: Share of first tries rejected, by school week.
-        start: The mean of the first four weeks.
+        start: The mean of the first four weeks; intervals by resampling children.
         end: The mean of the last four.
+        ratio: Of the second to the first.
         updates: How many updates a child had, on average.
         refused: Share of updates refused as beyond growth.
         invited: Share of children invited to enroll anew.
@@ -60,8 +63,9 @@ class SchoolYear:
     children: int
     passes: int
     weekly_rejects: tuple[float, ...]
-    start: float
-    end: float
+    start: Estimate
+    end: Estimate
+    ratio: Estimate
     updates: float
     refused: float
     invited: float
@@ -159,13 +163,16 @@ def simulate_school_year(
         grown_out += out
         references.append(reference)
         last_places.append(place)
-    weekly = rejects.mean(axis=(1, 2))
+    start, end, ratio = _of_the_year(
+        rejects[:WEEKS_COMPARED].mean(axis=(0, 1)), rejects[-WEEKS_COMPARED:].mean(axis=(0, 1))
+    )
     return SchoolYear(
         children,
         rejects.size,
-        tuple(float(one) for one in weekly),
-        float(weekly[:WEEKS_COMPARED].mean()),
-        float(weekly[-WEEKS_COMPARED:].mean()),
+        tuple(float(one) for one in rejects.mean(axis=(1, 2))),
+        start,
+        end,
+        ratio,
         moved / children,
         refused / max(moved + refused, 1),
         invited / children,
@@ -173,6 +180,22 @@ def simulate_school_year(
         invited_first / grown_out if grown_out else None,
         _stranger_rate(numbers, inverse, references, last_places, threshold),
     )
+
+
+def _of_the_year(start: NDArray[np.float64], end: NDArray[np.float64]) -> tuple[Estimate, Estimate, Estimate]:
+    """Of (children,) rates at both ends: their means and the ratio, with intervals by drawing children anew."""
+    drawn = np.random.default_rng(20_40).integers(0, len(start), (RESAMPLES, len(start)))
+    starts, ends = start[drawn].mean(axis=1), end[drawn].mean(axis=1)
+
+    def estimate(value: float, among: NDArray[np.float64]) -> Estimate:
+        low, high = np.quantile(among, [0.025, 0.975])
+        return Estimate(value, float(low), float(high))
+
+    first, last = float(start.mean()), float(end.mean())
+    # No reject at the start is half a reject: a ratio to none says nothing.
+    least = 0.5 / (len(start) * WEEKS_COMPARED * len(PASS_DAYS))
+    ratio = estimate(last / max(first, least), ends / np.maximum(starts, least))
+    return estimate(first, starts), estimate(last, ends), ratio
 
 
 def _stranger_rate(

@@ -25,6 +25,7 @@ from hand_geometry.platen import (
     with_measured_height,
 )
 from hand_geometry.platen_sheet import BLOCK_MM, PAPERS, Paper, platen_sheet
+from hand_geometry.sheet_dirt import sheet_alone
 from hand_geometry.side_mirror import SideMirror
 from hand_geometry.working_picture import at_working_size, is_picture
 
@@ -38,6 +39,8 @@ LIKE_THE_BLOCK_MM = 8.0
 LEAST_CONTRAST = 40.0
 # Grey levels beyond which the mirror shows something other than the empty platen, and how much of it may.
 OTHER_GREY, DIRTY_SHARE = 30, 0.005
+# Of the sheet, as much may be lit more than is asked of the mirror: the markers' rims, crumbs, a lamp close by.
+LIT_SHARE = 0.95
 # What is brighter than most of the mirror by this much over an empty platen is a mark in it: so many px at the working
 # size are enough, and of them so many may go dark.
 MARK_GREY, LEAST_MARK_PX, LOST_SHARE = 60, 40, 0.5
@@ -139,8 +142,19 @@ def check_mirror(frame: NDArray[np.uint8], calibration: PlatenCalibration) -> li
     lost = mark & (cv2.subtract(before, now).max(axis=2) > MARK_GREY // 2)
     if np.count_nonzero(mark) >= LEAST_MARK_PX and np.count_nonzero(lost) > LOST_SHARE * np.count_nonzero(mark):
         return [_in_the_middle_of(lost)]
-    differs = cv2.blur(np.asarray(cv2.absdiff(now, before).max(axis=2), dtype=np.uint8), (9, 9)) > OTHER_GREY
+    differs = _other_than_lit(now, before, calibration)
     return [_in_the_middle_of(differs & face)] if np.count_nonzero(differs & face) > DIRTY_SHARE * face.sum() else []
+
+
+def _other_than_lit(
+    now: NDArray[np.uint8], before: NDArray[np.uint8], calibration: PlatenCalibration
+) -> NDArray[np.bool_]:
+    """(H, W) bool, True where more changed than the light: what it does to the sheet it does to the mirror."""
+    change = cv2.blur(cv2.subtract(now, before, dtype=cv2.CV_16S), (9, 9))
+    sheet = change[sheet_alone(calibration, (before.shape[1], before.shape[0]))]
+    darker, lighter = np.quantile(sheet, [1.0 - LIT_SHARE, LIT_SHARE], axis=0)
+    over, under = change - np.maximum(lighter, 0.0), np.minimum(darker, 0.0) - change
+    return np.asarray(np.maximum(over, under).max(axis=2) > OTHER_GREY, dtype=np.bool_)
 
 
 def shows_a_mark(calibration: PlatenCalibration) -> bool:

@@ -34,8 +34,9 @@ def check_ground(frame: NDArray[np.uint8], calibration: PlatenCalibration) -> li
     now, bare = at_working_size(frame), calibration.empty
     if now.shape != bare.shape:
         now = np.asarray(cv2.resize(now, bare.shape[1::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    ground = _ground(calibration, (bare.shape[1], bare.shape[0]))
-    brighter = _brighter(now, bare, ground)
+    sheet = sheet_alone(calibration, (bare.shape[1], bare.shape[0]))
+    ground = sheet & _between_markers(calibration, (bare.shape[1], bare.shape[0]))
+    brighter = np.where(ground, _brighter(now, bare, sheet), np.float32(0.0))
     printed = _Print(now, bare, ground)
     spots = _spots(brighter, printed)
     count, _, sizes, centres = cv2.connectedComponentsWithStats(spots)
@@ -56,29 +57,38 @@ def _fault(finding: SheetFinding, at_px: NDArray[np.float64], picture: NDArray[n
     return SheetFault(finding, float(x), float(y))
 
 
-def _ground(calibration: PlatenCalibration, size_px: tuple[int, int]) -> NDArray[np.bool_]:
-    """(H, W) bool, True between the markers, which have limits of their own (``check_sheet``), as has the mirror."""
+def sheet_alone(calibration: PlatenCalibration, size_px: tuple[int, int]) -> NDArray[np.bool_]:
+    """(H, W) bool, False at the markers, which have limits of their own (``check_sheet``), as has the mirror."""
+    face = mirror_face(calibration, size_px)
+    sheet = np.ones(size_px[::-1], dtype=np.bool_) if face is None else face == 0
+    for box in marker_boxes(calibration, size_px[0]):
+        sheet[box] = False
+    return np.asarray(sheet, dtype=np.bool_)
+
+
+def _between_markers(calibration: PlatenCalibration, size_px: tuple[int, int]) -> NDArray[np.bool_]:
+    """(H, W) bool, True where hands lie."""
     corners = calibration.corners_px * (size_px[0] / calibration.size_px[0])
     centres = corners[~np.isnan(corners).any(axis=(1, 2))].mean(axis=1)
-    ground = np.zeros(size_px[::-1], dtype=np.uint8)
-    cv2.fillConvexPoly(ground, cv2.convexHull(np.rint(centres).astype(np.int32)), 255)
-    for box in marker_boxes(calibration, size_px[0]):
-        ground[box] = 0
-    face = mirror_face(calibration, size_px)
-    return np.asarray((ground > 0) if face is None else (ground > 0) & (face == 0), dtype=np.bool_)
+    between = np.zeros(size_px[::-1], dtype=np.uint8)
+    cv2.fillConvexPoly(between, cv2.convexHull(np.rint(centres).astype(np.int32)), 1)
+    return np.asarray(between > 0, dtype=np.bool_)
 
 
-def _brighter(now: NDArray[np.uint8], bare: NDArray[np.uint8], ground: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """(H, W) float32: by how many grey levels the ground outshines what is around it, more than on the bare sheet."""
+def _brighter(now: NDArray[np.uint8], bare: NDArray[np.uint8], sheet: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(H, W) float32: by how many grey levels the sheet outshines what is around it, more than on the bare sheet."""
     # In each channel: ketchup is as dark as the sheet in two of them.
     other = cv2.GaussianBlur(now, (5, 5), 1.0).astype(np.float32) - cv2.GaussianBlur(bare, (5, 5), 1.0)
     size, window = (bare.shape[1] // GRID, bare.shape[0] // GRID), (LIGHT_PX, LIGHT_PX)
-    known = cv2.resize(ground.astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
-    coarse = cv2.resize(other * ground[..., None], size, interpolation=cv2.INTER_AREA)
+    known = cv2.resize(sheet.astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
+    coarse = cv2.resize(other * sheet[..., None], size, interpolation=cv2.INTER_AREA)
     around = cv2.blur(coarse, window) / np.maximum(cv2.blur(known, window), 1e-3)[..., None]
-    light = cv2.morphologyEx(coarse + (1.0 - known) * around, cv2.MORPH_OPEN, np.ones(window, np.uint8))
+    # Light does not end where the sheet does, nor the picture.
+    beyond = cv2.copyMakeBorder(coarse + (1.0 - known) * around, *4 * (LIGHT_PX,), cv2.BORDER_REPLICATE)
+    light = cv2.morphologyEx(beyond, cv2.MORPH_OPEN, np.ones(window, np.uint8))
+    light = light[LIGHT_PX:-LIGHT_PX, LIGHT_PX:-LIGHT_PX]
     other -= cv2.resize(light, bare.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    return np.asarray(np.where(ground, other.max(axis=2), 0.0), dtype=np.float32)
+    return np.asarray(other.max(axis=2), dtype=np.float32)
 
 
 def _spots(brighter: NDArray[np.float32], printed: _Print) -> NDArray[np.uint8]:

@@ -184,8 +184,10 @@ def test_rising_scores_invite_before_the_first_reject() -> None:
 def test_a_school_year_of_growth() -> None:
     """Pins the bound on rejects with updates, that without them grown hands are rejected, and the seed."""
     followed, fixed = simulate_school_year(150, seed=1), simulate_school_year(150, updates=False, seed=1)
-    assert followed.end <= 1.5 * max(followed.start, 0.005)
-    assert fixed.end > 3.0 * followed.end
+    assert followed.end.value <= 1.5 * max(followed.start.value, 0.005)
+    assert fixed.end.value > 3.0 * followed.end.value
+    assert fixed.ratio.low < fixed.end.value / fixed.start.value < fixed.ratio.high
+    assert followed.ratio.high < fixed.ratio.low
     assert followed.stranger_rate <= 0.002
     assert followed == simulate_school_year(150, seed=1)
 

@@ -73,6 +73,12 @@ def test_the_mirrors_face() -> None:
     empty = empty_platen_seen(WITH_MIRROR)
     grain = np.random.default_rng(3).normal(4.0, 4.0, empty.shape)
     assert [] == check_mirror(np.asarray(np.clip(empty + grain, 0, 255), np.uint8), calibration)
+    # What the light does to the sheet it does to the mirror, on its brighter side, too.
+    slope = np.linspace(0.0, 50.0, empty.shape[1])[None, :, None]
+    brighter = np.asarray(np.clip(empty + slope, 0, 255), np.uint8)
+    assert [] == check_mirror(brighter, calibration)
+    brighter[1000:, 1100:] = np.maximum(brighter[1000:, 1100:], 130)
+    assert [SheetFinding.MIRROR_DIRTY] == [one.finding for one in check_mirror(brighter, calibration)]
     beside = empty.copy()
     beside[500:700, 600:900] = 200
     assert [] == check_mirror(beside, calibration)

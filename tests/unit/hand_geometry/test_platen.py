@@ -205,6 +205,20 @@ def test_another_light_is_no_dirt(lens: cameras.SimulatedLens) -> None:
         assert [] == check_ground(np.clip(seen, 0, 255).astype(np.uint8), calibration)
 
 
+def test_light_that_goes_on_beyond_the_sheet_is_no_dirt() -> None:
+    """Pins that a lit strip left of a shadow, narrower on the sheet than light is, is none, and a crumb in it dirt."""
+    lens = cameras.LOW_AND_STRAIGHT
+    lit, calibration = cameras.empty_platen_seen(lens).astype(np.float64) + 45.0, cameras.calibration_of(lens)
+    shadow = np.ones(lit.shape)
+    cv2.fillPoly(shadow, [np.array([[330, 0], [560, 0], [300, 1200], [150, 1200]])], (0.35, 0.35, 0.35))
+    seen = lit * cv2.GaussianBlur(shadow, (0, 0), 6.0)
+    assert [] == check_ground(np.clip(seen, 0, 255).astype(np.uint8), calibration)
+    cv2.circle(seen, (900, 300), 14, (150.0, 160.0, 190.0), cv2.FILLED, cv2.LINE_AA)
+    (fault,) = check_ground(np.clip(seen, 0, 255).astype(np.uint8), calibration)
+    assert fault.finding is SheetFinding.DIRTY
+    assert abs(fault.x - 900 / 1600) < 0.01
+
+
 def test_without_a_sheet_there_is_no_calibration() -> None:
     """Pins that an empty platen, no picture or pictures of several sizes calibrate nothing."""
     nothing = np.zeros((1200, 1600, 3), np.uint8)
