@@ -61,12 +61,33 @@ def measured_people(draw: Callable[[int], Person], people: int) -> tuple[NDArray
     return np.stack(values) if values else np.empty((0, len(FEATURE_NAMES))), people - len(values)
 
 
-def spread_of(measured: LabelledSet, *, dimensions: int = 30) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean (n,) and factor (n, dimensions) of how people differ: axes over all of them, nobody's own numbers."""
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """Axes over all people, nobody's own numbers: ``mean`` (n,), ``factor`` (n, k) how people differ, ``pose`` (n, k)
+    how one person's bends do between placements.
+    """
+
+    mean: NDArray[np.float64]
+    factor: NDArray[np.float64]
+    pose: NDArray[np.float64]
+
+
+def spread_of(measured: LabelledSet, *, dimensions: int = 30) -> Spread:
+    """What people are drawn from."""
     scatter = scatter_of([measured])
-    values, vectors = np.linalg.eigh(scatter.between)
+    bends = np.array(["_bend_" in name for name in FEATURE_NAMES])
+    return Spread(scatter.mean, _axes(scatter.between, dimensions), _axes(scatter.within * np.outer(bends, bends), 10))
+
+
+def _axes(covariance: NDArray[np.float64], dimensions: int) -> NDArray[np.float64]:
+    """(n, dimensions): the directions that explain most, of measurements in units of their own spread: bends are small
+    numbers beside lengths.
+    """
+    scale = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    units = np.where(scale > 0.0, scale, 1.0)
+    values, vectors = np.linalg.eigh(covariance / np.outer(units, units))
     order = np.argsort(values)[::-1][:dimensions]
-    return scatter.mean, vectors[:, order] * np.sqrt(np.maximum(values[order], 0.0))
+    return np.asarray(scale[:, None] * vectors[:, order] * np.sqrt(np.maximum(values[order], 0.0)), dtype=np.float64)
 
 
 def fit_spread(measured: LabelledSet, *, rounds: int = 3, people: int = 20) -> int:
@@ -75,12 +96,16 @@ def fit_spread(measured: LabelledSet, *, rounds: int = 3, people: int = 20) -> i
     What an outline measures differs a little from what was asked (webs are rounded, fingertips are): the mean
     difference is found by drawing and measuring, and taken off.
     """
-    mean, factor = spread_of(measured)
-    offset = np.zeros_like(mean)
-    described = {"subjects": len(measured.people), "pictures": len(measured.subjects), "directions": factor.shape[1]}
+    spread = spread_of(measured)
+    offset = np.zeros_like(spread.mean)
+    described = {
+        "subjects": len(measured.people),
+        "pictures": len(measured.subjects),
+        "directions": spread.factor.shape[1],
+    }
     failed = people
     for _ in range(rounds):
-        save_spread(SPREAD_FILE, mean, factor, offset, described)
+        save_spread(SPREAD_FILE, spread.mean, spread.factor, spread.pose, offset, described)
         asked = [draw_person(identity) for identity in range(people)]
         found = [acquire(picture_of(person, 0)) for person in asked]
         gaps = [
@@ -89,5 +114,5 @@ def fit_spread(measured: LabelledSet, *, rounds: int = 3, people: int = 20) -> i
         failed = people - len(gaps)
         if gaps:
             offset = offset + np.mean(gaps, axis=0)
-    save_spread(SPREAD_FILE, mean, factor, offset, described)
+    save_spread(SPREAD_FILE, spread.mean, spread.factor, spread.pose, offset, described)
     return failed

@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from hand_geometry.errors import FittedNumbersError
 from hand_geometry.growth_model import ADULT_LENGTH_MM, Sex, growth_pattern, mean_length_mm
+from hand_geometry.landmarks import Finger
 from hand_geometry.language import _
 from hand_geometry.measurements import BEND_STATIONS, FEATURE_NAMES, WIDTH_STATIONS
 from hand_geometry.synthetic_hand import (
+    ALONG,
     ANGLES_DEG,
     HEIGHT_PX,
     SCALE_PX_PER_MM,
@@ -49,6 +51,7 @@ GOLD_BGR = (60.0, 170.0, 210.0)
 BANDAGE_BGR = (200.0, 215.0, 225.0)
 # Of a finger's length, what a stump stands out by, beside its round end.
 STUMP_SHARE = 0.1
+THUMB_ROOT = 0.3
 
 
 @dataclass(frozen=True)
@@ -98,12 +101,14 @@ class Person:
 
 @dataclass(frozen=True, eq=False)
 class _Spread:
-    """Fitted numbers: ``mean`` (n,), ``factor`` (n, k) with factor @ factor.T the covariance between people, and
-    ``offset`` (n,), by which a drawn outline measures other than asked.
+    """Fitted numbers: ``mean`` (n,), ``factor`` (n, k) with factor @ factor.T the covariance between people, ``pose``
+    (n, j) with that of one person's bends between placements, and ``offset`` (n,), by which a drawn outline measures
+    other than asked.
     """
 
     mean: NDArray[np.float64]
     factor: NDArray[np.float64]
+    pose: NDArray[np.float64]
     offset: NDArray[np.float64]
 
 
@@ -111,7 +116,7 @@ class _Spread:
 def _spread(path: Path) -> _Spread:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return _Spread(*(archive[part].astype(np.float64) for part in ("mean", "factor", "offset")))
+            return _Spread(*(archive[part].astype(np.float64) for part in ("mean", "factor", "pose", "offset")))
     except (OSError, ValueError, KeyError) as error:
         raise FittedNumbersError(_("{name} : les nombres appris sont illisibles").format(name=path.name)) from error
 
@@ -120,6 +125,7 @@ def save_spread(
     path: Path,
     mean: NDArray[np.float64],
     factor: NDArray[np.float64],
+    pose: NDArray[np.float64],
     offset: NDArray[np.float64],
     provenance: dict[str, Any],
 ) -> None:
@@ -129,6 +135,7 @@ def save_spread(
         provenance=np.array(json.dumps(provenance, sort_keys=True)),
         mean=mean.astype(np.float32),
         factor=factor.astype(np.float32),
+        pose=pose.astype(np.float32),
         offset=offset.astype(np.float32),
     )
     _spread.cache_clear()
@@ -190,8 +197,11 @@ def _laid(person: Person, sample: int, look: Look) -> _Laid:
     usual = np.array([2.5, 1.0, 0.8, 1.0, 1.4])
     angles = np.deg2rad(ANGLES_DEG + look.spread * draw.normal(0.0, usual))
     pressed = np.exp(draw.normal(0.0, 0.006, 5))
-    values = person.values - _spread(SPREAD_FILE).offset
-    lengths, half_widths, bends = _fingers(values)
+    numbers = _spread(SPREAD_FILE)
+    # How fingers bend when they are laid down once more.
+    posed = np.random.default_rng([20_39, person.identity, sample]).standard_normal(numbers.pose.shape[1])
+    values = person.values + numbers.pose @ posed - numbers.offset
+    lengths, half_widths, midlines = _fingers(values)
     half_widths = half_widths * pressed[:, None]
     valleys = _valleys(values)
     bases = _bases(valleys, half_widths)
@@ -201,10 +211,12 @@ def _laid(person: Person, sample: int, look: Look) -> _Laid:
         if finger in look.missing:
             wide = np.full(STEPS, half_widths[finger, 0])
             length = wide[0] + STUMP_SHARE * lengths[finger]
-            pieces.append(finger_outline(bases[finger], angles[finger], length, wide, 0.0)[0])
+            pieces.append(finger_outline(bases[finger], angles[finger], length, wide)[0])
             continue
+        # A thumb turned away would end in a corner beside the palm.
+        root = THUMB_ROOT if finger == Finger.THUMB else 1.0
         outline, lines = finger_outline(
-            bases[finger], angles[finger], lengths[finger], half_widths[finger], bends[finger]
+            bases[finger], angles[finger], lengths[finger], half_widths[finger], midlines[finger], root
         )
         pieces.append(outline)
         creases += lines
@@ -223,8 +235,8 @@ def _mm(logarithm: float) -> float:
 
 
 def _fingers(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Lengths (5,), half-widths from base to tip (5, 11) and bends (5,), all in mm."""
-    lengths, widths, bends = [], [], []
+    """Lengths (5,), half-widths from base to tip (5, 11) and midlines beside the axes (5, 60), all in mm."""
+    lengths, widths, midlines = [], [], []
     for name in FINGERS:
         own = [_mm(_named(values, one)) for one in FEATURE_NAMES if one.startswith(f"{name}_length_")]
         length = float(np.mean(own))
@@ -233,12 +245,19 @@ def _fingers(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
         from_tip = (length - np.linspace(0.0, 1.0, STEPS) * rounded) / length
         lengths.append(length)
         widths.append(np.interp(from_tip, WIDTH_STATIONS, across))
-        middle = [_named(values, f"{name}_bend_{round(100 * at):02d}") * length for at in BEND_STATIONS]
-        # One bow: the part of the midline's bends that looks like half a wave.
-        wave = np.sin(np.pi * np.array(BEND_STATIONS))
-        wave = wave - np.polyval(np.polyfit(BEND_STATIONS, wave, 1), BEND_STATIONS)
-        bends.append(float(wave @ middle / (wave @ wave)))
-    return np.array(lengths), np.array(widths), np.array(bends)
+        bends = [_named(values, f"{name}_bend_{round(100 * at):02d}") * length for at in BEND_STATIONS]
+        midlines.append(_midline(bends, (length - ALONG * rounded) / length))
+    return np.array(lengths), np.array(widths), np.array(midlines)
+
+
+def _midline(bends: list[float], from_tip: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The line through what is measured at ``BEND_STATIONS``, from the base on; beyond them it goes on straight."""
+    line = np.interp(from_tip, BEND_STATIONS, bends)
+    for end, inner in ((0, 1), (-1, -2)):
+        slope = (bends[end] - bends[inner]) / (BEND_STATIONS[end] - BEND_STATIONS[inner])
+        past = from_tip < BEND_STATIONS[0] if end == 0 else from_tip > BEND_STATIONS[-1]
+        line[past] = bends[end] + slope * (from_tip[past] - BEND_STATIONS[end])
+    return np.asarray(line - line[0], dtype=np.float64)
 
 
 def _valleys(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -322,7 +341,7 @@ def _looked_at(
         at = look.bandaged
         wide = np.full(STEPS, 1.5 * float(half_widths[at].mean()))
         start = bases[at] + 0.3 * lengths[at] * np.array([np.cos(angles[at]), np.sin(angles[at])])
-        bandage, _ = finger_outline(start, angles[at], 0.76 * lengths[at], wide, 0.0)
+        bandage, _ = finger_outline(start, angles[at], 0.76 * lengths[at], wide)
         # It begins where it is wound from, not in the palm.
         bandage[[0, len(bandage) - 1]] = bandage[[1, len(bandage) - 2]]
         cv2.fillPoly(drawn, [np.rint(to_px(bandage)).astype(np.int32)], BANDAGE_BGR, cv2.LINE_AA)

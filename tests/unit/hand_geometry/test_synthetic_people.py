@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from hand_geometry.acquisition import Features, acquire
 from hand_geometry.evaluate import EXIT_OK, main
 from hand_geometry.growth_model import Sex, mean_length_mm
 from hand_geometry.language import words_in
-from hand_geometry.measurements import FEATURE_NAMES
+from hand_geometry.measurements import BEND_STATIONS, FEATURE_NAMES
 from hand_geometry.posture import Posture
 from hand_geometry.presentation_attacks import (
     KINDS,
@@ -52,6 +54,22 @@ def test_a_hand_measures_as_drawn() -> None:
         found = measured(picture_of(person, 0))
         assert Posture.GUIDED is found.posture
         assert np.abs((found.values - person.values)[LENGTHS]).max() < 0.06
+
+
+def test_a_finger_bends_as_drawn_more_than_once() -> None:
+    """Pins that an S in a finger's midline, which no single bow has, is measured as asked; and how poses scatter."""
+    person = draw_person(3)
+    index = [at for at, name in enumerate(FEATURE_NAMES) if name.startswith("index_bend_")]
+    wave = 0.008 * np.sin(2.0 * np.pi * np.array(BEND_STATIONS))
+    wave -= np.polyval(np.polyfit(BEND_STATIONS, wave, 1), BEND_STATIONS)
+    values = person.values.copy()
+    values[index] += wave
+    plain, bent = measured(picture_of(person, 0)), measured(picture_of(replace(person, values=values), 0))
+    seen = (bent.values - plain.values)[index]
+    assert 0.8 < np.corrcoef(seen, wave)[0, 1]
+    assert 0.6 < float(np.linalg.norm(seen) / np.linalg.norm(wave)) < 1.4
+    again = measured(picture_of(person, 1)).values - plain.values
+    assert 0.0 < np.abs(again[index]).max() < 0.01
 
 
 def test_a_child_is_smaller_and_grows() -> None:
