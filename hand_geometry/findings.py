@@ -20,10 +20,12 @@ from hand_geometry.landmarks import (
     Landmarks,
     Palm,
     find_palm,
+    find_tips,
     peaks,
 )
 from hand_geometry.mask import NO_MASK, Mask
 from hand_geometry.masked_landmarks import find_masked_landmarks
+from hand_geometry.picture_border import Cut, Way, find_cuts
 from hand_geometry.platen import PlatenCalibration, SheetFinding, without_markers
 from hand_geometry.quality import Finding, PlacedFinding, QualityReason
 from hand_geometry.sheet_dirt import check_ground
@@ -76,14 +78,15 @@ def find_findings(
         # The light of a window on the sheet has an outline, too.
         return _dirt(picture, platen, image, calibration)
     found: list[tuple[Finding, NDArray[np.float64]]] = []
-    found += _too_far(contour, palm, silhouette)
+    cuts = find_cuts(contour, palm.centre_px, palm.radius_px, find_tips(palm, contour).found)
+    found += _too_far(contour, palm, silhouette, cuts)
     if isinstance(landmarks, Landmarks):
         if mirrored is not None and landmarks.mirrored is not mirrored:
             found.append((Finding.WRONG_HAND, palm.centre_px))
         tips = contour.points[list(landmarks.tips)]
         reaches = np.hypot(*(tips - palm.centre_px).T)
         found += [(Finding.FINGER_MISSING, tip) for tip in tips[reaches < STUMP_REACH * palm.radius_px]]
-    elif not found:
+    elif not found and not cuts:
         found += _fingers(silhouette, contour, palm, mask)
     found += _sleeve(silhouette, contour, palm)
     if platen is Platen.DARK:
@@ -130,23 +133,24 @@ def _dirt_on_the_sheet(image: NDArray[np.uint8], calibration: PlatenCalibration)
     )
 
 
-def _too_far(contour: Contour, palm: Palm, silhouette: Silhouette) -> list[tuple[Finding, NDArray[np.float64]]]:
-    """Fingers over the border away from the wrist: too far in; the palm itself over the wrist's border: too far out."""
-    points = contour.points[contour.on_border]
-    if not len(points):
-        return []
-    height, width = silhouette.shape
-    distances = np.stack([points[:, 0], width - 1 - points[:, 0], points[:, 1], height - 1 - points[:, 1]], axis=1)
-    side = distances.argmin(axis=1)
-    counts = np.bincount(side, minlength=4)
-    wrist = int(counts.argmax())
-    over = [border for border in range(4) if border != wrist and counts[border] >= 5]
-    found = [(Finding.HAND_TOO_FAR_IN, np.asarray(points[side == one].mean(axis=0), np.float64)) for one in over]
-    x, y = palm.centre_px
-    to_wrist = (x, width - 1 - x, y, height - 1 - y)[wrist]
-    if to_wrist < TOO_FAR_OUT * palm.radius_px:
-        found.append((Finding.HAND_TOO_FAR_OUT, np.asarray(points[side == wrist].mean(axis=0), np.float64)))
-    return found
+def _too_far(
+    contour: Contour, palm: Palm, silhouette: Silhouette, cuts: list[Cut]
+) -> list[tuple[Finding, NDArray[np.float64]]]:
+    """Fingers over the border before them: too far in; a thumb or the palm over the wrist's border: too far out.
+
+    Of a finger over a border at the hand's side nothing is said here: the reason asks for the middle of the platen.
+    """
+    found = [(Finding.HAND_TOO_FAR_IN, cut.at_px) for cut in cuts if cut.way is Way.FRONT]
+    back = [cut.at_px for cut in cuts if cut.way is Way.BACK]
+    frame, (height, width) = find_frame(contour, palm), silhouette.shape
+    if frame is not None and contour.on_border.any():
+        x, y = palm.centre_px
+        wrist = int((np.array([[-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0]]) @ frame.toward).argmin())
+        if not back and (x, width - 1 - x, y, height - 1 - y)[wrist] < TOO_FAR_OUT * palm.radius_px:
+            points = contour.points[contour.on_border]
+            sides = np.stack([points[:, 0], width - 1 - points[:, 0], points[:, 1], height - 1 - points[:, 1]], axis=1)
+            back = [np.asarray(points[sides.argmin(axis=1) == wrist].mean(axis=0), np.float64)]
+    return found + [(Finding.HAND_TOO_FAR_OUT, at_px) for at_px in back]
 
 
 def _fingers(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hand_geometry.contour import STEP_PX, Contour
+from hand_geometry.picture_border import find_cuts
 from hand_geometry.quality import QualityReason
 from hand_geometry.silhouette import Silhouette
 
@@ -20,7 +21,6 @@ LEAST_PROMINENCE = 0.28
 FINGER_ARC = 0.75
 WIDEST_FINGER = 0.95
 TIP_REACH = 1.15
-WIDEST_CUT_FINGER = 0.65
 # No fingertip lies further behind, as the cosine of the angle from the middle of all: a thumb stands at right angles.
 FARTHEST_BEHIND = -0.5
 # What is left of a finger, or of one bent under, reaches less far from the palm's centre than any fingertip.
@@ -121,7 +121,6 @@ def find_tips(disc: Palm, contour: Contour) -> FingerTips:
     distance = np.sqrt(offset[:, 0] ** 2 + offset[:, 1] ** 2)
     candidates = peaks(distance, LEAST_PROMINENCE * radius)
     tips: list[tuple[float, int]] = []
-    cuts: list[int] = []
     for index, prominence in candidates:
         if distance[index] < TIP_REACH * radius:
             continue
@@ -129,30 +128,32 @@ def find_tips(disc: Palm, contour: Contour) -> FingerTips:
         across = (points[(index - arc) % len(points)] - points[(index + arc) % len(points)]).tolist()
         if math.hypot(*across) > WIDEST_FINGER * radius:
             continue
+        # What the border cuts off is no fingertip: a finger of which the rest is outside, or a corner of the forearm.
         if contour.on_border.take(np.arange(index - arc // 3, index + arc // 3 + 1), mode="wrap").any():
-            # A cut finger meets the border over its own width; a corner of the forearm, over the forearm's.
-            run_px = _border_run(contour.on_border, index, arc // 3) * STEP_PX
-            if run_px < WIDEST_CUT_FINGER * radius and not _at_the_wrist(index, disc, contour):
-                cuts.append(index)
             continue
         tips.append((prominence, index))
     found = [index for _, index in sorted(tips, reverse=True)]
-    behind = _behind(found, cuts, offset, distance)
-    found = [index for index in found if index not in behind]
-    cut = any(index not in behind for index in cuts)
-    reason = QualityReason.HAND_CUT_OFF if cut else QualityReason.FINGERS_CLOSED
-    # Fewer than two finger-like tips on something round are no hand; otherwise fingers touch and look like one.
-    if not cut and len(found) < 2 and distance[~contour.on_border].max(initial=0.0) < CLOSED_REACH * radius:
-        reason = QualityReason.NO_HAND
-    return FingerTips(found, distance, reason)
+    found = _before(found, offset, distance)
+    return FingerTips(found, distance, _too_few(found, distance, disc, contour))
 
 
-def _behind(tips: list[int], others: list[int], offset: NDArray[np.float64], distance: NDArray[np.float64]) -> set[int]:
-    """Those that lie behind the palm, seen from where most of the tips lie: a watch, a sleeve, never a finger."""
-    ways = {at: (float(x), float(y)) for at in (*tips, *others) for x, y in (offset[at] / distance[at],)}
-    ahead_x, ahead_y = sum(ways[at][0] for at in tips), sum(ways[at][1] for at in tips)
+def _before(tips: list[int], offset: NDArray[np.float64], distance: NDArray[np.float64]) -> list[int]:
+    """Without those that lie behind the palm, seen from where most lie: a watch, a sleeve, never a finger."""
+    ways = [(float(x), float(y)) for at in tips for x, y in (offset[at] / distance[at],)]
+    ahead_x, ahead_y = sum(x for x, _ in ways), sum(y for _, y in ways)
     least = FARTHEST_BEHIND * math.hypot(ahead_x, ahead_y)
-    return {at for at, (x, y) in ways.items() if x * ahead_x + y * ahead_y < least}
+    return [at for at, (x, y) in zip(tips, ways, strict=True) if x * ahead_x + y * ahead_y >= least]
+
+
+def _too_few(tips: list[int], distance: NDArray[np.float64], disc: Palm, contour: Contour) -> QualityReason:
+    """Why there are not five tips; looked for where there are not."""
+    if len(tips) >= len(Finger):
+        return QualityReason.FINGERS_CLOSED
+    # Fewer than two finger-like tips on something round are no hand; otherwise fingers touch and look like one.
+    if len(tips) < 2 and distance[~contour.on_border].max(initial=0.0) < CLOSED_REACH * disc.radius_px:
+        return QualityReason.NO_HAND
+    cut = find_cuts(contour, disc.centre_px, disc.radius_px, tips)
+    return QualityReason.HAND_CUT_OFF if cut else QualityReason.FINGERS_CLOSED
 
 
 def _cut_at_wrist(tips: list[int], count: int) -> list[int]:
@@ -184,11 +185,6 @@ def find_palm(silhouette: Silhouette) -> Palm:
     return Palm(centre, radius * PALM_GRID)
 
 
-def _around(index: int, reach: int, count: int) -> NDArray[np.intp]:
-    """Positions up to ``reach`` on both sides of ``index`` on a closed line."""
-    return np.arange(index - reach, index + reach + 1) % count
-
-
 def peaks(values: NDArray[np.float64], prominence: float) -> list[tuple[int, float]]:
     """Maxima of a closed line that stand out by ``prominence`` from the lower ground on both sides."""
     start = int(np.argmin(values))
@@ -218,31 +214,6 @@ def peaks(values: NDArray[np.float64], prominence: float) -> list[tuple[int, flo
         elif value - low >= prominence:
             high, high_at, rising = value, at, True
     return found
-
-
-def _at_the_wrist(index: int, palm: Palm, contour: Contour) -> bool:
-    """Whether a place lies on the wrist's side of the palm: where the outline follows the picture's border longest."""
-    count = len(contour.points)
-    start = int(np.argmin(contour.on_border))
-    edges = np.flatnonzero(np.diff(np.roll(contour.on_border, -start).astype(np.int8), prepend=0, append=0))
-    first, past = max(zip(edges[::2], edges[1::2], strict=True), key=lambda run: int(run[1] - run[0]))
-    if (past - first) * STEP_PX < WIDEST_CUT_FINGER * palm.radius_px:
-        return False
-    wrist = contour.points[np.arange(first, past) + start - count].mean(axis=0) - palm.centre_px
-    return float((contour.points[index] - palm.centre_px) @ wrist) > 0.0
-
-
-def _border_run(on_border: NDArray[np.bool_], index: int, reach: int) -> int:
-    """Length of the stretch of the picture's border that the outline follows next to ``index``."""
-    count = len(on_border)
-    near = _around(index, reach, count)
-    start = int(near[np.argmax(on_border[near])])
-    run = 1
-    for step in (1, -1):
-        at = start + step
-        while run < count and on_border[at % count]:
-            run, at = run + 1, at + step
-    return run
 
 
 def _in_anatomical_order(
