@@ -116,12 +116,19 @@ def _contacts(contour: Contour, gap_px: float) -> list[NDArray[np.intp]]:
         return []
     start = int(np.argmin(on_border))
     edges = np.flatnonzero(np.diff(np.roll(on_border, -start).astype(np.int8), prepend=0, append=0))
-    runs: list[NDArray[np.intp]] = []
-    for first, past in zip(edges[::2], edges[1::2], strict=True):
-        run = (np.arange(first, past) + start) % count
-        near = runs and math.dist(contour.points[runs[-1][-1]], contour.points[run[0]]) < gap_px
-        if near:
-            runs[-1] = np.concatenate([runs[-1], run])
+    runs = [(np.arange(first, past) + start) % count for first, past in zip(edges[::2], edges[1::2], strict=True)]
+    joined = [runs[0]]
+    for run in runs[1:]:
+        if _gap_px(contour, joined[-1], run) < gap_px:
+            joined[-1] = np.concatenate([joined[-1], run])
         else:
-            runs.append(run)
-    return runs
+            joined.append(run)
+    # The outline is closed: what was counted first may go on from what was counted last.
+    if len(joined) > 1 and _gap_px(contour, joined[-1], joined[0]) < gap_px:
+        joined[0] = np.concatenate([joined.pop(), joined[0]])
+    return joined
+
+
+def _gap_px(contour: Contour, one: NDArray[np.intp], other: NDArray[np.intp]) -> float:
+    """How far from where one stretch ends the next begins."""
+    return math.dist(contour.points[one[-1]], contour.points[other[0]])
