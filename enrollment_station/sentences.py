@@ -16,7 +16,6 @@ PLACEMENTS: dict[str, str] = {
     QualityReason.FINGER_MISSING: marked("Il manque un doigt : pose les cinq bien à plat."),
     QualityReason.HAND_CUT_OFF: marked("La main sort de l’image : pose-la au milieu, manche relevée."),
     QualityReason.WRONG_HAND: marked("Ce n’est pas la même main : pose l’autre."),
-    QualityReason.BLURRED: marked("L’image est floue : ne bouge plus un instant."),
     QualityReason.UNREADABLE_IMAGE: marked("Ce fichier n’est pas une image lisible (JPEG ou PNG)."),
     QualityReason.SAMPLES_DISAGREE: marked(
         "Les trois poses ne se ressemblent pas assez : refais celle qui est marquée."
@@ -53,6 +52,7 @@ FINDINGS: dict[Finding | None, str] = {
     Finding.HAND_TOO_FAR_OUT: marked("La paume sort de l’image : avance un peu ta main."),
     Finding.SLEEVE: marked("La manche ou un bracelet couvre le poignet : relève-la, puis repose ta main."),
     Finding.RING: marked("Une bague gêne la mesure : enlève-la si tu peux, puis repose ta main."),
+    Finding.BLURRED: marked("L’image est floue : ne bouge plus un instant."),
     Finding.GLARE: marked("Il y a un reflet à cet endroit : bouge un peu ta main, ou éteignez la lampe d’à côté."),
     Finding.DIRTY_PLATEN: marked("Le plateau est sale : essuyez-le."),
 }

@@ -14,7 +14,6 @@ class QualityReason(StrEnum):
     FINGER_MISSING = "finger_missing"
     HAND_CUT_OFF = "hand_cut_off"
     WRONG_HAND = "wrong_hand"
-    BLURRED = "blurred"
     UNREADABLE_IMAGE = "unreadable_image"
     SAMPLES_DISAGREE = "samples_disagree"
     TOO_FEW_SAMPLES = "too_few_samples"

@@ -25,7 +25,6 @@ _NAMES: Mapping[StrEnum, str] = {
     QualityReason.FINGER_MISSING: N_("un doigt manque"),
     QualityReason.HAND_CUT_OFF: N_("main coupée par le bord"),
     QualityReason.WRONG_HAND: N_("l’autre main"),
-    QualityReason.BLURRED: N_("image floue"),
     QualityReason.UNREADABLE_IMAGE: N_("image illisible"),
     QualityReason.SAMPLES_DISAGREE: N_("images qui ne montrent pas la même main"),
     QualityReason.TOO_FEW_SAMPLES: N_("trop peu d’images"),

@@ -91,7 +91,7 @@ GUIDANCE: dict[str | None, Face] = {
     QualityReason.WRONG_HAND: Face(
         Tone.ASK, "other-hand", _("L’autre main !"), _("Pose ton autre main à plat"), _("L’autre main !")
     ),
-    QualityReason.BLURRED: Face(
+    Finding.BLURRED: Face(
         Tone.ASK, "still", _("Ne bouge plus"), _("Repose ta main et compte jusqu’à deux"), _("Ne bouge plus")
     ),
     QualityReason.FLAT_THING: _HAND_ALONE,

@@ -243,7 +243,7 @@ class TestCard:
         else:
             school.type_code(1)
             if state is State.GUIDING:
-                school.lay(QualityReason.BLURRED)
+                school.lay(QualityReason.FINGERS_CLOSED)
         school.settle()
         assert school.is_in(state)
         school.present(card(1))
