@@ -69,11 +69,8 @@ def _arguments() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=what, description=what)
 
     report = command("report", _("rapport ISO/IEC 19795-1 d’un dossier d’images, en une page HTML"))
-    _add_folder(report)
+    _measured_on_people_apart(report, seeds=5)
     _add_out(report, _("la page HTML à écrire ; elle nomme des fichiers et ne montre aucune main"))
-    _add_platen(report)
-    _add_support(report)
-    _add_counts(report, seeds=5)
     _add_language(report)
 
     check = command(

@@ -29,12 +29,6 @@ def nobody_to_measure() -> TrialsError:
     )
 
 
-def too_few_people(name: str, enrolled: int) -> TrialsError:
-    return TrialsError(
-        _("{name} : trop peu de personnes ont plus de {enrolled} images").format(name=name, enrolled=enrolled)
-    )
-
-
 def percent(share: float, digits: int = 2) -> str:
     return number(f"{100 * share:.{digits}f} %")
 

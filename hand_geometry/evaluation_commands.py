@@ -21,7 +21,6 @@ from hand_geometry.evaluation_answers import (
     say,
     sets_of,
     told,
-    too_few_people,
     write_whole,
 )
 from hand_geometry.evaluation_simulations import attacks, growth, heights, readers, synthetic
@@ -106,7 +105,7 @@ def _crossvalidate(arguments: argparse.Namespace) -> int:
     measured = acquire_set(arguments.folder, arguments.platen)
     pictures = Counter(one.subject for one in measured.images).values()
     if sum(count > arguments.enrolled for count in pictures) < 2:
-        raise too_few_people(measured.name, arguments.enrolled)
+        raise measured.too_few_people(arguments.enrolled)
     support = sets_of(arguments.support)
     scores = cross_validate(measured, support, enrolled=arguments.enrolled, seeds=arguments.seeds)
     say(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hand_geometry.acquisition import FailureToAcquire, Features
 from hand_geometry.discriminant import RECIPES, LabelledSet
-from hand_geometry.errors import FittedNumbersError
+from hand_geometry.errors import FittedNumbersError, TrialsError
 from hand_geometry.fitted_numbers import FittedNumbers, load_numbers, read_provenance, save_numbers
 from hand_geometry.ground import platen_among
 from hand_geometry.image_set import LabelledImage, acquire_files, read_index
@@ -61,6 +61,12 @@ class AcquiredSet:
                 _("{name} : personne n’a deux images qui aient pu être mesurées").format(name=self.name)
             )
         return LabelledSet(np.stack([f.values for _, f in kept]), np.array([subject for subject, _ in kept]))
+
+    def too_few_people(self, enrolled: int) -> TrialsError:
+        """What is said where nobody is left to compare once so many pictures a person enroll."""
+        return TrialsError(
+            _("{name} : trop peu de personnes ont plus de {enrolled} images").format(name=self.name, enrolled=enrolled)
+        )
 
 
 def acquire_set(folder: Path, platen: Platen | None = None) -> AcquiredSet:

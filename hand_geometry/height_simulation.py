@@ -21,7 +21,7 @@ from hand_geometry.landmarks import Finger
 from hand_geometry.quality import QualityReason
 from hand_geometry.scoring import raw_score
 from hand_geometry.simulated_reader import WITH_MIRROR, SimulatedLens, calibration_of, laid_seen
-from hand_geometry.synthetic_people import Look, Person, draw_person, picture_of, ridges_of
+from hand_geometry.synthetic_people import NO_GRAIN, Person, draw_person, picture_of, ridges_of
 
 RECIPE = Recipe(shrinkage=0.3, within_share=0.0, between_share=0.0, dimensions=6)
 PLACEMENTS = 3
@@ -31,7 +31,6 @@ PALM_CENTRE = 0.54
 DRAWN_PEOPLE = 500
 # Of placements of the right hand, kept apart from the fit, this share adds nothing to the score.
 FREE_SHARE = 0.995
-NO_GRAIN = Look(noise=0.0)
 # How much more than drawn ones real placements scatter is not known. This much is assumed on top, in logarithms: of the
 # whole hand, and of each height by itself.
 UNKNOWN_SCATTER = 0.04

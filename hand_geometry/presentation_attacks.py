@@ -27,7 +27,7 @@ from hand_geometry.performance import Estimate, wilson_interval
 from hand_geometry.reference import Reference, make_reference
 from hand_geometry.silhouette import Platen, Silhouette, find_silhouette
 from hand_geometry.simulated_reader import WITH_MIRROR, SimulatedLens, calibration_of, laid_seen
-from hand_geometry.synthetic_people import Look, draw_person, picture_of, ridges_of
+from hand_geometry.synthetic_people import NO_GRAIN, draw_person, picture_of, ridges_of
 from hand_geometry.working_picture import WorkingPicture
 
 PLACEMENTS = 3
@@ -210,8 +210,8 @@ def _placements(identity: int, *, mirror: bool) -> list[Laid]:
     person = draw_person(identity)
     if not mirror:
         return [Laid(picture_of(person, sample)) for sample in range(PLACEMENTS + 1)]
-    look = Look(noise=0.0)
-    return [Laid(picture_of(person, at, look), ridges_of(person, at, look)) for at in range(PLACEMENTS + 1)]
+    placements = range(PLACEMENTS + 1)
+    return [Laid(picture_of(person, at, NO_GRAIN), ridges_of(person, at, NO_GRAIN)) for at in placements]
 
 
 def _read(paths: Sequence[Path]) -> list[Laid]:

@@ -21,14 +21,13 @@ from hand_geometry.performance import Estimate
 from hand_geometry.policy import ThresholdPolicy
 from hand_geometry.reference import FailureToEnroll
 from hand_geometry.simulated_reader import HIGH_AND_WIDE, LOW_AND_STRAIGHT, calibration_of, laid_seen
-from hand_geometry.synthetic_people import Look, draw_person, picture_of
+from hand_geometry.synthetic_people import NO_GRAIN, draw_person, picture_of
 from hand_geometry.trials import enroll_from
 
 READERS = (LOW_AND_STRAIGHT, HIGH_AND_WIDE)
 ENROLLED, PROBES = 3, 4
 # Thresholds in use refuse too few drawn hands to count a ratio; these shares are refused on the enrolment's own reader.
 REFUSED_SHARES = (0.2, 0.1, 0.05)
-NO_GRAIN = Look(noise=0.0)
 ROUNDS = 1000
 
 

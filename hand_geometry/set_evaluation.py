@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hand_geometry.acquisition import FailureToAcquire, Features
-from hand_geometry.errors import FittedNumbersError, TrialsError
+from hand_geometry.errors import FittedNumbersError
 from hand_geometry.fit import AcquiredSet, held_out_folds
 from hand_geometry.fitted_numbers import FittedNumbers, numbers_for
-from hand_geometry.language import _
 from hand_geometry.performance import (
     Estimate,
     TrialScores,
@@ -115,11 +114,7 @@ def evaluate_set(
     ]
     one = [fold for fold in one if len(fold.genuine) and len(fold.impostor)]
     if not one:
-        raise TrialsError(
-            _("{name} : trop peu de personnes ont plus de {enrolled} images").format(
-                name=measured.name, enrolled=enrolled
-            )
-        )
+        raise measured.too_few_people(enrolled)
     low, high = _band(one)
     failures = Counter(a.reason for a in measured.acquired if isinstance(a, FailureToAcquire))
     enrolments, not_enrolled = _enrolments(measured, enrolled)

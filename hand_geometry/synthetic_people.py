@@ -88,6 +88,7 @@ class Look:
 
 
 PLAIN = Look()
+NO_GRAIN = Look(noise=0.0)
 
 
 @dataclass(frozen=True, eq=False)

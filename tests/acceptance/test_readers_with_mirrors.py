@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from canteen.access_decision import HandStatus
 from canteen.hand_policy import HandPolicy
-from hand_geometry.height_simulation import NO_GRAIN, mirrored_picture
+from hand_geometry.height_simulation import mirrored_picture
 from hand_geometry.kept_calibration import load_calibration
 from hand_geometry.presentation_attacks import PAPER_MM, paper_cut_out
 from hand_geometry.quality import QualityReason
@@ -35,7 +35,7 @@ from hand_geometry.simulated_reader import (
     laid_seen,
 )
 from hand_geometry.synthetic_hand import encode_jpeg
-from hand_geometry.synthetic_people import draw_person, picture_of, ridges_of
+from hand_geometry.synthetic_people import NO_GRAIN, draw_person, picture_of, ridges_of
 from templates_store.store import StoredReference
 from terminal.configuration import read_configuration
 from terminal.devices import HandCapture, HandQuestion, PlatenState

@@ -16,7 +16,7 @@ from hand_geometry.comparison import DEFAULT_THRESHOLD, compare, decide
 from hand_geometry.errors import ReferenceFormatError
 from hand_geometry.height_numbers import height_numbers
 from hand_geometry.height_profile import HEIGHT_STATIONS, HIGHEST_MM, LEAST_RISE, no_hand_from_the_side, rise_of
-from hand_geometry.height_simulation import NO_GRAIN, drawn_rises, mirrored_features
+from hand_geometry.height_simulation import drawn_rises, mirrored_features
 from hand_geometry.landmarks import Finger
 from hand_geometry.mask import Mask
 from hand_geometry.platen import PlatenCalibration
@@ -33,7 +33,7 @@ from hand_geometry.simulated_reader import (
     laid_seen,
     sheet,
 )
-from hand_geometry.synthetic_people import draw_person, picture_of, ridges_of
+from hand_geometry.synthetic_people import NO_GRAIN, draw_person, picture_of, ridges_of
 
 
 def seen(identity: int, sample: int, lens: SimulatedLens = WITH_MIRROR) -> Features:
